@@ -1,0 +1,1 @@
+"""Sekisho's control plane: decisions, queue, ledger, pillars and console behind one gate."""

@@ -1,0 +1,131 @@
+"""What a handler is given, and how a capability names its handlers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from sekisho.kernel import work
+from sekisho.kernel.command import Command, spec_of
+from sekisho.kernel.errors import ConflictError
+from sekisho.kernel.evidence import Draft, Evidence, Outcome
+from sekisho.kernel.facts import Actor, Decider, Decision, Entity, Ref, Request, Sentence, Target
+from sekisho.kernel.ids import new_id
+from sekisho.kernel.tx import Tx
+
+CommandT = TypeVar("CommandT", bound=Command[Any])
+
+
+class Handler(msgspec.Struct, frozen=True, Generic[CommandT]):
+    """One command's code: what it is about, and what it does.
+
+    `target` loads what the charter is asked about and raises NotFoundError for what does not exist. `run` has
+    no outside effect, because a transaction may be tried again. `contention` names a thing that many such
+    commands write at once (a quota, a queue).
+    """
+
+    command: type[CommandT]
+    target: Callable[[Tx, Entity, CommandT], Target]
+    run: Callable[[Ctx, CommandT], Any]
+    contention: Callable[[CommandT], str] | None = None
+
+
+class Ctx:
+    """One command on its way through the gate. Dies with its transaction."""
+
+    def __init__(  # noqa: PLR0913 - made in one place, by the gate
+        self,
+        *,
+        tx: Tx,
+        actor: Actor,
+        principal: Entity,
+        target: Target,
+        decision: Decision,
+        decider: Decider,
+        record_id: str,
+        now_ms: int,
+        approvers: tuple[str, ...] = (),
+    ) -> None:
+        """Hold what the gate found out; handlers only read it."""
+        self.tx = tx
+        self.actor = actor
+        self.principal = principal
+        self.target = target
+        self.decision = decision
+        self.record_id = record_id
+        self.now_ms = now_ms
+        self.approvers = approvers
+        self.evidence: dict[str, Evidence] = {}
+        self.rows: list[Draft] = []
+        self._decider = decider
+
+    def detail(self, **values: Evidence) -> None:
+        """Add to the record's detail. No names of people, no secrets: the record may be public one day."""
+        self.evidence.update(values)
+
+    def new_id(self, prefix: str) -> str:
+        """A sortable id of this command's time."""
+        return new_id(prefix, self.now_ms)
+
+    def later(self, command: Command[Any], *, delay_ms: int = 0, dedupe: str = "") -> None:
+        """Do `command` as the system after this commit. With `dedupe`, at most one of that name waits."""
+        work.enqueue(self.tx, command, due_ms=self.now_ms + delay_ms, dedupe=dedupe, now_ms=self.now_ms)
+
+    def request(
+        self, command: type[Command[Any]] | str, resource: Entity, context: Mapping[str, Any] | None = None
+    ) -> Request:
+        """A question this actor could ask, about another resource or another action."""
+        name = command if isinstance(command, str) else spec_of(command).name
+        return Request(
+            principal=self.principal, action=name, resource=resource, context=context or {}, now_ms=self.now_ms
+        )
+
+    def decide(self, request: Request) -> Decision:
+        """Ask the charter one more question, inside this transaction."""
+        return self._decider.decide(self.tx, request)
+
+    def explain(self, request: Request, decision: Decision) -> tuple[Sentence, ...]:
+        """Why a further question was answered no."""
+        return self._decider.explain(self.tx, request, decision)
+
+    def allows(self, command: type[Command[Any]], resource: Entity) -> bool:
+        """Whether this actor may do `command` (one without context) to `resource`; for filtering lists."""
+        return self.decide(self.request(command, resource)).allowed
+
+    @contextlib.contextmanager
+    def row(  # noqa: PLR0913 - one keyword per field of a record
+        self,
+        *,
+        action: str,
+        resource: Ref,
+        stream: str,
+        decision: Decision | None = None,
+        outcome: Outcome = "done",
+        detail: Mapping[str, Evidence] | None = None,
+    ) -> Iterator[str]:
+        """A record of its own for one row of bulk work; writes inside are its effects. Yields the record's id."""
+        record_id = new_id("rec", self.now_ms)
+        with self.tx.claimed_by(record_id):
+            yield record_id
+        self.rows.append(
+            Draft(
+                id=record_id,
+                time_ms=self.now_ms,
+                actor=self.actor.ref.id,
+                action=action,
+                resource=resource,
+                decision=decision or self.decision,
+                outcome=outcome,
+                effects=[],
+                stream=stream,
+                detail=detail or {},
+            )
+        )
+
+    def expect(self, condition: object, what: str) -> None:
+        """Raise ConflictError naming `what` unless the condition holds."""
+        if not condition:
+            raise ConflictError(what=what)

@@ -1,0 +1,44 @@
+"""Denials are evidence, but a script that asks ten times a second must not fill the log with the same no."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sekisho.kernel.facts import Actor
+from sekisho.kernel.tx import Tx
+
+WINDOW_MS = 60_000
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """The record that stands for this denial, and how many unrecorded ones it also counts."""
+
+    record: str
+    repeats: int
+
+
+def note(tx: Tx, actor: Actor, action: str, rules: tuple[str, ...], this: tuple[str, int]) -> Noted:
+    """Count one denial. `this` is the id and time of the record that would be written.
+
+    The first of an actor, action and set of rules is recorded at once; repeats within a minute are counted and
+    go into the next record.
+    """
+    record_id, now_ms = this
+    key = {"actor": actor.ref.id, "action": action, "rules": " ".join(rules)}
+    row = tx.one("select * from kernel_denials where actor = :actor and action = :action and rules = :rules", **key)
+    if row is not None and now_ms - row["recorded_ms"] < WINDOW_MS:
+        tx.run(
+            "update kernel_denials set repeats = repeats + 1"
+            " where actor = :actor and action = :action and rules = :rules",
+            **key,
+        )
+        return Noted(row["record"], 0)
+    tx.run(
+        "insert into kernel_denials (actor, action, rules, record, recorded_ms, repeats)"
+        " values (:actor, :action, :rules, :record, :now, 0)"
+        " on conflict (actor, action, rules) do update set record = :record, recorded_ms = :now, repeats = 0",
+        record=record_id,
+        now=now_ms,
+        **key,
+    )
+    return Noted(record_id, row["repeats"] if row else 0)

@@ -1,0 +1,349 @@
+"""THE way in: decide, run, record, in one transaction.
+
+HTTP, console and background work find the actor, build a command and call `perform`. Nothing else can obtain a
+transaction, so nothing is read or written without a decision, and nothing changes without its evidence.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from sekisho.kernel import denials, proposals, repeats, work
+from sekisho.kernel.clock import Clock
+from sekisho.kernel.command import Command, Kind, Spec, spec_of
+from sekisho.kernel.context import Ctx, Handler
+from sekisho.kernel.db import Database
+from sekisho.kernel.errors import (
+    BusyError,
+    DeniedError,
+    NotFoundError,
+    SekishoError,
+    StorageFullError,
+    UnavailableError,
+)
+from sekisho.kernel.evidence import Draft, Outcome, Recorder
+from sekisho.kernel.facts import SYSTEM, Actor, Decider, Decision, Entity, Principals, Request, Sentence, Target
+from sekisho.kernel.ids import new_id
+from sekisho.kernel.tx import Tx
+from sekisho_wire import problems
+from sekisho_wire.problems import Exit, Text
+
+ResultT = TypeVar("ResultT")
+
+SENSITIVE_LEVEL = 2
+"""Reading something at this level or above leaves a record in the reader's stream."""
+
+NOT_FOR_YOU = problems.define(
+    "auth.required", 401, Exit.SIGN_IN, Text("Sign in first.", "サインインしてください。")
+)
+OUT_OF_SCOPE = problems.define(
+    "auth.scope",
+    403,
+    Exit.SIGN_IN,
+    Text("This token is not good for {action}.", "このトークンでは{action}を実行できません。"),
+)
+_NOTHING_HAPPENED = (BusyError, UnavailableError, StorageFullError)
+
+
+class Call:
+    """One command under way. Owned by the thread in `perform`; the last attempt's findings stay on it."""
+
+    def __init__(self, actor: Actor, command: Command[Any], key: str, held: work.Claim | None, now_ms: int) -> None:
+        """`key` is the idempotency key, `held` the piece of background work this is."""
+        self.actor = actor
+        self.command = command
+        self.spec: Spec = spec_of(type(command))
+        self.key = key
+        self.held = held
+        self.now_ms = now_ms
+        self.record_id = new_id("rec", now_ms)
+        self.approvers: tuple[str, ...] = ()
+        self.target: Target | None = None
+        self.decision: Decision | None = None
+
+
+class _Denied(msgspec.Struct, frozen=True):
+    sentences: tuple[Sentence, ...]
+    rules: tuple[str, ...]
+    record: str
+
+
+class Gate:
+    """Made once, by `app.py`; shared by all threads."""
+
+    def __init__(  # noqa: PLR0913 - the one place where these meet
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        decider: Decider,
+        principals: Principals,
+        recorder: Recorder,
+        handlers: Iterable[Handler[Any]],
+    ) -> None:
+        """Every command needs exactly one handler; two for one command is a mistake and raises."""
+        self._db = database
+        self._clock = clock
+        self._decider = decider
+        self._principals = principals
+        self._recorder = recorder
+        self._handlers: dict[type[Command[Any]], Handler[Any]] = {}
+        for handler in (*proposals.handlers(), *handlers):
+            if handler.command in self._handlers:
+                message = f"two handlers for {handler.command.__name__}"
+                raise ValueError(message)
+            self._handlers[handler.command] = handler
+
+    @property
+    def commands(self) -> frozenset[type[Command[Any]]]:
+        """Every command that somebody handles."""
+        return frozenset(self._handlers) | {proposals.ApproveProposal}
+
+    def perform(self, actor: Actor, command: Command[ResultT], *, idempotency_key: str = "") -> ResultT:
+        """Decide, run and record `command` for `actor`; answer its result once it is durable.
+
+        A command for two people answers the first with `Proposed`. Raises DeniedError, NotFoundError (also for
+        what the actor may not see), InvalidInputError, ConflictError, BusyError, UnavailableError,
+        StorageFullError; after each of them nothing has changed.
+        """
+        return self._perform(Call(actor, command, idempotency_key, None, self._clock.now_ms()))
+
+    def do_work(self) -> bool:
+        """Claim one piece of background work and do it as the system; False when nothing is due."""
+        now_ms = self._clock.now_ms()
+        held = self._db.write(functools.partial(work.claim, now_ms=now_ms))
+        if held is None:
+            return False
+        try:
+            self._perform(Call(SYSTEM, held.command, "", held, self._clock.now_ms()))
+        except SekishoError as error:
+            if error.problem is not work.LEASE_LOST:
+                text, later = error.code, self._clock.now_ms()
+                self._db.write(lambda tx: work.put_back(tx, held, text, later))
+        except Exception as error:
+            text, later = type(error).__name__, self._clock.now_ms()
+            self._db.write(lambda tx: work.put_back(tx, held, text, later))
+            raise
+        return True
+
+    def next_work_ms(self) -> int | None:
+        """When the next piece of background work falls due."""
+        return self._db.read(work.next_due_ms)
+
+    def _perform(self, call: Call) -> Any:
+        self._admit(call)
+        match call.spec.kind:
+            case Kind.READ:
+                return self._read(call)
+            case Kind.PLUMBING:
+                return self._db.write(functools.partial(self._plumb, call))
+            case Kind.RECORDED:
+                return self._recorded(call)
+
+    def _admit(self, call: Call) -> None:
+        """Refuse actors of the wrong type and tokens of too narrow a scope before anything is loaded."""
+        spec, actor = call.spec, call.actor
+        if actor.ref.type not in spec.principals:
+            raise SekishoError(NOT_FOR_YOU) if actor.ref.type == "Anonymous" else NotFoundError(id=spec.name)
+        if actor.scopes is not None and not any(
+            spec.name == scope or spec.name.startswith(scope + ".") for scope in actor.scopes
+        ):
+            raise SekishoError(OUT_OF_SCOPE, action=spec.name)
+
+    def _plumb(self, call: Call, tx: Tx) -> Any:
+        handler = self._handlers[type(call.command)]
+        principal = self._principals.principal(tx, call.actor) or Entity(call.actor.ref)
+        target = handler.target(tx, principal, call.command)
+        decision = Decision(allowed=True, rules=("plumbing",), charter="", facts="")
+        return handler.run(self._ctx(call, tx, (principal, target, decision)), call.command)
+
+    def _read(self, call: Call) -> Any:
+        def work_on(tx: Tx) -> Any:
+            principal, target, decision = self._decide(call, tx)
+            if not decision.allowed:
+                return self._refusal(call, tx, principal)
+            return self._handlers[type(call.command)].run(
+                self._ctx(call, tx, (principal, target, decision)), call.command
+            )
+
+        result = self._db.read(work_on)
+        if isinstance(result, _Denied):
+            self._refuse(call, result)
+        target = call.target
+        level = target.resource.attributes.get("level", 0) if target else 0
+        if isinstance(level, int) and level >= SENSITIVE_LEVEL:
+            self._db.write(functools.partial(self._append, call, outcome="done", stream=call.actor.ref.id))
+        return result
+
+    def _recorded(self, call: Call) -> Any:
+        handler = self._handlers.get(type(call.command))
+        turn = handler.contention(call.command) if handler and handler.contention else ""
+        self._warm(call)
+        try:
+            result = self._db.write(
+                functools.partial(self._attempt, call),
+                contention=turn,
+                committed=lambda tx: self._recorder.known(tx, call.record_id),
+            )
+        except _NOTHING_HAPPENED:
+            raise
+        except Exception as error:
+            self._record_failure(call, error)
+            raise
+        if isinstance(result, _Denied):
+            self._refuse(call, result)
+        return result
+
+    def _warm(self, call: Call) -> None:
+        """Take the decision before queueing, so that the writer finds it remembered unless something moved."""
+        if isinstance(call.command, proposals.ApproveProposal):
+            return
+        self._db.read(lambda tx: self._decide(call, tx))
+        call.decision = call.target = None
+
+    def _attempt(self, call: Call, tx: Tx) -> Any:
+        """One try of a recorded command inside a write transaction; may run again after a rollback."""
+        call.decision = call.target = None
+        if call.key and (stored := repeats.find(tx, call.actor, call.key, call.command)):
+            return msgspec.json.decode(stored, type=call.spec.result)
+        if call.held is not None:
+            work.finish(tx, call.held)
+        if isinstance(call.command, proposals.ApproveProposal):
+            return self._approve(call, tx, call.command.proposal)
+        principal, target, decision = self._decide(call, tx)
+        if not decision.allowed:
+            return self._deny(call, tx, principal)
+        ctx = self._ctx(call, tx, (principal, target, decision))
+        with tx.claimed_by(call.record_id):
+            if call.spec.two_people and not call.approvers:
+                result: Any = proposals.propose(ctx, call.spec, call.command)
+                self._append(call, tx, outcome="proposed", ctx=ctx)
+            else:
+                result = self._run(call, tx, ctx)
+        if call.key:
+            repeats.keep(tx, call.actor, call.key, call.command, msgspec.json.encode(result), ctx)
+        return result
+
+    def _run(self, call: Call, tx: Tx, ctx: Ctx) -> Any:
+        result = self._handlers[type(call.command)].run(ctx, call.command)
+        if call.spec.changes_facts:
+            tx.move_facts()
+        for row in ctx.rows:
+            self._recorder.append(tx, msgspec.structs.replace(row, effects=tx.effects(row.id)))
+        # The system's own rounds that found nothing to do leave no record.
+        if call.actor is not SYSTEM or ctx.rows or tx.effects(call.record_id):
+            self._append(call, tx, outcome="done", ctx=ctx)
+        return result
+
+    def _approve(self, call: Call, tx: Tx, proposal: str) -> Any:
+        """The second person: the charter must allow the proposed command to both."""
+        row = proposals.take(tx, proposal)
+        inner = proposals.inner_command(row)
+        both = Call(call.actor, inner, "", None, call.now_ms)
+        both.record_id, both.approvers = call.record_id, (row["proposer"], call.actor.ref.id)
+        self._admit(both)
+        proposer = Actor(msgspec.structs.replace(call.actor.ref, id=row["proposer"]))
+        for actor in (proposer, call.actor):
+            both.actor = actor
+            principal, target, decision = self._decide(both, tx)
+            if not decision.allowed:
+                return self._deny(both, tx, principal)
+        call.spec, call.target, call.decision, call.approvers = both.spec, both.target, both.decision, both.approvers
+        ctx = self._ctx(both, tx, (principal, target, decision))
+        with tx.claimed_by(call.record_id):
+            proposals.settle(ctx, row)
+            return msgspec.Raw(msgspec.json.encode(self._run(both, tx, ctx)))
+
+    def _decide(self, call: Call, tx: Tx) -> tuple[Entity, Target, Decision]:
+        principal = self._principals.principal(tx, call.actor)
+        if principal is None:
+            raise SekishoError(NOT_FOR_YOU)
+        handler = self._handlers[type(call.command)]
+        call.target = handler.target(tx, principal, call.command)
+        call.decision = self._decider.decide(tx, self._request(call, principal, call.target))
+        return principal, call.target, call.decision
+
+    def _request(self, call: Call, principal: Entity, target: Target) -> Request:
+        return Request(
+            principal=principal,
+            action=call.spec.name,
+            resource=target.resource,
+            context=target.context,
+            now_ms=call.now_ms,
+        )
+
+    def _ctx(self, call: Call, tx: Tx, found: tuple[Entity, Target, Decision]) -> Ctx:
+        principal, target, decision = found
+        return Ctx(
+            tx=tx,
+            actor=call.actor,
+            principal=principal,
+            target=target,
+            decision=decision,
+            decider=self._decider,
+            record_id=call.record_id,
+            now_ms=call.now_ms,
+            approvers=call.approvers,
+        )
+
+    def _deny(self, call: Call, tx: Tx, principal: Entity) -> _Denied:
+        """Record the denial, once a minute for the same actor, action and rules."""
+        refusal = self._refusal(call, tx, principal)
+        noted = denials.note(tx, call.actor, call.spec.name, refusal.rules, (call.record_id, call.now_ms))
+        if noted.record == call.record_id:
+            self._append(call, tx, outcome="denied", repeats=noted.repeats)
+        return msgspec.structs.replace(refusal, record=noted.record)
+
+    def _refusal(self, call: Call, tx: Tx, principal: Entity) -> _Denied:
+        if call.decision is None or call.target is None:
+            raise SekishoError
+        request = self._request(call, principal, call.target)
+        return _Denied(self._decider.explain(tx, request, call.decision), call.decision.rules, "")
+
+    def _refuse(self, call: Call, denied: _Denied) -> None:
+        if call.spec.hidden:
+            raise NotFoundError(id=call.target.resource.ref.id if call.target else call.spec.name)
+        raise DeniedError(sentences=denied.sentences, rules=denied.rules, record=denied.record)
+
+    def _record_failure(self, call: Call, error: Exception) -> None:
+        """A handler raised: its effects are rolled back, the fact that it was allowed and failed stays."""
+        if call.decision is None or not call.decision.allowed:
+            return
+        code = error.code if isinstance(error, SekishoError) else type(error).__name__
+        self._db.write(functools.partial(self._append, call, outcome="failed", code=code))
+
+    def _append(  # noqa: PLR0913 - one keyword per variation of a record
+        self,
+        call: Call,
+        tx: Tx,
+        *,
+        outcome: Outcome,
+        ctx: Ctx | None = None,
+        code: str = "",
+        repeats: int = 0,
+        stream: str = "",
+    ) -> None:
+        if call.decision is None or call.target is None:
+            raise SekishoError
+        detail = dict(ctx.evidence) if ctx else {}
+        detail |= ({"code": code} if code else {}) | ({"repeats": repeats} if repeats else {})
+        self._recorder.append(
+            tx,
+            Draft(
+                id=call.record_id,
+                time_ms=call.now_ms,
+                actor=call.actor.ref.id,
+                approvers=call.approvers,
+                action=call.spec.name,
+                resource=call.target.resource.ref,
+                decision=call.decision,
+                outcome=outcome,
+                effects=tx.effects(call.record_id),
+                stream=stream or call.target.stream,
+                detail=detail,
+            ),
+        )

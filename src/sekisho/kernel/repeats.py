@@ -1,0 +1,62 @@
+"""Idempotency keys: the same request again gets the stored answer, a different one under the same key is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from sekisho.kernel.command import Command
+from sekisho.kernel.context import Ctx
+from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.facts import Actor
+from sekisho.kernel.tx import Tx
+from sekisho_wire import problems
+from sekisho_wire.problems import Exit, Text
+
+KEPT_MS = 24 * 3600 * 1000
+
+MISMATCH = problems.define(
+    "idempotency.mismatch",
+    422,
+    Exit.USAGE,
+    Text(
+        "This idempotency key was used for a different request.",
+        "この冪等キーは別の要求で使用済みです。",
+    ),
+)
+
+
+def find(tx: Tx, actor: Actor, key: str, command: Command[Any]) -> bytes | None:
+    """The stored answer (JSON), or None for a new key; `idempotency.mismatch` for another command."""
+    row = tx.one(
+        "select command_digest, result from kernel_idempotency where actor = :actor and key = :key",
+        actor=actor.ref.id,
+        key=key,
+    )
+    if row is None:
+        return None
+    if row["command_digest"] != digest(command):
+        raise SekishoError(MISMATCH)
+    return bytes(row["result"])
+
+
+def keep(tx: Tx, actor: Actor, key: str, command: Command[Any], result: bytes, ctx: Ctx) -> None:
+    """Store the answer in the transaction that made it."""
+    tx.run(
+        "insert into kernel_idempotency (actor, key, command_digest, result, record_id, expires_ms)"
+        " values (:actor, :key, :digest, :result, :record, :expires)",
+        actor=actor.ref.id,
+        key=key,
+        digest=digest(command),
+        result=result,
+        record=ctx.record_id,
+        expires=ctx.now_ms + KEPT_MS,
+    )
+
+
+def digest(command: Command[Any]) -> str:
+    """Identifies what was asked: the command's type and content."""
+    text = type(command).__name__.encode() + b"\n" + msgspec.json.encode(command, order="sorted")
+    return hashlib.sha256(text).hexdigest()

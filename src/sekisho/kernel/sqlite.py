@@ -1,0 +1,248 @@
+"""SQLite: one writer thread that commits for many callers at once.
+
+Why one writer: threads that each commit by themselves starve one another (8,100 commands a second against
+26,900 for a group). Each command is a savepoint of the group's transaction, the group is committed once, and
+only then are its callers told. Owner of the file: the process that holds `<file>.lock`; a second one is refused,
+because two writers' caches of the facts version would disagree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from sekisho.kernel.errors import SekishoError, StorageFullError, UnavailableError
+from sekisho.kernel.tx import Dialect, Row, Statement, Tx
+from sekisho_wire import problems
+from sekisho_wire.problems import Exit, Text
+
+ResultT = TypeVar("ResultT")
+
+GROUP_MAX = 256
+"""Commands in one commit. Bounds how long the first of a group waits for the last."""
+
+IN_USE = problems.define(
+    "database.in_use",
+    503,
+    Exit.UNAVAILABLE,
+    Text(
+        "Another process already uses {file}. Only one server may open a SQLite database.",
+        "{file}は別のプロセスが使用中です。SQLiteのデータベースを開けるサーバーは1つだけです。",
+    ),
+)
+
+
+class _Executor:
+    dialect: ClassVar[Dialect] = "sqlite"
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: Statement, params: Mapping[str, Any]) -> tuple[list[Row], int]:
+        cursor = self._connection.execute(statement.sqlite, params)
+        if cursor.description is None:
+            return [], cursor.rowcount
+        names = [column[0] for column in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return rows, len(rows) if statement.writes else cursor.rowcount
+
+    def execute_many(self, statement: Statement, params: list[tuple[Any, ...]] | list[dict[str, Any]]) -> None:
+        self._connection.executemany(statement.sqlite, params)
+
+
+class _Job:
+    """One caller's command on its way through the writer. Touched by the writer until `done` is set."""
+
+    __slots__ = ("done", "error", "result", "work")
+
+    def __init__(self, work: Callable[[Tx], Any]) -> None:
+        self.work = work
+        self.done = threading.Lock()
+        self.done.acquire()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class SqliteDatabase:
+    """The embedded database. See the module's comment for who may open it."""
+
+    dialect: ClassVar[Dialect] = "sqlite"
+
+    def __init__(self, path: str) -> None:
+        """Lock the file, start the writer. Raises `database.in_use` when another process has it."""
+        self._path = path
+        self._lock_fd = _lock(path)
+        self._closed = False
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        self._readers_lock = threading.Lock()
+        self._keys: dict[str, tuple[str, ...]] = {}
+        self._writer = _connect(path)
+        self._writer.execute("pragma journal_mode=wal")
+        self._writer.execute("pragma synchronous=full")
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="sqlite-writer", daemon=True)
+        self.reload_keys()
+        self._thread.start()
+
+    def read(self, work: Callable[[Tx], ResultT]) -> ResultT:
+        """Run `work` on a snapshot, on this thread's own connection."""
+        connection = self._reader()
+        connection.execute("begin")
+        try:
+            return work(Tx(_Executor(connection), self._keys, read_only=True))
+        finally:
+            connection.execute("rollback")
+
+    def write(
+        self, work: Callable[[Tx], ResultT], *, contention: str = "", committed: Callable[[Tx], bool] | None = None
+    ) -> ResultT:
+        """Queue `work` to the writer and wait for its group's commit. The two options need nothing here."""
+        del contention, committed
+        if self._closed:
+            raise UnavailableError(part="database", seconds=5)
+        job = _Job(work)
+        self._queue.put(job)
+        job.done.acquire()
+        if job.error is not None:
+            raise job.error
+        result: ResultT = job.result
+        return result
+
+    def script(self, sql: str, then: Callable[[Tx], None]) -> None:
+        """Run a schema file through the writer, statement by statement (`executescript` would commit first)."""
+
+        def work(tx: Tx) -> None:
+            for statement in _statements(sql):
+                self._writer.execute(statement)
+            self.reload_keys()
+            then(tx)
+
+        self.write(work)
+
+    def reload_keys(self) -> None:
+        """Read every table's primary key; called on the writer's connection before or between commands."""
+        tables = [row[0] for row in self._writer.execute("select name from sqlite_master where type = 'table'")]
+        self._keys.clear()
+        for table in tables:
+            columns = self._writer.execute(f'pragma table_info("{table}")').fetchall()
+            keys = sorted((column[5], column[1]) for column in columns if column[5])
+            self._keys[table] = tuple(name for _, name in keys)
+
+    def backup(self, target: str) -> None:
+        """Copy with SQLite's online backup, which sees one committed state."""
+        with contextlib.closing(sqlite3.connect(target)) as copy:
+            self._reader().backup(copy)
+
+    def close(self) -> None:
+        """Let queued commands finish, then release the file."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+        self._writer.close()
+        with self._readers_lock:
+            for connection in self._readers:
+                connection.close()
+        os.close(self._lock_fd)
+
+    def _reader(self) -> sqlite3.Connection:
+        if self._closed:
+            raise UnavailableError(part="database", seconds=5)
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = _connect(self._path)
+            connection.execute("pragma query_only=on")
+            self._local.connection = connection
+            with self._readers_lock:
+                self._readers.append(connection)
+        return connection
+
+    def _serve(self) -> None:
+        while True:
+            job = self._queue.get()
+            if job is None:
+                return
+            group = [job]
+            with contextlib.suppress(queue.Empty):
+                while len(group) < GROUP_MAX:
+                    following = self._queue.get_nowait()
+                    if following is None:
+                        self._queue.put(None)
+                        break
+                    group.append(following)
+            self._commit(group)
+
+    def _commit(self, group: list[_Job]) -> None:
+        """Run each job in its savepoint, commit once, tell everybody. Never raises."""
+        try:
+            self._writer.execute("begin immediate")
+            for job in group:
+                self._run(job)
+            self._writer.execute("commit")
+        except BaseException as error:  # noqa: BLE001 - whatever broke the group is every caller's answer
+            self._fail(group, error)
+        for job in group:
+            job.done.release()
+
+    def _run(self, job: _Job) -> None:
+        self._writer.execute("savepoint command")
+        try:
+            job.result = job.work(Tx(_Executor(self._writer), self._keys, read_only=False))
+        except BaseException as error:  # noqa: BLE001 - belongs to this caller alone, unless the group broke
+            # A full disk rolls the whole transaction back under the savepoints; going on would commit the rest
+            # of the group one by one.
+            if not self._writer.in_transaction:
+                raise
+            self._writer.execute("rollback to command")
+            job.error = error
+        self._writer.execute("release command")
+
+    def _fail(self, group: list[_Job], error: BaseException) -> None:
+        if self._writer.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.execute("rollback")
+        answer: BaseException = error
+        if isinstance(error, sqlite3.Error):
+            full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+            answer = StorageFullError() if full else UnavailableError(part="database", seconds=5)
+            answer.__cause__ = error
+        for job in group:
+            job.error, job.result = answer, None
+
+
+def _lock(path: str) -> int:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise SekishoError(IN_USE, file=Path(path).name) from error
+    return descriptor
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=1024)
+    connection.execute("pragma foreign_keys=on")
+    connection.execute("pragma busy_timeout=10000")
+    return connection
+
+
+def _statements(script: str) -> Iterator[str]:
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+    if pending.strip():
+        yield pending

@@ -1,0 +1,1 @@
+"""What crosses between Sekisho's programs: messages, problem codes, signing."""
