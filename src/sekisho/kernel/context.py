@@ -19,7 +19,7 @@ from sekisho.kernel.tx import Tx
 CommandT = TypeVar("CommandT", bound=Command[Any])
 
 
-class Handler(msgspec.Struct, frozen=True, Generic[CommandT]):
+class Handler(msgspec.Struct, Generic[CommandT], frozen=True):
     """One command's code: what it is about, and what it does.
 
     `target` loads what the charter is asked about and raises NotFoundError for what does not exist. `run` has

@@ -48,7 +48,7 @@ PLUMBING = frozenset(
 )
 """Tables that carry no effects. `tests/architecture` holds this list equal to the schema files."""
 
-_STATEMENT = re.compile(r"\s*(select|with|insert\s+into|update|delete\s+from)\s+(\w+)", re.IGNORECASE)
+_STATEMENT = re.compile(r"\s*(?:(select|with)\b|(insert\s+into|update|delete\s+from)\s+(\w+))", re.IGNORECASE)
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([a-z_][a-z0-9_]*)")
 _LARGEST = 2**53
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -72,8 +72,8 @@ def analyse(sql: str) -> Statement:
     if match is None:
         message = f"not a statement of the shared subset: {sql[:60]!r}"
         raise ValueError(message)
-    verb, table = match[1].lower().split()[0], match[2].lower()
-    writes = verb in {"insert", "update", "delete"}
+    writes = match[2] is not None
+    verb, table = (match[2].lower().split()[0], match[3].lower()) if writes else ("select", "")
     watched = writes and table not in PLUMBING
     text = sql.strip().rstrip(";")
     if watched:
