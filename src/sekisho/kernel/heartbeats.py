@@ -1,0 +1,34 @@
+"""Signs of life that change no state: who was last heard when, until when that holds, and a small note."""
+
+from __future__ import annotations
+
+from sekisho.kernel.tx import Row, Tx
+
+
+def beat(tx: Tx, subject: str, *, at_ms: int, until_ms: int, note: str = "") -> None:
+    """Write one sign of life; `subject` is `agent:<id>` or `attempt:<id>`."""
+    tx.run(
+        "insert into kernel_heartbeats (subject, at_ms, until_ms, note) values (:subject, :at, :until, :note)"
+        " on conflict (subject) do update set at_ms = :at, until_ms = :until,"
+        " note = case when :note = '' then kernel_heartbeats.note else :note end",
+        subject=subject,
+        at=at_ms,
+        until=until_ms,
+        note=note,
+    )
+
+
+def last(tx: Tx, subject: str) -> Row | None:
+    """The newest sign of life: `at_ms`, `until_ms`, `note`."""
+    return tx.one("select at_ms, until_ms, note from kernel_heartbeats where subject = :subject", subject=subject)
+
+
+def all_of(tx: Tx, kind: str) -> dict[str, Row]:
+    """Every subject of one kind (`agent`, `attempt`), by the id after the colon."""
+    rows = tx.all("select * from kernel_heartbeats where subject like :prefix", prefix=f"{kind}:%")
+    return {row["subject"].partition(":")[2]: row for row in rows}
+
+
+def forget(tx: Tx, subject: str) -> None:
+    """Remove the sign of life of something that ended."""
+    tx.run("delete from kernel_heartbeats where subject = :subject", subject=subject)

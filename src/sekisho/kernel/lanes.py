@@ -1,0 +1,54 @@
+"""Order of an agent's messages: each lane's numbers only grow, and the same bytes get the same answer.
+
+Looked at and moved in the transaction that applies the message, so a message takes effect at most once even when
+its answer was lost and it comes again.
+"""
+
+from __future__ import annotations
+
+from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.tx import Tx
+from sekisho_wire import problems
+from sekisho_wire.problems import Exit, Text
+
+REPLAYED = problems.define(
+    "agent.message.replayed",
+    409,
+    Exit.CONFLICT,
+    Text(
+        "Message {seq} of lane {lane} came again or too late.",
+        "レーン{lane}のメッセージ{seq}は、再送または遅延したものです。",
+    ),
+)
+
+
+def repeated(tx: Tx, agent: str, lane: str, seq: int, digest: str) -> bytes | None:
+    """The stored answer if these very bytes were applied before, None if the message is new.
+
+    Raises `agent.message.replayed` for a lower number, or the same number with other bytes.
+    """
+    row = tx.one(
+        "select seq, message_digest, answer from kernel_lanes where agent = :agent and lane = :lane",
+        agent=agent,
+        lane=lane,
+    )
+    if row is None or seq > row["seq"]:
+        return None
+    if seq == row["seq"] and digest == row["message_digest"]:
+        return bytes(row["answer"])
+    raise SekishoError(REPLAYED, lane=lane, seq=seq)
+
+
+def applied(tx: Tx, agent: str, lane: str, seq: int, message: tuple[str, bytes]) -> None:
+    """Remember the newest message of a lane: its digest and its answer."""
+    digest, answer = message
+    tx.run(
+        "insert into kernel_lanes (agent, lane, seq, message_digest, answer)"
+        " values (:agent, :lane, :seq, :digest, :answer)"
+        " on conflict (agent, lane) do update set seq = :seq, message_digest = :digest, answer = :answer",
+        agent=agent,
+        lane=lane,
+        seq=seq,
+        digest=digest,
+        answer=answer,
+    )

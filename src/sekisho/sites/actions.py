@@ -1,0 +1,188 @@
+"""Handlers of sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sekisho.kernel.clock import Clock
+from sekisho.kernel.context import Ctx, Handler
+from sekisho.kernel.errors import NotFoundError, SekishoError
+from sekisho.kernel.facts import Entity, Ref, Target
+from sekisho.kernel.tx import Tx
+from sekisho.sites import rules, tables
+from sekisho.sites.errors import NAME_TAKEN
+from sekisho.sites.model import (
+    DrainSite,
+    Fact,
+    ListSites,
+    RegisterSite,
+    ReportCapabilities,
+    ResumeSite,
+    ShowSite,
+    SitePage,
+    SiteView,
+    StateFact,
+)
+
+CONTROL_SITE = "control"
+"""Name of the control plane's own site: data that passes here is judged like anywhere else."""
+
+
+class SiteEntities:
+    """Sites and their platform keys, as the charter's slowly changing entities."""
+
+    def __init__(self, clock: Clock) -> None:
+        """The clock tells which facts have expired."""
+        self._clock = clock
+
+    def entities(self, tx: Tx) -> Iterable[Entity]:
+        """One Site and one Key entity a site."""
+        now_ms = self._clock.now_ms()
+        for site in tables.every(tx):
+            yield rules.site_entity(site, now_ms)
+            yield rules.platform_key(site, now_ms)
+
+
+def find_site(tx: Tx, site: str) -> SiteView:
+    """A site by id or name; NotFoundError when there is none."""
+    found = tables.find(tx, site)
+    if found is None:
+        raise NotFoundError(id=site)
+    return found
+
+
+def all_sites(tx: Tx) -> list[SiteView]:
+    """Every site, for placement and for pages that then filter by the charter."""
+    return tables.every(tx)
+
+
+def _resource(site: SiteView) -> Entity:
+    """The site as the resource of a command, owned by its operator."""
+    entity = rules.site_entity(site, 0)
+    return Entity(entity.ref, {**entity.attributes, "owner": Ref("Org", site.operator)})
+
+
+def _register_target(tx: Tx, principal: Entity, command: RegisterSite) -> Target:
+    del tx, principal
+    draft = SiteView(
+        id="new",
+        name=command.name,
+        operator=command.operator,
+        engine=command.engine,
+        state="serving",
+        stand_in=command.stand_in,
+        control=False,
+        cpus=command.cpus,
+        memory_bytes=command.memory_bytes,
+        yen_per_hour=command.yen_per_hour,
+        accelerators=command.accelerators,
+        facts={},
+        wall="unknown",
+        heard_ms=0,
+        record_id="",
+    )
+    return Target(resource=_resource(draft), stream=command.operator)
+
+
+def _site_target(tx: Tx, principal: Entity, command: StateFact | DrainSite | ResumeSite | ShowSite) -> Target:
+    del principal
+    site = find_site(tx, command.site)
+    return Target(resource=_resource(site), stream=site.id)
+
+
+def _list_target(tx: Tx, principal: Entity, command: ListSites) -> Target:
+    del tx, command
+    org = principal.attributes.get("org")
+    ref = org if isinstance(org, Ref) else Ref("Org", "")
+    return Target(resource=Entity(ref), stream=ref.id)
+
+
+def _capabilities_target(tx: Tx, principal: Entity, command: ReportCapabilities) -> Target:
+    del command
+    site = principal.attributes["site"]
+    view = find_site(tx, site.id if isinstance(site, Ref) else "")
+    return Target(resource=_resource(view), stream=view.id)
+
+
+def register(ctx: Ctx, command: RegisterSite) -> SiteView:
+    """Add the site with every fact as its source stated it."""
+    if tables.named(ctx.tx, command.name):
+        raise SekishoError(NAME_TAKEN, name=command.name)
+    site = ctx.new_id("site")
+    tables.insert_site(ctx.tx, site, command, control=command.name == CONTROL_SITE)
+    for name, fact in {**command.facts, "country": command.country}.items():
+        rules.check_fact(name, fact.value)
+        tables.put_fact(ctx.tx, site, name, fact, ctx.now_ms)
+    ctx.detail(site=site, name=command.name, stand_in=command.stand_in)
+    return find_site(ctx.tx, site)
+
+
+def state_fact(ctx: Ctx, command: StateFact) -> SiteView:
+    """Only D may be typed in: better grades come with a proof, which has its own command."""
+    rules.check_fact(command.name, command.fact.value)
+    site = find_site(ctx.tx, command.site)
+    declared = Fact(
+        value=command.fact.value,
+        grade="D",
+        issuer=ctx.actor.ref.id,
+        observed_ms=ctx.now_ms,
+        expires_ms=command.fact.expires_ms,
+        source=command.fact.source,
+    )
+    tables.put_fact(ctx.tx, site.id, command.name, declared, ctx.now_ms)
+    return find_site(ctx.tx, site.id)
+
+
+def drain(ctx: Ctx, command: DrainSite) -> SiteView:
+    """Running attempts go on; nothing new is placed."""
+    site = find_site(ctx.tx, command.site)
+    tables.set_state(ctx.tx, site.id, "draining")
+    return find_site(ctx.tx, site.id)
+
+
+def resume(ctx: Ctx, command: ResumeSite) -> SiteView:
+    """Take new work again."""
+    site = find_site(ctx.tx, command.site)
+    tables.set_state(ctx.tx, site.id, "serving")
+    return find_site(ctx.tx, site.id)
+
+
+def show(ctx: Ctx, command: ShowSite) -> SiteView:
+    """One site."""
+    return find_site(ctx.tx, command.site)
+
+
+def list_sites(ctx: Ctx, command: ListSites) -> SitePage:
+    """Exactly the sites for which the charter allows showing."""
+    items: list[SiteView] = []
+    after, more = command.cursor, True
+    while more and len(items) < command.limit:
+        rows = tables.page(ctx.tx, after=after, limit=command.limit)
+        more = len(rows) == command.limit
+        for site in rows:
+            after = site.name
+            if ctx.allows(ShowSite, _resource(site)):
+                items.append(site)
+            if len(items) == command.limit:
+                break
+    return SitePage(items, after if more or len(items) == command.limit else None)
+
+
+def report_capabilities(ctx: Ctx, command: ReportCapabilities) -> bool:
+    """Whether the site's wall changed."""
+    site = ctx.principal.attributes["site"]
+    return isinstance(site, Ref) and tables.set_wall(ctx.tx, site.id, command.wall) == 1
+
+
+def handlers() -> tuple[Handler[Any], ...]:
+    """Every command of sites."""
+    return (
+        Handler(RegisterSite, _register_target, register),
+        Handler(StateFact, _site_target, state_fact),
+        Handler(DrainSite, _site_target, drain),
+        Handler(ResumeSite, _site_target, resume),
+        Handler(ShowSite, _site_target, show),
+        Handler(ListSites, _list_target, list_sites),
+        Handler(ReportCapabilities, _capabilities_target, report_capabilities),
+    )

@@ -1,0 +1,24 @@
+"""Problems of sites."""
+
+from __future__ import annotations
+
+from sekisho_wire.problems import Exit, Text, define
+
+NAME_TAKEN = define(
+    "sites.name_taken",
+    409,
+    Exit.CONFLICT,
+    Text("A site is already named {name}.", "{name}という名前の拠点は既にあります。"),
+)
+UNKNOWN_FACT = define(
+    "sites.fact_unknown",
+    422,
+    Exit.USAGE,
+    Text('Sites have no fact "{name}". Known: {known}.', "拠点に「{name}」という事実はありません。使えるもの：{known}。"),
+)
+WRONG_TYPE = define(
+    "sites.fact_type",
+    422,
+    Exit.USAGE,
+    Text('Fact "{name}" needs {expected}.', "事実「{name}」の値は{expected}でなければなりません。"),
+)

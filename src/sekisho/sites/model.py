@@ -1,0 +1,163 @@
+"""What can be asked about sites: places that offer GPUs, with one operator and one engine each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from sekisho.kernel.command import Command, Kind, command
+
+Grade = Literal["M", "A", "S", "D"]
+"""How a fact is known: measured by us or a third party, hardware-attested, signed by a third party, declared."""
+
+FactValue = str | int | bool | list[str]
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
+Count = Annotated[int, Meta(ge=0, lt=2**53)]
+Text = Annotated[str, Meta(max_length=300)]
+
+STATES = ("serving", "draining")
+
+
+class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One statement about a site: value, how it is known, by whom, since when and until when."""
+
+    value: FactValue
+    grade: Grade = "D"
+    issuer: Text = ""
+    observed_ms: int = 0
+    expires_ms: int = 0
+    source: Text = ""
+
+
+class Accelerator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One type of GPU: how many there are, and the price of one for an hour."""
+
+    type: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
+    count: Count
+    yen_per_hour: Count = 0
+
+
+class SiteView(msgspec.Struct, frozen=True):
+    """A site as people and programs see it. `stand_in` is a simulated place; nothing about it is real."""
+
+    id: str
+    name: str
+    operator: str
+    engine: str
+    state: str
+    stand_in: bool
+    control: bool
+    cpus: int
+    memory_bytes: int
+    yen_per_hour: int
+    accelerators: list[Accelerator]
+    facts: dict[str, Fact]
+    wall: str
+    heard_ms: int
+    record_id: str
+
+
+class SitePage(msgspec.Struct, frozen=True):
+    """One page of sites; `next` continues it."""
+
+    items: list[SiteView]
+    next: str | None = None
+
+
+@command(
+    "sites.site.register",
+    kind=Kind.RECORDED,
+    resource="Site",
+    groups=("administer",),
+    changes_facts=True,
+    ja="拠点を登録します。",
+)
+class RegisterSite(Command[SiteView]):
+    """Register a site that an operator offers."""
+
+    name: Name
+    operator: str
+    country: Fact
+    engine: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")] = "local"
+    stand_in: bool = False
+    cpus: Count = 0
+    memory_bytes: Count = 0
+    yen_per_hour: Count = 0
+    accelerators: Annotated[list[Accelerator], Meta(max_length=32)] = []
+    facts: Annotated[dict[Name, Fact], Meta(max_length=32)] = {}
+
+
+@command(
+    "sites.fact.state",
+    kind=Kind.RECORDED,
+    resource="Site",
+    groups=("operate",),
+    changes_facts=True,
+    ja="拠点についての事実を、その確度とともに記録します。",
+)
+class StateFact(Command[SiteView]):
+    """State a fact about a site, with how it is known."""
+
+    site: str
+    name: Name
+    fact: Fact
+
+
+@command(
+    "sites.site.drain",
+    kind=Kind.RECORDED,
+    resource="Site",
+    groups=("operate",),
+    ja="拠点での新規受付を停止します。",
+)
+class DrainSite(Command[SiteView]):
+    """Stop placing new work at a site."""
+
+    site: str
+
+
+@command(
+    "sites.site.resume",
+    kind=Kind.RECORDED,
+    resource="Site",
+    groups=("operate",),
+    ja="拠点での新規受付を再開します。",
+)
+class ResumeSite(Command[SiteView]):
+    """Place new work at a site again."""
+
+    site: str
+
+
+@command("sites.site.show", kind=Kind.READ, resource="Site", groups=("view",), ja="拠点を表示します。")
+class ShowSite(Command[SiteView]):
+    """Show one site, by id or name."""
+
+    site: str
+
+
+@command("sites.site.list", kind=Kind.READ, resource="Org", groups=("view",), ja="拠点を一覧します。")
+class ListSites(Command[SitePage]):
+    """List the sites that you may see."""
+
+    cursor: str = ""
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
+@command(
+    "sites.capabilities.report",
+    kind=Kind.RECORDED,
+    resource="Site",
+    principals=("Agent",),
+    groups=("agents",),
+    changes_facts=True,
+    ja="拠点エージェントが、遮断の仕組みを報告します。",
+)
+class ReportCapabilities(Command[bool]):
+    """The site's agent says which wall its engine can build (grade D)."""
+
+    wall: Annotated[str, Meta(max_length=64)]

@@ -1,0 +1,86 @@
+"""What may be said of a site, and how it becomes an entity the charter can ask about. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.facts import Entity, Moment, Ref, Value
+from sekisho.sites.errors import UNKNOWN_FACT, WRONG_TYPE
+from sekisho.sites.model import Fact, FactValue, SiteView
+
+GRADES = {"D": 0, "S": 1, "A": 2, "M": 3}
+"""Order of grades as the charter compares them."""
+
+FACTS: dict[str, type] = {
+    "country": str,
+    "place": str,
+    "latitude-e6": int,
+    "longitude-e6": int,
+    "power-watts": int,
+    "disconnected": bool,
+    "certificates": list,
+    "tee": bool,
+}
+"""Every fact a site can have, and the type of its value. `-e6` are millionths of a degree."""
+
+_DECLARED_ONLY = Fact(value="")
+
+
+def check_fact(name: str, value: FactValue) -> None:
+    """Raise `sites.fact_unknown` or `sites.fact_type` for what the charter could not read."""
+    expected = FACTS.get(name)
+    if expected is None:
+        raise SekishoError(UNKNOWN_FACT, name=name, known=", ".join(FACTS))
+    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+        raise SekishoError(WRONG_TYPE, name=name, expected=expected.__name__)
+
+
+def site_entity(site: SiteView, now_ms: int) -> Entity:
+    """The site as the charter sees it; an expired fact counts as unstated, and an unstated one as the worst."""
+    facts = {name: fact for name, fact in site.facts.items() if not 0 < fact.expires_ms <= now_ms}
+    certificates = _value(facts, "certificates", [])
+    attributes: dict[str, Value] = {
+        "country": str(_value(facts, "country", "")),
+        "operator": Ref("Org", site.operator),
+        "proof": {
+            "checked_at": Moment(0),
+            "bound_km": 0,
+            "foreign_margin_km": 0,
+            "landmarks": 0,
+            "bound_to_tee": False,
+        },
+        "tee": bool(_value(facts, "tee", default=False)),
+        "disconnected": bool(_value(facts, "disconnected", default=False)),
+        "certs": frozenset(certificates) if isinstance(certificates, list) else frozenset(),
+        "stand_in": site.stand_in,
+        "wall": site.wall,
+        "grades": {
+            "country": GRADES[facts.get("country", _DECLARED_ONLY).grade],
+            "operator": GRADES[facts.get("operator", _DECLARED_ONLY).grade],
+        },
+    }
+    return Entity(Ref("Site", site.id), attributes)
+
+
+def platform_key(site: SiteView, now_ms: int) -> Entity:
+    """The key a provider encrypts with by itself: better than none on its disks, no custody towards the provider."""
+    entity = site_entity(site, now_ms)
+    return Entity(
+        platform_key_ref(site.id),
+        {
+            "country": entity.attributes["country"],
+            "custodian": Ref("Org", site.operator),
+            "custody": "platform",
+            "exportable": True,
+        },
+    )
+
+
+def platform_key_ref(site: str) -> Ref:
+    """Names the platform key of a site."""
+    return Ref("Key", f"platform-{site}")
+
+
+def _value(facts: Mapping[str, Fact], name: str, default: FactValue) -> FactValue:
+    return facts[name].value if name in facts else default

@@ -1,0 +1,140 @@
+"""SQL of sites."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sekisho.kernel import heartbeats
+from sekisho.kernel.tx import Row, Tx
+from sekisho.sites.model import Accelerator, Fact, RegisterSite, SiteView
+
+
+def insert_site(tx: Tx, site_id: str, command: RegisterSite, *, control: bool) -> None:
+    """Add the site with its accelerators."""
+    tx.run(
+        "insert into sites_sites (id, name, operator, engine, state, stand_in, control, cpus, memory_bytes,"
+        " yen_per_hour, wall, record_id) values (:id, :name, :operator, :engine, 'serving', :stand_in, :control,"
+        " :cpus, :memory_bytes, :yen_per_hour, 'unknown', :record_id)",
+        id=site_id,
+        name=command.name,
+        operator=command.operator,
+        engine=command.engine,
+        stand_in=int(command.stand_in),
+        control=int(control),
+        cpus=command.cpus,
+        memory_bytes=command.memory_bytes,
+        yen_per_hour=command.yen_per_hour,
+    )
+    for accelerator in command.accelerators:
+        tx.run(
+            "insert into sites_accelerators (site, type, count, yen_per_hour, record_id)"
+            " values (:site, :type, :count, :yen, :record_id)",
+            site=site_id,
+            type=accelerator.type,
+            count=accelerator.count,
+            yen=accelerator.yen_per_hour,
+        )
+
+
+def put_fact(tx: Tx, site: str, name: str, fact: Fact, now_ms: int) -> None:
+    """State a fact, in place of what was stated before."""
+    tx.run(
+        "insert into sites_facts (site, name, value, grade, issuer, observed_ms, expires_ms, source, record_id)"
+        " values (:site, :name, :value, :grade, :issuer, :observed, :expires, :source, :record_id)"
+        " on conflict (site, name) do update set value = :value, grade = :grade, issuer = :issuer,"
+        " observed_ms = :observed, expires_ms = :expires, source = :source, record_id = :record_id",
+        site=site,
+        name=name,
+        value=msgspec.json.encode(fact.value).decode(),
+        grade=fact.grade,
+        issuer=fact.issuer,
+        observed=fact.observed_ms or now_ms,
+        expires=fact.expires_ms,
+        source=fact.source,
+    )
+
+
+def set_state(tx: Tx, site: str, state: str) -> None:
+    """Serving or draining."""
+    tx.run("update sites_sites set state = :state, record_id = :record_id where id = :id", id=site, state=state)
+
+
+def set_wall(tx: Tx, site: str, wall: str) -> int:
+    """Note the wall the site's agent says it can build; 0 when it said so before."""
+    return tx.run(
+        "update sites_sites set wall = :wall, record_id = :record_id where id = :id and wall <> :wall",
+        id=site,
+        wall=wall,
+    )
+
+
+def find(tx: Tx, site: str) -> SiteView | None:
+    """One site by id or name."""
+    row = tx.one("select * from sites_sites where id = :site or name = :site", site=site)
+    return views(tx, [row])[0] if row else None
+
+
+def named(tx: Tx, name: str) -> bool:
+    """Whether a site has this name."""
+    return tx.one("select id from sites_sites where name = :name", name=name) is not None
+
+
+def page(tx: Tx, *, after: str, limit: int) -> list[SiteView]:
+    """Sites by name, after a name."""
+    rows = tx.all("select * from sites_sites where name > :after order by name limit :limit", after=after, limit=limit)
+    return views(tx, rows)
+
+
+def every(tx: Tx) -> list[SiteView]:
+    """All sites; there are tens of them, not thousands."""
+    return views(tx, tx.all("select * from sites_sites order by name"))
+
+
+def views(tx: Tx, rows: list[Row]) -> list[SiteView]:
+    """Rows with their accelerators, facts and the time their agent was last heard."""
+    wanted = {row["id"] for row in rows}
+    accelerators: dict[str, list[Accelerator]] = {}
+    for row in tx.all("select site, type, count, yen_per_hour from sites_accelerators order by site, type"):
+        if row["site"] in wanted:
+            accelerators.setdefault(row["site"], []).append(
+                Accelerator(row["type"], row["count"], row["yen_per_hour"])
+            )
+    facts: dict[str, dict[str, Fact]] = {}
+    for row in tx.all("select * from sites_facts order by site, name"):
+        if row["site"] in wanted:
+            facts.setdefault(row["site"], {})[row["name"]] = _fact(row)
+    heard = heartbeats.all_of(tx, "site")
+    return [_view(row, accelerators, facts, heard.get(row["id"])) for row in rows]
+
+
+def _fact(row: Row) -> Fact:
+    return Fact(
+        value=msgspec.json.decode(row["value"]),
+        grade=row["grade"],
+        issuer=row["issuer"],
+        observed_ms=row["observed_ms"],
+        expires_ms=row["expires_ms"],
+        source=row["source"],
+    )
+
+
+def _view(
+    row: Row, accelerators: dict[str, list[Accelerator]], facts: dict[str, dict[str, Fact]], heard: Row | None
+) -> SiteView:
+    return SiteView(
+        id=row["id"],
+        name=row["name"],
+        operator=row["operator"],
+        engine=row["engine"],
+        state=row["state"],
+        stand_in=bool(row["stand_in"]),
+        control=bool(row["control"]),
+        cpus=row["cpus"],
+        memory_bytes=row["memory_bytes"],
+        yen_per_hour=row["yen_per_hour"],
+        accelerators=accelerators.get(row["id"], []),
+        facts=facts.get(row["id"], {}),
+        wall=row["wall"],
+        heard_ms=heard["at_ms"] if heard else 0,
+        record_id=row["record_id"],
+    )
