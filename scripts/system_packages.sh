@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Looks for the programs that Python packages cannot bring. As root on Debian it installs what is missing;
+# otherwise it prints the one command to type. Argument: what for (venv, run or test).
+# Exit status 1 where going on would be pointless: no venv module, or anything missing while CI=true.
+set -euo pipefail
+
+purpose=$1
+python=${PYTHON:-python3}
+missing=()
+
+need() { # package, then a command that succeeds when it is there
+  local package=$1
+  shift
+  "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+have() { command -v "$1"; }
+have_any() { for name in "$@"; do have "$name" && return; done; return 1; }
+have_initdb() { have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb'; }
+have_japanese_font() { compgen -G '/usr/share/fonts/opentype/ipafont-gothic/*' || { have fc-list && fc-list :lang=ja | grep .; }; }
+
+case $purpose in
+  venv)
+    need python3-venv "$python" -c 'import ensurepip, venv'
+    ;;
+  run)
+    need bubblewrap have bwrap
+    ;;
+  test)
+    need bubblewrap have bwrap
+    need chromium have_any chromium chromium-browser google-chrome
+    need fonts-ipafont-gothic have_japanese_font
+    need postgresql have_initdb
+    need nodejs have node
+    need npm have npm
+    ;;
+  *)
+    echo "usage: $0 venv|run|test" >&2
+    exit 2
+    ;;
+esac
+
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+install="apt-get install --yes --no-install-recommends ${missing[*]}"
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+  echo "Installing: ${missing[*]}" >&2
+  export DEBIAN_FRONTEND=noninteractive
+  # Fresh machines have no package lists; others have them and save the time.
+  if $install >/dev/null 2>&1 || { apt-get update >/dev/null && $install >/dev/null; }; then
+    exit 0
+  fi
+  echo "error: could not install ${missing[*]}" >&2
+else
+  echo "missing: ${missing[*]}" >&2
+  echo "hint: sudo $install" >&2
+fi
+
+case ${CI:-} in
+  1 | true | TRUE | True) exit 1 ;;
+esac
+if [ "$purpose" = venv ]; then exit 1; fi
+echo "Going on without: what needs them says so." >&2

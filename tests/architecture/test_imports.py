@@ -1,0 +1,116 @@
+"""Who may import whom: the contracts hold, and none is missing for what exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import tree
+
+PROJECT: dict[str, Any] = tomllib.loads((tree.ROOT / "pyproject.toml").read_text())
+CONTRACTS: list[dict[str, Any]] = PROJECT["tool"]["importlinter"]["contracts"]
+PACKAGES = sorted(path.parent.name for path in tree.SOURCE.glob("*/__init__.py"))
+FACELESS = frozenset(
+    {"kernel"}
+)  # its files are the vocabulary of all others; kernel.db has a contract of its own
+
+# What each program may take from outside the standard library, beyond its own extra in pyproject.toml.
+DISTRIBUTIONS = {"yaml": "pyyaml", "prometheus_client": "prometheus-client", "psycopg_pool": "psycopg-pool"}
+EXTRAS = {
+    "sekisho": ("server", "postgres"),
+    "sekisho_agent": ("agent",),
+    "sekisho_client": ("client",),
+    "sekisho_verify": (),
+    "sekisho_wire": (),
+}
+WIRE_NEEDS = frozenset({"msgspec"})
+
+
+def test_the_contracts_hold() -> None:
+    linted = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--no-cache"],
+        cwd=tree.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_every_package_is_seen_by_the_contracts_and_shipped() -> None:
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert sorted(PROJECT["tool"]["importlinter"]["root_packages"]) == PACKAGES
+    assert sorted(Path(folder).name for folder in wheel) == PACKAGES
+    assert sorted(PROJECT["tool"]["coverage"]["run"]["source_pkgs"]) == PACKAGES
+
+
+def test_every_folder_of_the_control_plane_shows_only_its_face() -> None:
+    folders = {path.parent.name for path in (tree.SOURCE / "sekisho").glob("*/__init__.py")}
+    faces = {
+        name.removeprefix("sekisho.").removesuffix(".*"): contract
+        for contract in CONTRACTS
+        if contract["type"] == "protected"
+        for name in contract["protected_modules"]
+        if name.endswith(".*")
+    }
+    assert folders - FACELESS - set(faces) == set(), "no protected contract"
+    for name, contract in faces.items():
+        assert contract["allowed_importers"] == [f"sekisho.{name}"]
+        assert not contract.get("ignore_imports")
+
+
+def test_no_contract_is_weakened() -> None:
+    excepted = {
+        contract["id"]: sorted(contract["ignore_imports"])
+        for contract in CONTRACTS
+        if contract.get("ignore_imports")
+    }
+    layers = next(contract for contract in CONTRACTS if contract["id"] == "layers")
+    assert excepted == {
+        "drivers": [
+            "sekisho.kernel.postgres -> psycopg",
+            "sekisho.kernel.postgres -> psycopg_pool",
+            "sekisho.kernel.sqlite -> sqlite3",
+        ]
+    }
+    assert layers["exhaustive"] is True
+    assert "exhaustive_ignores" not in layers
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_program_imports_only_what_its_extra_brings(package: str) -> None:
+    brought = {_name(line) for line in PROJECT["project"]["dependencies"]} | WIRE_NEEDS
+    for extra in EXTRAS[package]:
+        brought |= {_name(line) for line in PROJECT["project"]["optional-dependencies"][extra]}
+    if package == "sekisho_verify":
+        brought -= WIRE_NEEDS
+    outside = {
+        f"{tree.relative(path)}: {name}"
+        for path in tree.files(f"src/{package}/*.py")
+        for name in _imported(tree.parse(path)) - set(sys.stdlib_module_names) - set(PACKAGES)
+        if DISTRIBUTIONS.get(name, name) not in brought
+    }
+    assert outside == set()
+
+
+def _name(requirement: str) -> str:
+    match = re.match(r"[A-Za-z0-9_.\-]+", requirement)
+    assert match is not None
+    return match[0].lower()
+
+
+def _imported(module: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names

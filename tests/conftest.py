@@ -1,0 +1,94 @@
+"""What every test may ask for: a database of each kind, components of the machine, and no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.support import components, databases, offline, postgres
+
+KINDS = ("sqlite", "postgres")
+
+# Two shared cores make single examples slow without being wrong: pytest's timeout bounds a test instead.
+hypothesis.settings.register_profile(
+    "house",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("house")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--db",
+        default="sqlite",
+        choices=[*KINDS, "all"],
+        help="which databases the tests that take one run on",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "db_url" in metafunc.fixturenames:
+        asked = metafunc.config.getoption("db")
+        metafunc.parametrize("db_url", KINDS if asked == "all" else (asked,), indirect=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        offline.close_the_network(patch)
+        yield
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file; copy it, never open it."""
+    return databases.sqlite_template(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """This process's own server, so that parallel workers share nothing; fsync is off."""
+    if postgres.find_program("initdb") is None:
+        components.missing("PostgreSQL", "apt-get install postgresql")
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: postgres.Server) -> str:
+    """The name of a migrated database; clone it, never connect to it."""
+    return databases.postgres_template(postgres_server)
+
+
+@pytest.fixture
+def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh, migrated database of the kind `--db` asks for; the test owns it alone."""
+    if request.param == "sqlite":
+        yield databases.sqlite_copy(request.getfixturevalue("sqlite_template"), tmp_path)
+        return
+    server: postgres.Server = request.getfixturevalue("postgres_server")
+    with databases.postgres_copy(server, request.getfixturevalue("postgres_template")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def needs_bwrap() -> str:
+    """Path of bubblewrap."""
+    return components.program("bwrap", package="bubblewrap")
+
+
+@pytest.fixture(scope="session")
+def needs_chromium() -> str:
+    """Path of Chromium, for Playwright's `executable_path`."""
+    return components.program("chromium", "chromium-browser", "google-chrome", package="chromium")
+
+
+@pytest.fixture(scope="session")
+def needs_node() -> str:
+    """Path of Node, for the identity provider that sign-in is tested against."""
+    return components.program("node", package="nodejs npm")
