@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sekisho.kernel.clock import Clock
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.facts import Entity, Ref, Target
@@ -14,6 +13,7 @@ from sekisho.sites import rules, tables
 from sekisho.sites.errors import NAME_TAKEN
 from sekisho.sites.model import (
     DrainSite,
+    ExpireFact,
     Fact,
     ListSites,
     RegisterSite,
@@ -32,16 +32,11 @@ CONTROL_SITE = "control"
 class SiteEntities:
     """Sites and their platform keys, as the charter's slowly changing entities."""
 
-    def __init__(self, clock: Clock) -> None:
-        """The clock tells which facts have expired."""
-        self._clock = clock
-
     def entities(self, tx: Tx) -> Iterable[Entity]:
         """One Site and one Key entity a site."""
-        now_ms = self._clock.now_ms()
         for site in tables.every(tx):
-            yield rules.site_entity(site, now_ms)
-            yield rules.platform_key(site, now_ms)
+            yield rules.site_entity(site)
+            yield rules.platform_key(site)
 
 
 def find_site(tx: Tx, site: str) -> SiteView:
@@ -59,7 +54,7 @@ def all_sites(tx: Tx) -> list[SiteView]:
 
 def _resource(site: SiteView) -> Entity:
     """The site as the resource of a command, owned by its operator."""
-    entity = rules.site_entity(site, 0)
+    entity = rules.site_entity(site)
     return Entity(entity.ref, {**entity.attributes, "owner": Ref("Org", site.operator)})
 
 
@@ -85,7 +80,7 @@ def _register_target(tx: Tx, principal: Entity, command: RegisterSite) -> Target
     return Target(resource=_resource(draft), stream=command.operator)
 
 
-def _site_target(tx: Tx, principal: Entity, command: StateFact | DrainSite | ResumeSite | ShowSite) -> Target:
+def _site_target(tx: Tx, principal: Entity, command: StateFact | DrainSite | ResumeSite | ShowSite | ExpireFact) -> Target:
     del principal
     site = find_site(tx, command.site)
     return Target(resource=_resource(site), stream=site.id)
@@ -112,26 +107,37 @@ def register(ctx: Ctx, command: RegisterSite) -> SiteView:
     site = ctx.new_id("site")
     tables.insert_site(ctx.tx, site, command, control=command.name == CONTROL_SITE)
     for name, fact in {**command.facts, "country": command.country}.items():
-        rules.check_fact(name, fact.value)
-        tables.put_fact(ctx.tx, site, name, fact, ctx.now_ms)
+        _put(ctx, site, name, fact)
     ctx.detail(site=site, name=command.name, stand_in=command.stand_in)
     return find_site(ctx.tx, site)
 
 
 def state_fact(ctx: Ctx, command: StateFact) -> SiteView:
-    """Only D may be typed in: better grades come with a proof, which has its own command."""
-    rules.check_fact(command.name, command.fact.value)
+    """Replace what was stated before; the earlier statement stays in the ledger."""
     site = find_site(ctx.tx, command.site)
+    _put(ctx, site.id, command.name, command.fact)
+    return find_site(ctx.tx, site.id)
+
+
+def _put(ctx: Ctx, site: str, name: str, fact: Fact) -> None:
+    """Only D may be typed in: better grades come with a proof, which has its own command."""
+    rules.check_fact(name, fact.value)
     declared = Fact(
-        value=command.fact.value,
+        value=fact.value,
         grade="D",
         issuer=ctx.actor.ref.id,
         observed_ms=ctx.now_ms,
-        expires_ms=command.fact.expires_ms,
-        source=command.fact.source,
+        expires_ms=fact.expires_ms,
+        source=fact.source,
     )
-    tables.put_fact(ctx.tx, site.id, command.name, declared, ctx.now_ms)
-    return find_site(ctx.tx, site.id)
+    tables.put_fact(ctx.tx, site, name, declared)
+    if fact.expires_ms:
+        ctx.later(ExpireFact(site=site, name=name), delay_ms=max(0, fact.expires_ms - ctx.now_ms))
+
+
+def expire_fact(ctx: Ctx, command: ExpireFact) -> bool:
+    """Remove a fact whose time is over, so that expiry moves the facts version like any other change."""
+    return tables.drop_expired(ctx.tx, command.site, command.name, ctx.now_ms) == 1
 
 
 def drain(ctx: Ctx, command: DrainSite) -> SiteView:
@@ -180,6 +186,7 @@ def handlers() -> tuple[Handler[Any], ...]:
     return (
         Handler(RegisterSite, _register_target, register),
         Handler(StateFact, _site_target, state_fact),
+        Handler(ExpireFact, _site_target, expire_fact),
         Handler(DrainSite, _site_target, drain),
         Handler(ResumeSite, _site_target, resume),
         Handler(ShowSite, _site_target, show),

@@ -108,6 +108,22 @@ class StateFact(Command[SiteView]):
 
 
 @command(
+    "sites.fact.expire",
+    kind=Kind.RECORDED,
+    resource="Site",
+    principals=("System",),
+    groups=("system",),
+    changes_facts=True,
+    ja="期限の切れた事実を取り除きます。",
+)
+class ExpireFact(Command[bool]):
+    """Remove a fact whose time is over."""
+
+    site: str
+    name: Name
+
+
+@command(
     "sites.site.drain",
     kind=Kind.RECORDED,
     resource="Site",

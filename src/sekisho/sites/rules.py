@@ -36,9 +36,9 @@ def check_fact(name: str, value: FactValue) -> None:
         raise SekishoError(WRONG_TYPE, name=name, expected=expected.__name__)
 
 
-def site_entity(site: SiteView, now_ms: int) -> Entity:
-    """The site as the charter sees it; an expired fact counts as unstated, and an unstated one as the worst."""
-    facts = {name: fact for name, fact in site.facts.items() if not 0 < fact.expires_ms <= now_ms}
+def site_entity(site: SiteView) -> Entity:
+    """The site as the charter sees it; an unstated fact counts as the worst."""
+    facts = site.facts
     certificates = _value(facts, "certificates", [])
     attributes: dict[str, Value] = {
         "country": str(_value(facts, "country", "")),
@@ -57,15 +57,15 @@ def site_entity(site: SiteView, now_ms: int) -> Entity:
         "wall": site.wall,
         "grades": {
             "country": GRADES[facts.get("country", _DECLARED_ONLY).grade],
-            "operator": GRADES[facts.get("operator", _DECLARED_ONLY).grade],
+            "operator": GRADES["D"],
         },
     }
     return Entity(Ref("Site", site.id), attributes)
 
 
-def platform_key(site: SiteView, now_ms: int) -> Entity:
+def platform_key(site: SiteView) -> Entity:
     """The key a provider encrypts with by itself: better than none on its disks, no custody towards the provider."""
-    entity = site_entity(site, now_ms)
+    entity = site_entity(site)
     return Entity(
         platform_key_ref(site.id),
         {

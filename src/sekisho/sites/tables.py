@@ -36,7 +36,7 @@ def insert_site(tx: Tx, site_id: str, command: RegisterSite, *, control: bool) -
         )
 
 
-def put_fact(tx: Tx, site: str, name: str, fact: Fact, now_ms: int) -> None:
+def put_fact(tx: Tx, site: str, name: str, fact: Fact) -> None:
     """State a fact, in place of what was stated before."""
     tx.run(
         "insert into sites_facts (site, name, value, grade, issuer, observed_ms, expires_ms, source, record_id)"
@@ -48,9 +48,19 @@ def put_fact(tx: Tx, site: str, name: str, fact: Fact, now_ms: int) -> None:
         value=msgspec.json.encode(fact.value).decode(),
         grade=fact.grade,
         issuer=fact.issuer,
-        observed=fact.observed_ms or now_ms,
+        observed=fact.observed_ms,
         expires=fact.expires_ms,
         source=fact.source,
+    )
+
+
+def drop_expired(tx: Tx, site: str, name: str, now_ms: int) -> int:
+    """Remove a fact unless it was stated again with a later end."""
+    return tx.run(
+        "delete from sites_facts where site = :site and name = :name and expires_ms > 0 and expires_ms <= :now",
+        site=site,
+        name=name,
+        now=now_ms,
     )
 
 
