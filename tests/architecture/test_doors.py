@@ -8,9 +8,17 @@ import tomllib
 from tests.support import style, tree
 
 _CLOCK = (r"src/sekisho/kernel/clock\.py", r"src/sekisho_agent/clock\.py")
-_NETWORK = (r"src/sekisho/kernel/net\.py", r"src/sekisho_client/client\.py", r"src/sekisho_agent/.*")
-_SERVERS = (*_NETWORK, r"src/sekisho/(server|http/serve)\.py")
-_PROCESSES = (r"src/sekisho_agent/.*", r"src/sekisho/kernel/postgres\.py")
+_NETWORK = (r"src/sekisho/kernel/net\.py", r"src/sekisho_(client|agent)/client\.py")
+_SOCKETS = (
+    r"src/sekisho/kernel/net\.py",
+    r"src/sekisho/server\.py",
+    r"src/sekisho_agent/(canaries|egress|inside|listeners)\.py",
+)
+_PROCESSES = (
+    r"src/sekisho/kernel/postgres\.py",
+    r"src/sekisho_agent/(bubblewrap|canaries|images|inside|wall)\.py",
+    r"src/sekisho_agent/engines/\w+\.py",
+)
 
 OWNERS: dict[str, tuple[str, ...]] = {
     "datetime.datetime.now": _CLOCK,
@@ -27,7 +35,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "os.fork": (r"src/sekisho_agent/inside\.py",),
     "asyncio.create_subprocess_exec": (),
     "asyncio.create_subprocess_shell": (),
-    "socket": _SERVERS,
+    "socket": _SOCKETS,
     "asyncio.open_connection": (),
     "http.client": (),
     "urllib.request": (),
