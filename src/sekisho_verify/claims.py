@@ -1,0 +1,202 @@
+"""What the records claim: decisions, sites, place, wall; what is absent; what the auditor demands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from sekisho_verify.checks import is_closed
+from sekisho_verify.detail import LEVEL_MAX, ROUTES, Detail, Place, read_canaries
+from sekisho_verify.errors import Exit, VerifyError
+from sekisho_verify.lines import ABSENT, DECLARED, NOTE, OK, Case, Line, failed
+from sekisho_verify.record import Record
+
+ABSENT_PARTS = ("transcript", "attestation", "key_release", "operator_sessions")
+WALL_LEVEL = 2
+CANARY_OPEN = "wall.canary_open"
+
+
+class DecisionError(VerifyError):
+    """A record in which something was done that had been denied."""
+
+    exit_code = Exit.DECISION
+
+
+class PlaceError(VerifyError):
+    """A place that contradicts what was chosen or where the data may be."""
+
+    exit_code = Exit.PLACE
+
+
+class EgressError(VerifyError):
+    """An attempt that ran behind a wall with an open route."""
+
+    exit_code = Exit.EGRESS
+
+
+class DemandError(VerifyError):
+    """Less than the trust file demands."""
+
+    exit_code = Exit.DEMAND
+
+
+def decisions(case: Case) -> list[Line]:
+    """Every decision, equal ones together, and that nothing denied or failed has an effect."""
+    lines: list[Line] = []
+    for number, record in enumerate(case.bundle.records):
+        try:
+            _check_decision(record)
+        except DecisionError as error:
+            lines.append(failed("decision", error.at(f"records/{number:06}.json")))
+    groups = Counter((r.action, r.decision, r.outcome, r.rules, r.charter) for r in case.bundle.records)
+    for (action, decision, outcome, rules, charter), count in groups.items():
+        fields = {
+            "action": action,
+            "outcome": outcome,
+            "count": count,
+            "rules": ", ".join(rules),
+            "charter": charter,
+        }
+        state = OK if decision == "allow" else NOTE
+        lines.append(Line("decision", state, f"decision.{decision}", fields))
+    return lines
+
+
+def sites(case: Case) -> list[Line]:
+    """The sites considered; one that was denied must never have been chosen."""
+    lines: list[Line] = []
+    for number, detail in enumerate(case.bundle.details):
+        for choice in detail.sites:
+            if choice.chosen and not choice.allowed:
+                error = DecisionError("decision.denied_site", f"{choice.site} was denied and yet chosen")
+                lines.append(failed("site", error.at(f"records/{number:06}.json")))
+    considered = dict.fromkeys(choice for detail in case.bundle.details for choice in detail.sites)
+    for choice in considered:
+        fields = {"site": choice.site, "country": choice.country, "rules": ", ".join(choice.rules)}
+        code = "site.chosen" if choice.chosen else "site.allowed" if choice.allowed else "site.denied"
+        lines.append(Line("site", OK if choice.allowed else NOTE, code, fields))
+    return lines
+
+
+def place(case: Case) -> list[Line]:
+    """Where attempts were, as declared, against the sites chosen and the countries the data may be in."""
+    declared: dict[Place, None] = {}
+    lines: list[Line] = []
+    chosen = {Place(c.site, c.country) for detail in case.bundle.details for c in detail.sites if c.chosen}
+    for number, detail in enumerate(case.bundle.details):
+        here = [Place(choice.site, choice.country) for choice in detail.sites if choice.chosen]
+        if detail.place:
+            here.append(detail.place)
+        declared |= dict.fromkeys(here)
+        try:
+            _check_place(case, detail, here, chosen)
+        except PlaceError as error:
+            lines.append(failed("place", error.at(f"records/{number:06}.json")))
+    if not lines and not declared:
+        return [Line("place", ABSENT, "place.none")]
+    return lines or [
+        Line("place", NOTE, "place.declared", {"site": at.site, "country": at.country}, DECLARED)
+        for at in declared
+    ]
+
+
+def wall(case: Case) -> list[Line]:
+    """Canaries as the site's agent reports them; an attempt that ran with an open route fails."""
+    said = {found.number: found.message.body for found in case.opened[0]}
+    lines: list[Line] = []
+    reports: list[Line] = []
+    for number, detail in enumerate(case.bundle.details):
+        try:
+            results = _canaries(detail, said.get(number, {}))
+            if results is not None:
+                _check_wall(case, results, _reason(detail, said.get(number, {})))
+                report = _wall_line(results)
+                if report not in reports:
+                    reports.append(report)
+        except VerifyError as error:
+            lines.append(failed("wall", error.at(f"records/{number:06}.json")))
+    return lines or reports or [Line("wall", ABSENT, "wall.none")]
+
+
+def absent(_case: Case) -> list[Line]:
+    """Parts of a whole proof that this version of the evidence does not hold: named, never passed over."""
+    return [Line(part, ABSENT, f"absent.{part}") for part in ABSENT_PARTS]
+
+
+def demands(case: Case) -> list[Line]:
+    """What the trust file asks for beyond integrity: quorum, closed streams, consistency, measured place."""
+    trust = case.trust
+    if trust is None:
+        return []
+    wanted = trust.demand
+    errors: list[DemandError] = []
+    witnesses = {key.name for key in trust.witnesses}
+    cosigned = sum(line.name in witnesses for line in case.bundle.note.signatures)
+    if cosigned < trust.quorum:
+        errors.append(
+            DemandError("demand.quorum", f"{cosigned} cosignatures where {trust.quorum} are demanded")
+        )
+    if wanted.closed and not is_closed(case):
+        errors.append(DemandError("demand.closed", "a closed stream is demanded, this one is open"))
+    if wanted.consistency and not (trust.seen and _reaches(case, trust.seen.size)):
+        errors.append(DemandError("demand.consistency", "consistency with a head seen before is demanded"))
+    # No record holds a measured place yet (its transcript is absent): every level above the bar fails.
+    bar = wanted.max_level_without_place
+    if bar < LEVEL_MAX and not 0 <= case.level <= bar:
+        errors.append(DemandError("demand.place", f"a measured place is demanded above level {bar}"))
+    return [failed("demand", error) for error in errors] or [Line("demand", OK, "demand.met")]
+
+
+def _check_decision(record: Record) -> None:
+    if record.decision == "deny" and record.outcome == "done":
+        raise DecisionError("decision.denied_done", "denied and yet done")
+    if record.effects and (record.decision == "deny" or record.outcome in {"denied", "failed"}):
+        raise DecisionError("decision.denied_effect", "denied or failed and yet with an effect")
+
+
+def _check_place(case: Case, detail: Detail, here: list[Place], chosen: set[Place]) -> None:
+    if detail.place and chosen and detail.place not in chosen:
+        raise PlaceError("place.not_chosen", f"at {detail.place.site}, which no record chose")
+    for record in case.bundle.details:
+        for at in here:
+            if record.residency is not None and at.country not in record.residency:
+                raise PlaceError(
+                    "place.residency", f"{at.site} is in {at.country}, where the data may not be"
+                )
+
+
+def _canaries(detail: Detail, said: Mapping[str, object]) -> Mapping[str, str] | None:
+    """Results of one record; where the agent's own message has them too, both must agree."""
+    if "canaries" not in said:
+        return detail.canaries
+    signed = read_canaries(said["canaries"])
+    if detail.canaries is not None and detail.canaries != signed:
+        raise EgressError("egress.differs", "canaries that differ from the agent's signed message")
+    return signed
+
+
+def _reason(detail: Detail, said: Mapping[str, object]) -> str:
+    """Why the attempt ended; the agent's signed word wins over the record's."""
+    reason = said.get("reason", detail.reason)
+    return reason if isinstance(reason, str) else ""
+
+
+def _check_wall(case: Case, results: Mapping[str, str], reason: str) -> None:
+    """A level that no record names counts as one that needs the wall."""
+    routes = [route for route in ROUTES if results.get(route) == "open"]
+    needed = case.level < 0 or case.level >= WALL_LEVEL
+    if routes and needed and reason != CANARY_OPEN:
+        raise EgressError("egress.open", f"the attempt ran with open routes: {', '.join(routes)}")
+
+
+def _wall_line(results: Mapping[str, str]) -> Line:
+    closed = sum(result == "closed" for result in results.values())
+    rest = ", ".join(
+        f"{route} {results.get(route, 'untried')}" for route in ROUTES if results.get(route) != "closed"
+    )
+    fields = {"closed": closed, "routes": len(ROUTES), "rest": rest}
+    return Line("wall", NOTE, "wall.partly" if rest else "wall.closed", fields, DECLARED)
+
+
+def _reaches(case: Case, seen_size: int) -> bool:
+    return case.bundle.consistency is not None or seen_size == case.bundle.checkpoint.size

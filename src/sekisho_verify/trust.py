@@ -1,0 +1,133 @@
+"""The trust file: whom an auditor believes. It never comes out of a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sekisho_verify.canonical import INTEGER_LIMIT, decode_relaxed, from_base64url
+from sekisho_verify.checkpoint import COSIGNATURE_V1, ED25519, VerifierKey, check_name, parse_key
+from sekisho_verify.errors import TrustError, VerifyError
+from sekisho_verify.merkle import HASH_BYTES
+
+LEVEL_MAX = 5
+_TRUST_BYTES_MAX = 2**20
+_REQUIRED = frozenset({"v", "origin", "keys", "witnesses", "quorum"})
+_FIELDS = _REQUIRED | {"seen", "demand"}
+_DEMANDS = frozenset({"closed", "consistency", "max_level_without_place"})
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A head of the log the auditor has verified before."""
+
+    size: int
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What must be shown beyond integrity.
+
+    `closed` streams, `consistency` with what was seen, and a measured place for data above
+    `max_level_without_place` (5 demands none).
+    """
+
+    closed: bool = False
+    consistency: bool = False
+    max_level_without_place: int = LEVEL_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Origin, keys of the log and of witnesses, cosignatures needed, and demands of one auditor."""
+
+    origin: str
+    keys: tuple[VerifierKey, ...]
+    witnesses: tuple[VerifierKey, ...] = ()
+    quorum: int = 0
+    seen: Seen | None = None
+    demand: Demand = Demand()
+
+
+def parse_trust(data: bytes) -> Trust:
+    """A trust file from its JSON bytes; TrustError, naming the field, for anything unknown or off range."""
+    if len(data) > _TRUST_BYTES_MAX:
+        raise TrustError("trust.size", f"more than {_TRUST_BYTES_MAX} bytes")
+    try:
+        body = decode_relaxed(data)
+    except VerifyError as error:
+        raise TrustError("trust.json", error.detail) from error
+    if not isinstance(body, dict) or not _REQUIRED <= body.keys() <= _FIELDS:
+        raise TrustError("trust.fields", "a field missing or unknown")
+    if type(body["v"]) is not int or body["v"] != 1:
+        raise TrustError("trust.version", "a trust file of an unknown version", where="v")
+    origin = _read_origin(body["origin"])
+    keys = _read_keys(body["keys"], field="keys", kind=ED25519)
+    if not keys or any(key.name != origin for key in keys):
+        raise TrustError("trust.keys", "at least one key, each under the name of the origin", where="keys")
+    witnesses = _read_keys(body["witnesses"], field="witnesses", kind=COSIGNATURE_V1)
+    if len({key.name for key in witnesses}) != len(witnesses) or len(
+        {key.public for key in witnesses}
+    ) != len(witnesses):
+        raise TrustError("trust.witnesses", "the same witness twice", where="witnesses")
+    quorum = _read_count(body["quorum"], limit=len(witnesses), field="quorum")
+    seen = _read_seen(body["seen"]) if "seen" in body else None
+    return Trust(origin, keys, witnesses, quorum, seen, _read_demand(body.get("demand", {})))
+
+
+def _read_origin(value: object) -> str:
+    if not isinstance(value, str):
+        raise TrustError("trust.origin", "the origin is not text", where="origin")
+    try:
+        check_name(value)
+    except VerifyError as error:
+        raise TrustError("trust.origin", error.detail, where="origin") from error
+    return value
+
+
+def _read_keys(value: object, *, field: str, kind: int) -> tuple[VerifierKey, ...]:
+    if not isinstance(value, list):
+        raise TrustError("trust.keys", "a list of keys is needed", where=field)
+    keys: list[VerifierKey] = []
+    for text in value:
+        try:
+            key = parse_key(text if isinstance(text, str) else "")
+        except VerifyError as error:
+            raise TrustError(error.code, error.detail, where=field) from error
+        if key.kind != kind or key in keys:
+            raise TrustError("trust.key_kind", "a key of the wrong kind, or twice", where=field)
+        keys.append(key)
+    return tuple(keys)
+
+
+def _read_count(value: object, *, limit: int, field: str) -> int:
+    if type(value) is not int or not 0 <= value <= limit:
+        raise TrustError("trust.number", f"a whole number from 0 to {limit} is needed", where=field)
+    return value
+
+
+def _read_seen(value: object) -> Seen:
+    if not isinstance(value, dict) or value.keys() != {"size", "root"} or not isinstance(value["root"], str):
+        raise TrustError("trust.seen", "size and root are needed", where="seen")
+    size = _read_count(value["size"], limit=INTEGER_LIMIT - 1, field="seen")
+    try:
+        root = from_base64url(value["root"])
+    except VerifyError as error:
+        raise TrustError("trust.seen", error.detail, where="seen") from error
+    if len(root) != HASH_BYTES:
+        raise TrustError("trust.seen", "a root has 32 bytes", where="seen")
+    return Seen(size, root)
+
+
+def _read_demand(value: object) -> Demand:
+    if not isinstance(value, dict) or not value.keys() <= _DEMANDS:
+        raise TrustError("trust.demand", "an unknown demand", where="demand")
+    for name in ("closed", "consistency"):
+        if type(value.get(name, False)) is not bool:
+            raise TrustError("trust.demand", "true or false is needed", where=f"demand.{name}")
+    level = _read_count(
+        value.get("max_level_without_place", LEVEL_MAX),
+        limit=LEVEL_MAX,
+        field="demand.max_level_without_place",
+    )
+    return Demand(value.get("closed", False), value.get("consistency", False), level)
