@@ -11,7 +11,7 @@ _CLOCK = (r"src/sekisho/kernel/clock\.py", r"src/sekisho_agent/clock\.py")
 _NETWORK = (r"src/sekisho/kernel/net\.py", r"src/sekisho_(client|agent)/client\.py")
 _SOCKETS = (
     r"src/sekisho/kernel/net\.py",
-    r"src/sekisho/server\.py",
+    r"src/sekisho/http/serve\.py",
     r"src/sekisho_agent/(canaries|egress|inside|listeners)\.py",
 )
 _PROCESSES = (
