@@ -51,8 +51,10 @@ def pages() -> dict[str, str]:
 
 
 def _commands() -> str:
+    from sekisho.http.routes import ROUTES
     from sekisho.kernel.command import all_specs
 
+    places = {route.command: route for route in ROUTES}
     specs = {
         name: list(group) for name, group in itertools.groupby(all_specs(), lambda s: s.name.split(".")[0])
     }
@@ -71,6 +73,11 @@ def _commands() -> str:
         for spec in group:
             people = "two people" if spec.two_people else " or ".join(spec.principals)
             lines += [f"### `{spec.name}`", "", spec.en, "", spec.ja, ""]
+            if (route := places.get(spec.command)) is not None:
+                verbs = [*(["sekisho " + " ".join(route.cli)] if route.cli else [])]
+                verbs += [f"sekisho {route.daily}"] if route.daily else []
+                where = [f"`{route.method} {route.path}`", *(f"`{verb}`" for verb in verbs)]
+                lines += [f"- Ask by: {', '.join(where)}."]
             lines += [f"- Kind: {spec.kind.value}; on a {spec.resource}; by {people}."]
             lines += [f"- Groups: {', '.join(spec.groups) or 'none'}."]
             lines += [f"- Answers: {describe(types.type_info(spec.result))}.", ""]
