@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from tests.support import postgres
@@ -61,7 +61,7 @@ def postgres_template(server: postgres.Server) -> str:
 
 
 @contextlib.contextmanager
-def postgres_copy(server: postgres.Server, template: str) -> Iterator[str]:
+def postgres_copy(server: postgres.Server, template: str) -> Generator[str]:
     """The URL of a clone of `template`, dropped at the end whoever is still connected."""
     name = f"test_{next(_numbers)}"
     yield server.create(name, template=template)

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -133,7 +133,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(*, durable: bool = False) -> Iterator[Server]:
+def running(*, durable: bool = False) -> Generator[Server]:
     """A fresh, empty server. `durable` turns fsync on, for benchmarks and for tests that cut the power."""
     folder = Path(tempfile.mkdtemp(prefix="sekisho-pg-"))
     server = Server(folder, durable=durable)
