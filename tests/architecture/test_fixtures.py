@@ -30,7 +30,7 @@ def test_each_test_gets_an_empty_migrated_database(db_url: str, run: str) -> Non
 
 def test_kernel_comes_first_and_every_schema_folder_is_migrated() -> None:
     modules = databases.modules_with_schema()
-    folders = {path.parent.name for path in (databases.ROOT / "src" / "sekisho").glob("*/schema")}
+    folders = {path.parts[-3] for path in (databases.ROOT / "src" / "sekisho").glob("*/schema/*.sql")}
     assert modules[0] == "kernel"
     assert set(modules) == folders
 

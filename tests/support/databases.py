@@ -23,7 +23,9 @@ def modules_with_schema() -> tuple[str, ...]:
     bottom_up = [
         name.strip().strip("()") for layer in reversed(layers) for name in layer.replace(":", "|").split("|")
     ]
-    return tuple(name for name in bottom_up if (ROOT / "src" / "sekisho" / name / "schema").is_dir())
+    return tuple(
+        name for name in bottom_up if any((ROOT / "src" / "sekisho" / name / "schema").glob("*.sql"))
+    )
 
 
 def migrate_to_latest(url: str) -> None:
