@@ -44,7 +44,7 @@ def test_sql_is_written_in_tables_only() -> None:
     assert [line for path in paths for line in style.sql_texts(tree.parse(path), tree.relative(path))] == []
 
 
-def test_a_function_of_tables_takes_the_transaction_first() -> None:
+def test_a_function_of_tables_takes_a_transaction_or_a_row_first() -> None:
     found = [
         f"{function.where} {function.name}"
         for path in tree.files("src/sekisho/*/tables*.py")
