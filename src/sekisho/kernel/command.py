@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-ResultT = TypeVar("ResultT", covariant=True)
+ResultT_co = TypeVar("ResultT_co", covariant=True)
 CommandType = TypeVar("CommandType", bound="type[Command[Any]]")
 
 
@@ -24,8 +24,9 @@ class Kind(enum.Enum):
     """Leases, sessions, heartbeats: writes only kernel tables, asks no charter, leaves no record."""
 
 
-class Command(msgspec.Struct, Generic[ResultT], frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all commands. `ResultT` is what `gate.perform` answers with."""
+@typing.dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class Command(msgspec.Struct, Generic[ResultT_co], frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all commands. `ResultT_co` is what `gate.perform` answers with."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):

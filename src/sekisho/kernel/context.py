@@ -17,6 +17,7 @@ from sekisho.kernel.ids import new_id
 from sekisho.kernel.tx import Tx
 
 CommandT = TypeVar("CommandT", bound=Command[Any])
+ItemT = TypeVar("ItemT")
 
 
 class Handler(msgspec.Struct, Generic[CommandT], frozen=True):
@@ -66,6 +67,15 @@ class Ctx:
         """Add to the record's detail. No names of people, no secrets: the record may be public one day."""
         self.evidence.update(values)
 
+    def into(self, stream: str, resource: Ref) -> None:
+        """Put the record into the stream of what this command made, under its name.
+
+        The charter was asked about a thing that had no id yet; the evidence belongs with the thing.
+        """
+        self.target = msgspec.structs.replace(
+            self.target, stream=stream, resource=Entity(resource, self.target.resource.attributes)
+        )
+
     def new_id(self, prefix: str) -> str:
         """A sortable id of this command's time."""
         return new_id(prefix, self.now_ms)
@@ -94,6 +104,33 @@ class Ctx:
     def allows(self, command: type[Command[Any]], resource: Entity) -> bool:
         """Whether this actor may do `command` (one without context) to `resource`; for filtering lists."""
         return self.decide(self.request(command, resource)).allowed
+
+    def page(  # noqa: PLR0913 - the four questions of paging, and the first cursor
+        self,
+        fetch: Callable[[str, int], list[ItemT]],
+        *,
+        start: str,
+        limit: int,
+        key: Callable[[ItemT], str],
+        seen: Callable[[ItemT], bool],
+    ) -> tuple[list[ItemT], str | None]:
+        """Up to `limit` items that the actor may see, and the cursor that continues after them.
+
+        `fetch(after, count)` gives rows in order after a key; `seen` asks the charter for one row, so that the
+        rows listed are exactly the rows allowed, however they are spread.
+        """
+        items: list[ItemT] = []
+        after = start
+        while True:
+            rows = fetch(after, limit)
+            for row in rows:
+                after = key(row)
+                if seen(row):
+                    items.append(row)
+                    if len(items) == limit:
+                        return items, after
+            if len(rows) < limit:
+                return items, None
 
     @contextlib.contextmanager
     def row(  # noqa: PLR0913 - one keyword per field of a record

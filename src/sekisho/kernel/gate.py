@@ -234,8 +234,9 @@ class Gate:
             tx.move_facts()
         for row in ctx.rows:
             self._recorder.append(tx, msgspec.structs.replace(row, effects=tx.effects(row.id)))
-        # The system's own rounds that found nothing to do leave no record.
-        if call.actor is not SYSTEM or ctx.rows or tx.effects(call.record_id):
+        # A round of the system that found nothing to do, or an agent's message that came twice, leaves no record.
+        person = call.actor.ref.type not in {"System", "Agent"}
+        if person or ctx.rows or ctx.evidence or tx.effects(call.record_id):
             self._append(call, tx, outcome="done", ctx=ctx)
         return result
 
@@ -327,7 +328,8 @@ class Gate:
         repeats: int = 0,
         stream: str = "",
     ) -> None:
-        if call.decision is None or call.target is None:
+        target = ctx.target if ctx else call.target
+        if call.decision is None or target is None:
             raise SekishoError
         detail = dict(ctx.evidence) if ctx else {}
         detail |= ({"code": code} if code else {}) | ({"repeats": repeats} if repeats else {})
@@ -339,11 +341,11 @@ class Gate:
                 actor=call.actor.ref.id,
                 approvers=call.approvers,
                 action=call.spec.name,
-                resource=call.target.resource.ref,
+                resource=target.resource.ref,
                 decision=call.decision,
                 outcome=outcome,
                 effects=tx.effects(call.record_id),
-                stream=stream or call.target.stream,
+                stream=stream or target.stream,
                 detail=detail,
             ),
         )

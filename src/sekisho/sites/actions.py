@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -80,7 +81,7 @@ def _register_target(tx: Tx, principal: Entity, command: RegisterSite) -> Target
     return Target(resource=_resource(draft), stream=command.operator)
 
 
-def _site_target(tx: Tx, principal: Entity, command: StateFact | DrainSite | ResumeSite | ShowSite | ExpireFact) -> Target:
+def _site_target(tx: Tx, principal: Entity, command: Any) -> Target:
     del principal
     site = find_site(tx, command.site)
     return Target(resource=_resource(site), stream=site.id)
@@ -91,13 +92,6 @@ def _list_target(tx: Tx, principal: Entity, command: ListSites) -> Target:
     org = principal.attributes.get("org")
     ref = org if isinstance(org, Ref) else Ref("Org", "")
     return Target(resource=Entity(ref), stream=ref.id)
-
-
-def _capabilities_target(tx: Tx, principal: Entity, command: ReportCapabilities) -> Target:
-    del command
-    site = principal.attributes["site"]
-    view = find_site(tx, site.id if isinstance(site, Ref) else "")
-    return Target(resource=_resource(view), stream=view.id)
 
 
 def register(ctx: Ctx, command: RegisterSite) -> SiteView:
@@ -161,24 +155,19 @@ def show(ctx: Ctx, command: ShowSite) -> SiteView:
 
 def list_sites(ctx: Ctx, command: ListSites) -> SitePage:
     """Exactly the sites for which the charter allows showing."""
-    items: list[SiteView] = []
-    after, more = command.cursor, True
-    while more and len(items) < command.limit:
-        rows = tables.page(ctx.tx, after=after, limit=command.limit)
-        more = len(rows) == command.limit
-        for site in rows:
-            after = site.name
-            if ctx.allows(ShowSite, _resource(site)):
-                items.append(site)
-            if len(items) == command.limit:
-                break
-    return SitePage(items, after if more or len(items) == command.limit else None)
+    items, following = ctx.page(
+        functools.partial(tables.page, ctx.tx),
+        start=command.cursor,
+        limit=command.limit,
+        key=lambda site: site.name,
+        seen=lambda site: ctx.allows(ShowSite, _resource(site)),
+    )
+    return SitePage(items, following)
 
 
 def report_capabilities(ctx: Ctx, command: ReportCapabilities) -> bool:
     """Whether the site's wall changed."""
-    site = ctx.principal.attributes["site"]
-    return isinstance(site, Ref) and tables.set_wall(ctx.tx, site.id, command.wall) == 1
+    return tables.set_wall(ctx.tx, find_site(ctx.tx, command.site).id, command.wall) == 1
 
 
 def handlers() -> tuple[Handler[Any], ...]:
@@ -191,5 +180,5 @@ def handlers() -> tuple[Handler[Any], ...]:
         Handler(ResumeSite, _site_target, resume),
         Handler(ShowSite, _site_target, show),
         Handler(ListSites, _list_target, list_sites),
-        Handler(ReportCapabilities, _capabilities_target, report_capabilities),
+        Handler(ReportCapabilities, _site_target, report_capabilities),
     )

@@ -168,12 +168,13 @@ class ListSites(Command[SitePage]):
     "sites.capabilities.report",
     kind=Kind.RECORDED,
     resource="Site",
-    principals=("Agent",),
-    groups=("agents",),
+    principals=("System",),
+    groups=("system",),
     changes_facts=True,
-    ja="拠点エージェントが、遮断の仕組みを報告します。",
+    ja="拠点エージェントが述べた遮断の仕組みを記録します。",
 )
 class ReportCapabilities(Command[bool]):
-    """The site's agent says which wall its engine can build (grade D)."""
+    """Note which wall the site's agent says it can build (grade D)."""
 
+    site: str
     wall: Annotated[str, Meta(max_length=64)]

@@ -89,7 +89,7 @@ def named(tx: Tx, name: str) -> bool:
     return tx.one("select id from sites_sites where name = :name", name=name) is not None
 
 
-def page(tx: Tx, *, after: str, limit: int) -> list[SiteView]:
+def page(tx: Tx, after: str, limit: int) -> list[SiteView]:
     """Sites by name, after a name."""
     rows = tx.all("select * from sites_sites where name > :after order by name limit :limit", after=after, limit=limit)
     return views(tx, rows)

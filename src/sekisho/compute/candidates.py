@@ -1,0 +1,80 @@
+"""What the charter says of every site for one job: the list behind placement, `plan`, `why` and the job's page."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sekisho.compute import rules
+from sekisho.compute.model import PlaceJob, SiteChoice
+from sekisho.compute.spec import JobSpec
+from sekisho.data import labelled
+from sekisho.kernel.command import spec_of
+from sekisho.kernel.context import Ctx
+from sekisho.kernel.facts import Decision, Entity, Ref, Request
+from sekisho.sites import SiteView, platform_key_ref
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """One site and the charter's answer for it."""
+
+    site: SiteView
+    decision: Decision
+    sentence: str = ""
+    sentence_ja: str = ""
+
+    def choice(self, chosen: str) -> SiteChoice:
+        """As it stands in evidence and on pages."""
+        country = self.site.facts.get("country")
+        return SiteChoice(
+            site=self.site.id,
+            name=self.site.name,
+            country=str(country.value) if country else "",
+            decision="allow" if self.decision.allowed else "deny",
+            rules=list(self.decision.rules),
+            chosen=self.site.id == chosen,
+            why=self.sentence,
+            why_ja=self.sentence_ja,
+        )
+
+
+def job_entity(job: str, *, owner: str, level: int, labels: list[str], residency: list[str]) -> Entity:
+    """The job as the charter sees it."""
+    return labelled("Job", job, owner=owner, level=level, labels=labels, residency=residency)
+
+
+def judge(ctx: Ctx, submitter: Entity, job: Entity, spec: JobSpec, sites: list[SiteView]) -> list[Judged]:
+    """Ask the charter for each site where engines run; the control plane's own site runs none."""
+    return [_judge_one(ctx, submitter, job, spec, site) for site in sites if not site.control]
+
+
+def _judge_one(ctx: Ctx, submitter: Entity, job: Entity, spec: JobSpec, site: SiteView) -> Judged:
+    request = Request(
+        principal=submitter,
+        action=spec_of(PlaceJob).name,
+        resource=job,
+        context={
+            "site": Ref("Site", site.id),
+            "key": platform_key_ref(site.id),
+            "egress": rules.egress_word(site.wall, spec.egress),
+            "egress_attested": False,
+        },
+        now_ms=ctx.now_ms,
+    )
+    decision = ctx.decide(request)
+    if decision.allowed:
+        return _wished(site, decision, spec)
+    sentences = ctx.explain(request, decision)
+    return Judged(site, decision, sentences[0].en if sentences else "", sentences[0].ja if sentences else "")
+
+
+def _wished(site: SiteView, decision: Decision, spec: JobSpec) -> Judged:
+    """The job's own wishes narrow what the charter allows."""
+    if spec.sites and site.name not in spec.sites and site.id not in spec.sites:
+        narrowed = msgspec.structs.replace(decision, allowed=False, rules=("job:sites",))
+        return Judged(
+            site,
+            narrowed,
+            f"The job itself asks for {', '.join(spec.sites)} only.",
+            f"ジョブ自身が{'、'.join(spec.sites)}のみを指定しています。",
+        )
+    return Judged(site, decision)

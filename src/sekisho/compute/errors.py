@@ -1,0 +1,82 @@
+"""Problems of compute."""
+
+from __future__ import annotations
+
+from sekisho_wire.problems import Exit, Text, define
+
+FILE_MALFORMED = define(
+    "compute.file.malformed",
+    422,
+    Exit.USAGE,
+    Text("Line {line}, column {column}: {what}", "{line}行{column}列：{what}"),
+)
+FILE_UNKNOWN_FIELD = define(
+    "compute.file.unknown_field",
+    422,
+    Exit.USAGE,
+    Text(
+        'Line {line}, column {column}: unknown field "{field}".{guess}',
+        "{line}行{column}列：「{field}」という項目はありません。{guess_ja}",
+    ),
+)
+FILE_INVALID = define(
+    "compute.file.invalid",
+    422,
+    Exit.USAGE,
+    Text("Line {line}, column {column}: {field}: {what}", "{line}行{column}列：{field}：{what}"),
+)
+LEVEL_FIVE = define(
+    "compute.level_refused",
+    403,
+    Exit.DENIED,
+    Text(
+        "Specially designated secrets are never taken in.",
+        "特定秘密は受け入れません。",
+    ),
+)
+UNKNOWN_IMAGE = define(
+    "compute.image.unknown",
+    422,
+    Exit.USAGE,
+    Text('There is no image "{image}".', "「{image}」という実行環境はありません。"),
+    Text("sekisho image add --name {image} --lock image.txt", "sekisho image add --name {image} --lock image.txt"),
+)
+BAD_LOCK = define(
+    "compute.image.lock",
+    422,
+    Exit.USAGE,
+    Text("Line {line}: {what}", "{line}行：{what}"),
+)
+UNKNOWN_SECRET = define(
+    "compute.secret.unknown",
+    422,
+    Exit.USAGE,
+    Text('There is no secret "{name}".', "「{name}」という秘密情報はありません。"),
+)
+ENDED = define(
+    "compute.job.ended",
+    409,
+    Exit.CONFLICT,
+    Text("Job {job} has already ended: {state}.", "ジョブ{job}は既に終了しています：{state}。"),
+)
+FENCED = define(
+    "attempt.fenced",
+    409,
+    Exit.CONFLICT,
+    Text(
+        "Attempt {attempt} under token {token} is no longer valid.",
+        "試行{attempt}（トークン{token}）は無効になっています。",
+    ),
+)
+OUT_OF_ORDER = define(
+    "attempt.order",
+    409,
+    Exit.CONFLICT,
+    Text("An attempt that is {state} cannot report {event}.", "状態が{state}の試行は{event}を報告できません。"),
+)
+LOG_STAYS = define(
+    "compute.log.stays",
+    403,
+    Exit.DENIED,
+    Text("Logs of level {level} stay at the site.", "レベル{level}のログは拠点に留まります。"),
+)

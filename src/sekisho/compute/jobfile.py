@@ -1,0 +1,229 @@
+"""The job file: SkyPilot's field names for what both know, plus kind, data, charter, checkpoint, deadline, budget.
+
+Unknown fields are refused with line and column, never ignored: a misspelt `residency` must not run anywhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta, field
+
+from sekisho.compute.errors import FILE_INVALID, FILE_MALFORMED, FILE_UNKNOWN_FIELD
+from sekisho.kernel.errors import SekishoError
+from sekisho_wire.messages import EnvironmentName, MountPath
+
+DEPTH_MAX = 12
+NODES_MAX = 20_000
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_UNITS_BYTES = {"": 1 << 30, "gb": 10**9, "gib": 1 << 30, "mb": 10**6, "mib": 1 << 20, "tb": 10**12, "tib": 1 << 40}
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
+_MEMORY = re.compile(r"(\d{1,9})\s*([A-Za-z]{0,3})\+?")
+_ACCELERATORS = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,31})(?::(\d{1,4}))?")
+_WHERE = re.compile(r" - at `(.+)`$")
+_UNKNOWN = re.compile(r"unknown field `(.+?)`")
+
+Duration = Annotated[str, Meta(pattern=r"^\d{1,6}[smhd]$")]
+Short = Annotated[str, Meta(max_length=128)]
+JobName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A section of the file."""
+
+
+class Resources(_Part):
+    """What one node needs. `accelerators` as `H100:8`; `memory` in GB, or with a unit; `image` by its name."""
+
+    accelerators: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,31}(:\d{1,4})?)?$")] = ""
+    cpus: Annotated[int, Meta(ge=1, le=4096)] = 1
+    memory: Annotated[int, Meta(ge=1, le=1_000_000)] | Annotated[str, Meta(pattern=r"^\d{1,9}\s*[A-Za-z]{0,3}\+?$")] = 2
+    image: Short = ""
+    disk: Annotated[int, Meta(ge=1, le=1_000_000)] = 8
+
+
+class Mount(_Part):
+    """One line of `data`: an input (`from`, a dataset or artefact) or an output (`to`, a name), and where it appears."""
+
+    mount: MountPath
+    source: Short = field(default="", name="from")
+    target: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")] = field(default="", name="to")
+
+
+class Wishes(_Part):
+    """What the job narrows by itself; the charter may be stricter, never laxer."""
+
+    residency: Annotated[list[Country], Meta(min_length=1, max_length=64)] | None = None
+    operator: Literal["any", "domestic"] = "any"
+    sites: Annotated[list[Short], Meta(min_length=1, max_length=64)] | None = None
+    egress: Literal["none"] | Annotated[list[Short], Meta(min_length=1, max_length=64)] = "none"
+
+
+class Checkpoint(_Part):
+    """Training checkpoints: where, how often at most, and how long the payload may take to save at the end."""
+
+    path: MountPath = "/ckpt"
+    every: Duration = "60s"
+    grace: Duration = "10s"
+
+
+class Budget(_Part):
+    """What the job may cost at most, in whole yen."""
+
+    max_yen: Annotated[int, Meta(ge=1, lt=2**53)]
+
+
+class JobFile(_Part):
+    """A whole job file."""
+
+    name: JobName
+    run: Annotated[str, Meta(min_length=1, max_length=100_000)]
+    kind: Literal["batch"] = "batch"
+    team: Short = ""
+    resources: Resources = Resources()
+    num_nodes: Annotated[int, Meta(ge=1, le=1)] = 1
+    workdir: Annotated[str, Meta(max_length=4096)] = ""
+    envs: Annotated[dict[EnvironmentName, Annotated[str, Meta(max_length=4096)] | int], Meta(max_length=256)] = {}
+    secrets: Annotated[list[Short], Meta(max_length=64)] = field(default_factory=list)
+    data: Annotated[list[Mount], Meta(max_length=64)] = field(default_factory=list)
+    charter: Wishes = Wishes()
+    checkpoint: Checkpoint | None = None
+    time_limit: Duration = "1h"
+    deadline: Annotated[str, Meta(max_length=40)] = ""
+    budget: Budget | None = None
+
+
+class _Marks:
+    """Where each value stands in the text, by msgspec's path spelling."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, tuple[int, int]] = {"$": (1, 1)}
+        self.nodes = 0
+
+    def note(self, path: str, mark: yaml.Mark) -> None:
+        self._at[path] = (mark.line + 1, mark.column + 1)
+
+    def find(self, path: str) -> tuple[int, int]:
+        """Line and column of a path, or of the nearest enclosing one."""
+        while path not in self._at:
+            path = path[: max(path.rfind("."), path.rfind("["))]
+        return self._at[path]
+
+
+def parse(text: str) -> JobFile:
+    """The job file in `text`; problems `compute.file.*` with line and column for everything else."""
+    marks = _Marks()
+    value = _load(text, marks)
+    try:
+        job = msgspec.convert(value, JobFile, strict=True)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), marks) from error
+    for number, mount in enumerate(job.data):
+        if bool(mount.source) == bool(mount.target):
+            line, column = marks.find(f"$.data[{number}]")
+            raise SekishoError(FILE_INVALID, line=line, column=column, field="data", what="needs either from or to")
+    return job
+
+
+def seconds(text: str) -> int:
+    """`48h` as seconds; the pattern was checked when the file was read."""
+    match = _DURATION.fullmatch(text)
+    return int(match[1]) * _UNITS_S[match[2]] if match else 0
+
+
+def memory_bytes(value: int | str) -> int:
+    """SkyPilot's `memory` in bytes: a bare number is GiB, `16+` means at least 16."""
+    match = _MEMORY.fullmatch(str(value))
+    return int(match[1]) * _UNITS_BYTES.get(match[2].lower(), 1 << 30) if match else 0
+
+
+def accelerators(text: str) -> tuple[str, int]:
+    """`H100:8` as type and count; nothing as an empty type and 0."""
+    match = _ACCELERATORS.fullmatch(text)
+    return (match[1], int(match[2] or 1)) if match else ("", 0)
+
+
+def _load(text: str, marks: _Marks) -> Any:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            raise _malformed((1, 1), "the file is empty")
+        return _value(node, "$", marks, 0)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise _malformed(where, error.problem or "not YAML") from error
+    except yaml.YAMLError as error:
+        raise _malformed((1, 1), "not YAML text") from error
+
+
+def _value(node: yaml.Node, path: str, marks: _Marks, depth: int) -> Any:
+    """The plain value of a node, its place noted on the way; no aliases, no tags of Python's."""
+    marks.note(path, node.start_mark)
+    marks.nodes += 1
+    where = (node.start_mark.line + 1, node.start_mark.column + 1)
+    if depth > DEPTH_MAX or marks.nodes > NODES_MAX:
+        raise _malformed(where, "too deep or too long")
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, path, marks, depth)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, f"{path}[{number}]", marks, depth + 1) for number, item in enumerate(node.value)]
+    value = yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call]  # PyYAML is untyped here
+    if value is None or isinstance(value, (str, int, bool, float)):
+        return value
+    return str(node.value)
+
+
+def _mapping(node: yaml.MappingNode, path: str, marks: _Marks, depth: int) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, item in node.value:
+        where = (key.start_mark.line + 1, key.start_mark.column + 1)
+        if not isinstance(key, yaml.ScalarNode):
+            raise _malformed(where, "a field needs a plain name")
+        if key.value in result:
+            raise _malformed(where, f"field {key.value} stands twice")
+        result[key.value] = _value(item, f"{path}.{key.value}", marks, depth + 1)
+        marks.note(f"{path}.{key.value}", key.start_mark)
+    return result
+
+
+def _malformed(where: tuple[int, int], what: str) -> SekishoError:
+    return SekishoError(FILE_MALFORMED, line=where[0], column=where[1], what=what)
+
+
+def _explain(message: str, marks: _Marks) -> SekishoError:
+    """Turn msgspec's message into one with line and column, and a guess for a misspelt field."""
+    found = _WHERE.search(message)
+    path = found[1] if found else "$"
+    unknown = _UNKNOWN.search(message)
+    if unknown:
+        line, column = marks.find(f"{path}.{unknown[1]}")
+        guess = difflib.get_close_matches(unknown[1], _fields(path), n=1)
+        return SekishoError(
+            FILE_UNKNOWN_FIELD,
+            line=line,
+            column=column,
+            field=unknown[1],
+            guess=f' Did you mean "{guess[0]}"?' if guess else "",
+            guess_ja=f"「{guess[0]}」の誤りではありませんか。" if guess else "",
+        )
+    line, column = marks.find(path)
+    what = _WHERE.sub("", message)
+    return SekishoError(FILE_INVALID, line=line, column=column, field=path.removeprefix("$.") or "file", what=what)
+
+
+def _fields(path: str) -> list[str]:
+    sections: dict[str, type[msgspec.Struct]] = {
+        "$": JobFile,
+        "$.resources": Resources,
+        "$.charter": Wishes,
+        "$.checkpoint": Checkpoint,
+        "$.budget": Budget,
+    }
+    section = Mount if path.startswith("$.data[") else sections.get(path, JobFile)
+    return [item.encode_name for item in msgspec.structs.fields(section)]

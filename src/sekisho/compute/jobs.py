@@ -1,0 +1,283 @@
+"""Handlers of jobs: submit, plan, list, show, explain, cancel, and their logs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from sekisho.charter import Label
+from sekisho.compute import candidates, placement, tables, texts
+from sekisho.compute.errors import ENDED, LEVEL_FIVE
+from sekisho.compute.model import (
+    AttemptState,
+    CancelJob,
+    ExplainJob,
+    Explanation,
+    JobDetail,
+    JobPage,
+    JobState,
+    JobView,
+    ListJobs,
+    LogText,
+    Plan,
+    PlanJob,
+    ReadLog,
+    ShowJob,
+    SubmitJob,
+)
+from sekisho.compute.model import PlaceRound
+from sekisho.compute.snapshot import read_sites
+from sekisho.compute.spec import Asker, JobSpec, Resolved, resolve
+from sekisho.data import owner_of
+from sekisho.kernel import heartbeats
+from sekisho.kernel.context import Ctx, Handler
+from sekisho.kernel.errors import NotFoundError, SekishoError
+from sekisho.kernel.facts import Actor, Entity, Principals, Ref, Target
+from sekisho.kernel.tx import Row, Tx
+from sekisho.ledger import CloseStream
+from sekisho.sites import all_sites
+from sekisho_verify import canonical
+
+LEVEL_MAX = 4
+
+
+class Logs(Protocol):
+    """Where the control plane keeps logs that sites sent."""
+
+    def read(self, attempt: str, offset: int) -> tuple[bytes, int]:
+        """Bytes from an offset, and the log's present length."""
+        ...
+
+
+KeepFile = Callable[[Tx, str, bytes], None]
+"""Stores evidence bytes under their digest in this transaction; the ledger's."""
+
+
+def find_job(tx: Tx, job: str, principal: Entity) -> Row:
+    """A job's row by id or by name within the asker's organisation; NotFoundError otherwise."""
+    row = tables.find_job(tx, job, owner_of(principal))
+    if row is None:
+        raise NotFoundError(id=job)
+    return row
+
+
+def entity_of(row: Row) -> Entity:
+    """A stored job as the charter sees it."""
+    return candidates.job_entity(
+        row["id"],
+        owner=row["owner"],
+        level=row["level"],
+        labels=msgspec.json.decode(row["labels"]),
+        residency=msgspec.json.decode(row["residency"]),
+    )
+
+
+def spec_of_row(row: Row) -> JobSpec:
+    """The resolved job file of a stored job."""
+    return msgspec.json.decode(row["spec"].encode(), type=JobSpec)
+
+
+def end_job(ctx: Ctx, job: str, state: JobState, reason: str) -> None:
+    """Move a job to an end and close its evidence stream once the record is in."""
+    tables.move_job(ctx.tx, job, state, ctx.now_ms, reason=reason)
+    tables.add_event(ctx.tx, job, state.value, ctx.now_ms, reason=reason)
+    ctx.later(CloseStream(stream=job), dedupe=f"close:{job}")
+    ctx.later(PlaceRound(), dedupe="place")
+
+
+class JobActions:
+    """The handlers, with what they need from outside the database."""
+
+    def __init__(self, principals: Principals, keep_file: KeepFile, logs: Logs) -> None:
+        """`keep_file` stores the job file as evidence; `logs` holds what sites sent."""
+        self._principals = principals
+        self._keep_file = keep_file
+        self._logs = logs
+
+    def _resolve(self, tx: Tx, principal: Entity, text: str, workdir: str = "") -> Resolved:
+        resolved = resolve(tx, text, Asker(owner_of(principal), workdir))
+        if resolved.label.level > LEVEL_MAX:
+            raise SekishoError(LEVEL_FIVE)
+        return resolved
+
+    def submit_target(self, tx: Tx, principal: Entity, command: SubmitJob) -> Target:
+        """The job as it would be: the join of its inputs is known before the charter is asked."""
+        resolved = self._resolve(tx, principal, command.file, command.workdir)
+        return Target(resource=_draft(principal, resolved.label), stream=owner_of(principal))
+
+    def submit(self, ctx: Ctx, command: SubmitJob) -> JobView:
+        """Queue the job and wake the placement round."""
+        resolved = self._resolve(ctx.tx, ctx.principal, command.file, command.workdir)
+        job, label = ctx.new_id("job"), resolved.label
+        digest = canonical.digest(command.file.encode())
+        self._keep_file(ctx.tx, digest, command.file.encode())
+        tables.insert_job(
+            ctx.tx,
+            tables.NewJob(
+                id=job,
+                name=resolved.file.name,
+                team=resolved.file.team,
+                owner=owner_of(ctx.principal),
+                submitter=ctx.actor.ref.id,
+                kind=resolved.file.kind,
+                level=label.level,
+                labels=sorted(label.labels),
+                residency=sorted(label.residency),
+                owners=sorted(label.owners),
+                file=command.file,
+                spec=msgspec.to_builtins(resolved.spec),
+                now_ms=ctx.now_ms,
+            ),
+        )
+        tables.add_event(ctx.tx, job, "accepted", ctx.now_ms, level=str(label.level))
+        inputs = [{"source": item.source, "object": item.object} for item in resolved.spec.inputs]
+        ctx.into(job, Ref("Job", job))
+        ctx.detail(
+            files={"job.yaml": digest},
+            inputs=inputs,
+            label={"level": label.level, "labels": sorted(label.labels), "residency": sorted(label.residency)},
+        )
+        ctx.later(PlaceRound(), dedupe="place")
+        return self._view(ctx, find_job(ctx.tx, job, ctx.principal))
+
+    def plan(self, ctx: Ctx, command: PlanJob) -> Plan:
+        """Everything submit would find out, without a job."""
+        resolved = self._resolve(ctx.tx, ctx.principal, command.file)
+        label = resolved.label
+        judged = candidates.judge(
+            ctx, ctx.principal, _draft(ctx.principal, label), resolved.spec, all_sites(ctx.tx)
+        )
+        allowed = frozenset(item.site.id for item in judged if item.decision.allowed)
+        waiting = placement.Waiting("plan", resolved.spec.need, allowed)
+        snapshot = placement.Snapshot(ctx.now_ms, (waiting,), read_sites(ctx.tx, ctx.now_ms))
+        chosen = placement.choose(snapshot)[0].site
+        return Plan(
+            resolved.file.name,
+            label.level,
+            sorted(label.labels),
+            sorted(label.residency),
+            [item.choice(chosen) for item in judged],
+        )
+
+    def plan_target(self, tx: Tx, principal: Entity, command: PlanJob) -> Target:
+        """As for submitting."""
+        return self.submit_target(tx, principal, SubmitJob(file=command.file))
+
+    def show(self, ctx: Ctx, command: ShowJob) -> JobDetail:
+        """The whole job."""
+        row = find_job(ctx.tx, command.job, ctx.principal)
+        names = {site.id: site.name for site in all_sites(ctx.tx)}
+        attempts = [tables.attempt_view(item, names) for item in tables.attempts_of(ctx.tx, row["id"])]
+        events = tables.events_of(ctx.tx, row["id"])
+        return JobDetail(self._view(ctx, row), attempts, tables.site_choices(row), events, row["file"])
+
+    def explain(self, ctx: Ctx, command: ExplainJob) -> Explanation:
+        """Ask the charter again, now, for every site."""
+        row = find_job(ctx.tx, command.job, ctx.principal)
+        submitter = self._principals.principal(ctx.tx, Actor(Ref("User", row["submitter"])))
+        submitter = submitter or self._principals.principal(ctx.tx, Actor(Ref("Service", row["submitter"])))
+        sites = tables.site_choices(row)
+        if JobState(row["state"]) is JobState.WAITING and submitter is not None:
+            judged = candidates.judge(ctx, submitter, entity_of(row), spec_of_row(row), all_sites(ctx.tx))
+            sites = [item.choice("") for item in judged]
+        view = self._view(ctx, row)
+        sentence = texts.reason_sentence(view)
+        return Explanation(view, row["reason"], sentence.en, sentence.ja, sites)
+
+    def list_jobs(self, ctx: Ctx, command: ListJobs) -> JobPage:
+        """Exactly the jobs for which the charter allows showing."""
+        names = {site.id: site.name for site in all_sites(ctx.tx)}
+        rows, following = ctx.page(
+            functools.partial(
+                tables.page_jobs,
+                ctx.tx,
+                state=command.state.value if command.state else "",
+                submitter=ctx.actor.ref.id if command.mine else "",
+            ),
+            start=command.cursor,
+            limit=command.limit,
+            key=lambda row: row["id"],
+            seen=lambda row: ctx.allows(ShowJob, entity_of(row)),
+        )
+        return JobPage([tables.job_view(row, names, _note(ctx.tx, row)) for row in rows], following)
+
+    def cancel(self, ctx: Ctx, command: CancelJob) -> JobView:
+        """End a job that waits at once; tell the site of one that runs."""
+        row = find_job(ctx.tx, command.job, ctx.principal)
+        state = JobState(row["state"])
+        if state.ended:
+            raise SekishoError(ENDED, job=row["id"], state=state.value)
+        active = tables.active_of_job(ctx.tx, row["id"])
+        if active is None or AttemptState(active["state"]) is AttemptState.OFFERED:
+            if active is not None:
+                tables.move_attempt(
+                    ctx.tx, active["id"], AttemptState.CANCELLED, ctx.now_ms, reason="job.cancelled"
+                )
+            end_job(ctx, row["id"], JobState.CANCELLED, "job.cancelled")
+        elif not row["cancelling"]:
+            tables.mark_cancelling(ctx.tx, row["id"], ctx.now_ms)
+            tables.add_event(ctx.tx, row["id"], "cancelling", ctx.now_ms)
+        return self._view(ctx, find_job(ctx.tx, row["id"], ctx.principal))
+
+    def read_log(self, ctx: Ctx, command: ReadLog) -> LogText:
+        """A piece of one attempt's log; the newest attempt's unless a number is given."""
+        row = find_job(ctx.tx, command.job, ctx.principal)
+        attempts = tables.attempts_of(ctx.tx, row["id"])
+        ended = JobState(row["state"]).ended
+        chosen = [item for item in attempts if command.attempt in {0, item["number"]}]
+        if not chosen:
+            return LogText("", command.offset, command.offset, ended)
+        content, length = self._logs.read(chosen[-1]["id"], command.offset)
+        following = command.offset + len(content)
+        done = AttemptState(chosen[-1]["state"]).ended and following >= length and (ended or command.attempt > 0)
+        return LogText(content.decode(errors="replace"), command.offset, following, done)
+
+    def _view(self, ctx: Ctx, row: Row) -> JobView:
+        names = {site.id: site.name for site in all_sites(ctx.tx)}
+        return tables.job_view(row, names, _note(ctx.tx, row))
+
+
+def _note(tx: Tx, row: Row) -> str | None:
+    if not row["attempts"]:
+        return None
+    beat = heartbeats.last(tx, f"progress:{row['id']}")
+    return beat["note"] if beat else None
+
+
+def _draft(principal: Entity, label: Label) -> Entity:
+    return candidates.job_entity(
+        "new",
+        owner=owner_of(principal),
+        level=label.level,
+        labels=sorted(label.labels),
+        residency=sorted(label.residency),
+    )
+
+
+def job_target(tx: Tx, principal: Entity, command: Any) -> Target:
+    """A stored job, for every command that names one."""
+    row = find_job(tx, command.job, principal)
+    return Target(resource=entity_of(row), stream=row["id"])
+
+
+def own_organisation(tx: Tx, principal: Entity, command: Any) -> Target:
+    """The asker's organisation, for lists."""
+    del tx, command
+    owner = owner_of(principal)
+    return Target(resource=Entity(Ref("Org", owner)), stream=owner)
+
+
+def handlers(actions: JobActions) -> tuple[Handler[Any], ...]:
+    """Every command about jobs."""
+    return (
+        Handler(SubmitJob, actions.submit_target, actions.submit),
+        Handler(PlanJob, actions.plan_target, actions.plan),
+        Handler(ShowJob, job_target, actions.show),
+        Handler(ExplainJob, job_target, actions.explain),
+        Handler(ListJobs, own_organisation, actions.list_jobs),
+        Handler(CancelJob, job_target, actions.cancel),
+        Handler(ReadLog, job_target, actions.read_log),
+    )

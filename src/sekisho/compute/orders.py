@@ -1,0 +1,174 @@
+"""Handlers of orders: what a site's agent gets when it polls, and nothing of any other site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from sekisho.compute import rules, tables
+from sekisho.compute.jobs import spec_of_row
+from sekisho.compute.model import AttemptState, OrdersWaiting, PollOrders
+from sekisho.compute.spec import JobSpec
+from sekisho.data import Tickets, newest_checkpoint
+from sekisho.kernel import heartbeats, lanes
+from sekisho.kernel.context import Ctx, Handler
+from sekisho.kernel.facts import Entity, Ref, Target
+from sekisho.kernel.tx import Row, Tx
+from sekisho.sites import ReportCapabilities, find_site
+from sekisho_wire import messages
+from sekisho_wire.messages import Body
+
+LOG_BYTES_MAX = 16 << 20
+TMP_BYTES = 256 << 20
+PROCESSES = 512
+
+UnderCheckpoint = Callable[[Tx, str], bool]
+"""Whether a record is under a checkpoint: what leaves the house because of it waits for that. The ledger's."""
+
+
+class OrderSigner(Protocol):
+    """The control plane's key, for orders."""
+
+    def order(self, agent: str, seq: int, attempt: tuple[str, int], body: Body) -> str:
+        """A sealed order on the agent's order lane; `attempt` is its id and fencing token."""
+        ...
+
+
+class OrderActions:
+    """The handlers, with what an order needs."""
+
+    def __init__(self, signer: OrderSigner, tickets: Tickets, under_checkpoint: UnderCheckpoint) -> None:
+        """Orders are signed, and open exactly the objects they name."""
+        self._signer = signer
+        self._tickets = tickets
+        self._under_checkpoint = under_checkpoint
+
+    def waiting(self, ctx: Ctx, command: OrdersWaiting) -> bool:
+        """Cheap and often: whether polling would give something."""
+        del command
+        return bool(self._ready(ctx.tx, _site_of(ctx.principal))) or bool(_cancelling(ctx.tx, ctx.principal))
+
+    def poll(self, ctx: Ctx, command: PollOrders) -> list[str]:
+        """Note that the site lives and what it can hold, and hand out its offers and cancels."""
+        agent, site = ctx.actor.ref.id, _site_of(ctx.principal)
+        for subject in (f"agent:{agent}", f"site:{site}"):
+            heartbeats.beat(ctx.tx, subject, at_ms=ctx.now_ms, until_ms=ctx.now_ms, note="")
+        if find_site(ctx.tx, site).wall != command.capabilities.wall:
+            ctx.later(ReportCapabilities(site=site, wall=command.capabilities.wall), dedupe=f"capabilities:{site}")
+        orders = [(row, self._offer(ctx, row)) for row in self._ready(ctx.tx, site)]
+        orders += [(row, messages.Cancel()) for row in _cancelling(ctx.tx, ctx.principal)]
+        return [self._seal(ctx, agent, row, body) for row, body in orders]
+
+    def _ready(self, tx: Tx, site: str) -> list[Row]:
+        return [row for row in tables.offered_at(tx, site) if self._under_checkpoint(tx, row["offer_record"])]
+
+    def _seal(self, ctx: Ctx, agent: str, row: Row, body: Body) -> str:
+        last = ctx.tx.one(
+            "select seq from kernel_lanes where agent = :agent and lane = :lane", agent=agent, lane=messages.LANE_ORDER
+        )
+        seq = (last["seq"] if last else 0) + 1
+        lanes.applied(ctx.tx, agent, messages.LANE_ORDER, seq, ("", b""))
+        return self._signer.order(agent, seq, (row["id"], row["token"]), body)
+
+    def _offer(self, ctx: Ctx, row: Row) -> Body:
+        job = tables.find_job(ctx.tx, row["job"], "") or {}
+        spec = spec_of_row(job)
+        return messages.Offer(
+            job=job["id"],
+            job_name=job["name"],
+            level=job["level"],
+            image=spec.image or "none",
+            limits=_limits(spec),
+            lease_s=rules.LEASE_SECONDS,
+            run=spec.run,
+            env={**spec.envs, **_rendezvous(job, row)},
+            secrets=spec.secrets,
+            data=[
+                messages.DataMount(
+                    mount=item.mount,
+                    object=item.object,
+                    kind="tree" if item.kind == "tree" else "file",
+                    size_bytes=item.size_bytes,
+                    source="control",
+                    ticket=self._ticket(item.object, item.kind, item.size_bytes),
+                )
+                for item in spec.inputs
+            ],
+            outputs=[
+                messages.OutputMount(name=item.name, mount=item.mount, upload=job["level"] <= 1)
+                for item in spec.outputs
+            ],
+            image_lock=self._reference(spec.lock, "file", spec.lock_bytes) if spec.lock else None,
+            workdir=(
+                self._reference(spec.workdir.object, "tree", spec.workdir.size_bytes) if spec.workdir else None
+            ),
+            checkpoint=messages.CheckpointPlan(**spec.checkpoint, upload=job["level"] <= 1)
+            if spec.checkpoint
+            else None,
+            resume=self._resume(ctx.tx, job["id"], row["site"]),
+            egress="none" if isinstance(spec.egress, str) else messages.EgressAllow(allow=spec.egress),
+        )
+
+    def _resume(self, tx: Tx, job: str, site: str) -> messages.ObjectRef | None:
+        """The newest training checkpoint, where this site can get it."""
+        newest = newest_checkpoint(tx, job)
+        if newest is None:
+            return None
+        if site in newest.copies:
+            return messages.ObjectRef(object=newest.object, kind="tree", size_bytes=newest.size_bytes)
+        return self._reference(newest.object, "tree", newest.size_bytes)
+
+    def _reference(self, digest: str, kind: str, size_bytes: int) -> messages.ObjectRef:
+        return messages.ObjectRef(
+            object=digest,
+            kind="tree" if kind == "tree" else "file",
+            size_bytes=size_bytes,
+            source="control",
+            ticket=self._ticket(digest, kind, size_bytes),
+        )
+
+    def _ticket(self, digest: str, kind: str, size_bytes: int) -> str:
+        return self._tickets.issue("get", digest, "tree" if kind == "tree" else "file", size_bytes)
+
+
+def _limits(spec: JobSpec) -> messages.Limits:
+    return messages.Limits(
+        cpus=spec.need.cpus,
+        memory_bytes=spec.need.memory_bytes,
+        processes=PROCESSES,
+        wall_s=spec.need.seconds,
+        output_bytes=spec.disk_bytes,
+        log_bytes=LOG_BYTES_MAX,
+        tmp_bytes=TMP_BYTES,
+        grace_s=int(spec.checkpoint.get("grace_s", 10)),
+    )
+
+
+def _rendezvous(job: Row, row: Row) -> dict[str, str]:
+    return {"SEKISHO_JOB": job["id"], "SEKISHO_ATTEMPT": row["id"], "SEKISHO_JOB_NAME": job["name"]}
+
+
+def _site_of(principal: Entity) -> str:
+    site = principal.attributes.get("site")
+    return site.id if isinstance(site, Ref) else ""
+
+
+def _cancelling(tx: Tx, principal: Entity) -> list[Row]:
+    """Attempts at the agent's site whose job is to be cancelled."""
+    rows = tables.active_attempts(tx, _site_of(principal))
+    held = [row for row in rows if AttemptState(row["state"]) is not AttemptState.OFFERED]
+    return [row for row in held if (tables.find_job(tx, row["job"], "") or {}).get("cancelling")]
+
+
+def _target(tx: Tx, principal: Entity, command: OrdersWaiting | PollOrders) -> Target:
+    del command
+    site = find_site(tx, _site_of(principal))
+    return Target(resource=Entity(Ref("Site", site.id), {"owner": Ref("Org", site.operator)}), stream=site.id)
+
+
+def handlers(actions: OrderActions) -> tuple[Handler[Any], ...]:
+    """Every command about orders."""
+    return (
+        Handler(OrdersWaiting, _target, actions.waiting),
+        Handler(PollOrders, _target, actions.poll),
+    )

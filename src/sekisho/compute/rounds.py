@@ -1,0 +1,192 @@
+"""Handlers of background rounds: placing what waits, finding what was lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sekisho.compute import candidates, placement, rules, tables
+from sekisho.compute.candidates import Judged
+from sekisho.compute.jobs import end_job, entity_of, spec_of_row
+from sekisho.compute.model import (
+    AttemptState,
+    JobState,
+    PlaceJob,
+    PlaceRound,
+    ReconcileAttempts,
+)
+from sekisho.compute.placement import Choice
+from sekisho.compute.snapshot import read_sites
+from sekisho.kernel import heartbeats
+from sekisho.kernel.command import spec_of
+from sekisho.kernel.context import Ctx, Handler
+from sekisho.kernel.facts import Actor, Entity, Principals, Ref, Target
+from sekisho.kernel.tx import Row, Tx
+from sekisho.sites import all_sites
+
+ROUND_MAX = 100
+"""Jobs looked at in one round; the next round follows at once when there are more."""
+RETRY_ROUND_MS = 5_000
+
+
+class RoundActions:
+    """The handlers, with identity's view of who submitted what."""
+
+    def __init__(self, principals: Principals) -> None:
+        """A job is judged in its submitter's name as that account stands now, not as it stood then."""
+        self._principals = principals
+
+    def place(self, ctx: Ctx, command: PlaceRound) -> int:
+        """Take the head of the queue, judge, choose, offer: one record per job whose standing changed."""
+        del command
+        rows = tables.waiting_jobs(ctx.tx, ROUND_MAX)
+        judged = {row["id"]: self._judge(ctx, row) for row in rows}
+        waiting = tuple(
+            placement.Waiting(
+                row["id"],
+                spec_of_row(row).need,
+                frozenset(item.site.id for item in judged[row["id"]] if item.decision.allowed),
+            )
+            for row in rows
+        )
+        snapshot = placement.Snapshot(ctx.now_ms, waiting, read_sites(ctx.tx, ctx.now_ms))
+        choices = placement.choose(snapshot)
+        for row, choice in zip(rows, choices, strict=True):
+            _apply(ctx, row, choice, judged[row["id"]])
+        if any(not choice.site for choice in choices):
+            ctx.later(PlaceRound(), delay_ms=RETRY_ROUND_MS, dedupe="place-again")
+        return sum(1 for choice in choices if choice.site)
+
+    def _judge(self, ctx: Ctx, row: Row) -> list[Judged]:
+        submitter = submitter_of(ctx.tx, self._principals, row["submitter"])
+        if submitter is None:
+            return []
+        return candidates.judge(ctx, submitter, entity_of(row), spec_of_row(row), all_sites(ctx.tx))
+
+
+def submitter_of(tx: Tx, principals: Principals, account: str) -> Entity | None:
+    """The submitter's present entity, person or service account; None when the account is gone or disabled."""
+    kind = "Service" if account.startswith("svc_") else "User"
+    return principals.principal(tx, Actor(Ref(kind, account)))
+
+
+def reconcile(ctx: Ctx, command: ReconcileAttempts) -> int:
+    """Attempts whose agent was not heard for too long are lost; their jobs wait again, under a new token."""
+    del command
+    silent = rules.silent_since_ms(ctx.now_ms)
+    lost = 0
+    for attempt in tables.active_attempts(ctx.tx):
+        beat = heartbeats.last(ctx.tx, f"attempt:{attempt['id']}")
+        heard_ms = max(attempt["offered_ms"], beat["at_ms"] if beat else 0)
+        if heard_ms < silent:
+            lose(ctx, attempt)
+            lost += 1
+    ctx.later(ReconcileAttempts(), delay_ms=rules.RECONCILE_SECONDS * 1000, dedupe="reconcile")
+    return lost
+
+
+def lose(ctx: Ctx, attempt: Row) -> None:
+    """Give up on one attempt, with a record in the job's stream."""
+    with ctx.row(
+        action=spec_of(ReconcileAttempts).name,
+        resource=Ref("Attempt", attempt["id"]),
+        stream=attempt["job"],
+        detail={"attempt": attempt["id"], "token": attempt["token"]},
+    ):
+        state = rules.step(AttemptState(attempt["state"]), rules.Event.LOSE)
+        tables.move_attempt(ctx.tx, attempt["id"], state, ctx.now_ms, reason="lost")
+        settle_job(ctx, attempt["job"], state, "lost")
+
+
+def settle_job(ctx: Ctx, job: str, state: AttemptState, reason: str) -> None:
+    """Move a job to where its ended attempt leaves it: the end, or the queue again."""
+    row = tables.find_job(ctx.tx, job, "")
+    if row is None or JobState(row["state"]).ended:
+        return
+    following = rules.job_after(state, reason, row["attempts"], cancelling=bool(row["cancelling"]))
+    if following.ended:
+        end_job(ctx, job, following, reason)
+        return
+    tables.move_job(ctx.tx, job, following, ctx.now_ms, reason=reason)
+    tables.add_event(ctx.tx, job, "again", ctx.now_ms, reason=reason)
+    ctx.later(PlaceRound(), dedupe="place")
+
+
+def _apply(ctx: Ctx, row: Row, choice: Choice, judged: list[Judged]) -> None:
+    """Write one job's outcome; a job that goes on waiting for the same reason gets no new record."""
+    sites = [item.choice(choice.site) for item in judged]
+    if not choice.site:
+        if row["reason"] == choice.reason.value and tables.site_choices(row) == sites:
+            return
+        decision = next((item.decision for item in judged if not item.decision.allowed), ctx.decision)
+        with ctx.row(
+            action=spec_of(PlaceRound).name,
+            resource=Ref("Job", row["id"]),
+            stream=row["id"],
+            decision=msgspec.structs.replace(ctx.decision, charter=decision.charter),
+            detail={"reason": choice.reason.value, "sites": evidence(judged, "")},
+        ):
+            tables.keep_waiting(ctx.tx, row["id"], choice.reason.value, sites, ctx.now_ms)
+            tables.add_event(ctx.tx, row["id"], "waits", ctx.now_ms, reason=choice.reason.value)
+        return
+    _offer(ctx, row, next(item for item in judged if item.site.id == choice.site), judged)
+
+
+def _offer(ctx: Ctx, row: Row, chosen: Judged, judged: list[Judged]) -> None:
+    """The decision that lets a job leave the house; its site's agent hears of it once this is under a checkpoint."""
+    site, need = chosen.site, spec_of_row(row).need
+    attempt, number = ctx.new_id("att"), row["attempts"] + 1
+    country = site.facts.get("country")
+    with ctx.row(
+        action=spec_of(PlaceJob).name,
+        resource=Ref("Job", row["id"]),
+        stream=row["id"],
+        decision=chosen.decision,
+        detail={
+            "attempt": attempt,
+            "token": number,
+            "level": row["level"],
+            "site": site.id,
+            "stand_in": site.stand_in,
+            "country": {"value": str(country.value), "grade": country.grade} if country else {},
+            "sites": evidence(judged, site.id),
+        },
+    ) as record:
+        tables.place_job(ctx.tx, row["id"], site.id, [item.choice(site.id) for item in judged], ctx.now_ms)
+        tables.insert_attempt(
+            ctx.tx,
+            {
+                "id": attempt,
+                "job": row["id"],
+                "number": number,
+                "site": site.id,
+                "token": number,
+                "cpus": need.cpus,
+                "memory_bytes": need.memory_bytes,
+                "gpus": need.gpus,
+                "gpu_type": need.gpu_type,
+                "now": ctx.now_ms,
+                "offer_record": record,
+            },
+        )
+        tables.add_event(ctx.tx, row["id"], "placed", ctx.now_ms, site=site.name, attempt=str(number))
+
+
+def evidence(judged: list[Judged], chosen: str) -> list[Any]:
+    """The sites considered, as a record holds them."""
+    fields = ("site", "name", "country", "decision", "rules", "chosen")
+    return [{name: getattr(item.choice(chosen), name) for name in fields} for item in judged]
+
+
+def _round_target(tx: Tx, principal: Entity, command: PlaceRound | ReconcileAttempts) -> Target:
+    del tx, principal, command
+    return Target(resource=Entity(Ref("Ledger", "queue")), stream="system")
+
+
+def handlers(actions: RoundActions) -> tuple[Handler[Any], ...]:
+    """The background rounds. Rounds take turns: two at once would offer one GPU twice."""
+    return (
+        Handler(PlaceRound, _round_target, actions.place, lambda _command: "queue"),
+        Handler(ReconcileAttempts, _round_target, reconcile, lambda _command: "queue"),
+    )

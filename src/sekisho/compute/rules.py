@@ -1,0 +1,112 @@
+"""The state machines of jobs and attempts, and the arithmetic around them. Pure; drawn in the README."""
+
+from __future__ import annotations
+
+import enum
+
+from sekisho.compute.errors import OUT_OF_ORDER
+from sekisho.compute.model import AttemptState, JobState
+from sekisho.kernel.errors import SekishoError
+from sekisho_wire import messages
+
+LEASE_SECONDS = 60
+REPLACE_AFTER_SECONDS = 90
+"""Later than any lease ends, so that the old payload is dead before the next one starts."""
+ATTEMPTS_MAX = 5
+RECONCILE_SECONDS = 15
+
+
+class Event(enum.StrEnum):
+    """What can happen to an attempt."""
+
+    ACCEPT = "accept"
+    REFUSE = "refuse"
+    STAGED = "staged"
+    STARTED = "started"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    LOSE = "lose"
+
+
+A = AttemptState
+_ACTIVE = (A.STAGING, A.STARTING, A.RUNNING)
+
+TRANSITIONS: dict[tuple[AttemptState, Event], AttemptState] = {
+    (A.OFFERED, Event.ACCEPT): A.STAGING,
+    (A.OFFERED, Event.REFUSE): A.REFUSED,
+    (A.OFFERED, Event.CANCEL): A.CANCELLED,
+    (A.OFFERED, Event.LOSE): A.LOST,
+    (A.STAGING, Event.STAGED): A.STARTING,
+    (A.STAGING, Event.REFUSE): A.REFUSED,
+    (A.STARTING, Event.STARTED): A.RUNNING,
+    (A.RUNNING, Event.SUCCEED): A.SUCCEEDED,
+    **{(state, Event.FAIL): A.FAILED for state in _ACTIVE},
+    **{(state, Event.CANCEL): A.CANCELLED for state in _ACTIVE},
+    **{(state, Event.LOSE): A.LOST for state in _ACTIVE},
+}
+"""Every step there is; whatever is not here is refused with `attempt.order`."""
+
+
+def step(state: AttemptState, event: Event) -> AttemptState:
+    """The next state; problem `attempt.order` for a step that is not drawn."""
+    following = TRANSITIONS.get((state, event))
+    if following is None:
+        raise SekishoError(OUT_OF_ORDER, state=state.value, event=event.value)
+    return following
+
+
+AGAIN = frozenset(
+    {
+        messages.REASON_AGENT_RESTARTED,
+        messages.REASON_AGENT_STOPPED,
+        messages.REASON_LEASE_LOST,
+        messages.REASON_STAGING_FAILED,
+        messages.REASON_WALL_BROKEN,
+        messages.REASON_ENGINE_FULL,
+        "refused",
+        "lost",
+    }
+)
+"""Reasons that say nothing against the job itself: it is placed again, up to `ATTEMPTS_MAX` times."""
+
+
+def job_after(state: AttemptState, reason: str, attempts: int, *, cancelling: bool) -> JobState:
+    """Where a job stands once its attempt is in `state` for `reason`."""
+    match state:
+        case A.OFFERED | A.STAGING:
+            return JobState.STAGING
+        case A.STARTING:
+            return JobState.STARTING
+        case A.RUNNING:
+            return JobState.RUNNING
+        case A.SUCCEEDED:
+            return JobState.SUCCEEDED
+        case A.CANCELLED:
+            return JobState.CANCELLED
+        case A.FAILED | A.REFUSED | A.LOST:
+            if cancelling:
+                return JobState.CANCELLED
+            again = state is not A.FAILED or reason in AGAIN
+            return JobState.WAITING if again and attempts < ATTEMPTS_MAX else JobState.FAILED
+
+
+def ending(reason: str, exit_status: int | None, *, cancelling: bool) -> Event:
+    """Which end an agent's report is: its own word for the reason, unless somebody asked to cancel."""
+    if reason == messages.REASON_FINISHED and exit_status == 0:
+        return Event.SUCCEED
+    if reason == messages.REASON_CANCELLED or cancelling:
+        return Event.CANCEL
+    return Event.FAIL
+
+
+def silent_since_ms(now_ms: int) -> int:
+    """Whoever was last heard before this moment is lost."""
+    return now_ms - REPLACE_AFTER_SECONDS * 1000
+
+
+def egress_word(wall: str, wish: str | list[str]) -> str:
+    """What the charter is told of a job's way out: without a wall every wish for `none` is only a wish."""
+    if wall in {"none", "unknown", ""}:
+        return "open"
+    return "none" if wish == "none" else "allowlist"

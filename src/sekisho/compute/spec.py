@@ -1,0 +1,187 @@
+"""A job file resolved: names turned into digests, durations into seconds, labels joined. What attempts run from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sekisho.charter import Label, join
+from sekisho.compute import jobfile, keepsakes
+from sekisho.compute.errors import FILE_INVALID, UNKNOWN_IMAGE, UNKNOWN_SECRET
+from sekisho.compute.jobfile import JobFile
+from sekisho.compute.placement import Need
+from sekisho.data import ArtefactView, find_artefact, ready_dataset
+from sekisho.kernel.clock import parse_rfc3339
+from sekisho.kernel.errors import NotFoundError, SekishoError
+from sekisho.kernel.tx import Tx
+from sekisho_wire.messages import ObjectRef
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One input: where it appears, what it is, and whose label the job inherits."""
+
+    mount: str
+    source: str
+    object: str
+    kind: str
+    size_bytes: int
+
+
+class Output(msgspec.Struct, frozen=True):
+    """One output folder."""
+
+    mount: str
+    name: str
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an attempt needs, fixed when the job was submitted."""
+
+    run: str
+    envs: dict[str, str]
+    secrets: list[str]
+    inputs: list[Input]
+    outputs: list[Output]
+    image: str
+    lock: str
+    lock_bytes: int
+    need: Need
+    disk_bytes: int
+    workdir: ObjectRef | None
+    checkpoint: dict[str, Any]
+    egress: str | list[str]
+    sites: list[str]
+    operator: str
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """A job file with what it refers to, and the label it inherits."""
+
+    file: JobFile
+    spec: JobSpec
+    label: Label
+
+
+class Asker(msgspec.Struct, frozen=True):
+    """In whose name references are resolved: organisation, and the workdir sent along."""
+
+    owner: str
+    workdir: str = ""
+
+
+def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
+    """Read a job file and look everything up that it names.
+
+    Problems: `compute.file.*`, `compute.image.unknown`, `compute.secret.unknown`, `data.not_ready`, `not_found`
+    for an input or workdir.
+    """
+    file = jobfile.parse(text)
+    labels = [Label(level=0, labels=frozenset(), residency=frozenset({"any"}), owners=frozenset({asker.owner}))]
+    inputs = [_input(tx, mount, asker.owner, labels) for mount in file.data if mount.source]
+    workdir = _workdir(tx, asker.workdir, labels)
+    if file.charter.residency is not None:
+        narrowed = Label(
+            level=0, labels=frozenset(), residency=frozenset(file.charter.residency), owners=frozenset()
+        )
+        labels.append(narrowed)
+    lock, lock_bytes = _image(tx, file.resources.image, asker.owner)
+    for name in file.secrets:
+        if keepsakes.secret_value(tx, asker.owner, name, file.team) is None:
+            raise SekishoError(UNKNOWN_SECRET, name=name)
+    spec = JobSpec(
+        run=file.run,
+        envs={name: str(value) for name, value in file.envs.items()},
+        secrets=file.secrets,
+        inputs=inputs,
+        outputs=[Output(mount.mount, mount.target) for mount in file.data if mount.target],
+        image=file.resources.image,
+        lock=lock,
+        lock_bytes=lock_bytes,
+        need=_need(file),
+        disk_bytes=file.resources.disk << 30,
+        workdir=workdir,
+        checkpoint=_checkpoint(file),
+        egress=file.charter.egress,
+        sites=file.charter.sites or [],
+        operator=file.charter.operator,
+    )
+    return Resolved(file, spec, join(labels))
+
+
+def _input(tx: Tx, mount: jobfile.Mount, owner: str, labels: list[Label]) -> Input:
+    if mount.source.startswith("art_"):
+        artefact = find_artefact(tx, mount.source)
+        labels.append(_label(artefact))
+        return Input(mount.mount, artefact.id, artefact.object, artefact.object_kind, artefact.size_bytes)
+    dataset = ready_dataset(tx, mount.source, owner)
+    labels.append(
+        Label(
+            level=dataset.level,
+            labels=frozenset(dataset.labels),
+            residency=frozenset(dataset.residency),
+            owners=frozenset({dataset.owner}),
+        )
+    )
+    return Input(mount.mount, dataset.id, dataset.object, "tree", dataset.size_bytes)
+
+
+def _workdir(tx: Tx, workdir: str, labels: list[Label]) -> ObjectRef | None:
+    if not workdir:
+        return None
+    artefact = find_artefact(tx, workdir)
+    if artefact.kind != "workdir":
+        raise NotFoundError(id=workdir)
+    labels.append(_label(artefact))
+    return ObjectRef(object=artefact.object, kind="tree", size_bytes=artefact.size_bytes, source="control")
+
+
+def _label(artefact: ArtefactView) -> Label:
+    return Label(
+        level=artefact.level,
+        labels=frozenset(artefact.labels),
+        residency=frozenset(artefact.residency),
+        owners=frozenset(artefact.owners),
+    )
+
+
+def _image(tx: Tx, image: str, owner: str) -> tuple[str, int]:
+    if not image:
+        return "", 0
+    lock = keepsakes.find_image(tx, owner, image)
+    if lock is None:
+        raise SekishoError(UNKNOWN_IMAGE, image=image)
+    return lock
+
+
+def _need(file: JobFile) -> Need:
+    gpu_type, gpus = jobfile.accelerators(file.resources.accelerators)
+    return Need(
+        cpus=file.resources.cpus,
+        memory_bytes=jobfile.memory_bytes(file.resources.memory),
+        gpus=gpus,
+        gpu_type=gpu_type,
+        seconds=jobfile.seconds(file.time_limit),
+        yen_max=file.budget.max_yen if file.budget else 0,
+        deadline_ms=_deadline_ms(file.deadline),
+    )
+
+
+def _deadline_ms(text: str) -> int:
+    if not text:
+        return 0
+    try:
+        return parse_rfc3339(text)
+    except ValueError as error:
+        what = "needs a moment with its zone, such as 2026-12-20T00:00:00+09:00"
+        raise SekishoError(FILE_INVALID, line=1, column=1, field="deadline", what=what) from error
+
+
+def _checkpoint(file: JobFile) -> dict[str, Any]:
+    if file.checkpoint is None:
+        return {}
+    return {
+        "path": file.checkpoint.path,
+        "every_s": max(1, jobfile.seconds(file.checkpoint.every)),
+        "grace_s": min(20, jobfile.seconds(file.checkpoint.grace)),
+    }

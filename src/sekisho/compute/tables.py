@@ -1,0 +1,270 @@
+"""SQL of compute: jobs, attempts, events. Secrets and images are in `keepsakes.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sekisho.compute.model import AttemptState, AttemptView, Event, JobState, JobView, SiteChoice
+from sekisho.kernel.tx import Row, Tx
+
+_ACTIVE = "('offered', 'staging', 'starting', 'running')"
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a submitted job starts with; lists are stored as JSON."""
+
+    id: str
+    name: str
+    team: str
+    owner: str
+    submitter: str
+    kind: str
+    level: int
+    labels: list[str]
+    residency: list[str]
+    owners: list[str]
+    file: str
+    spec: dict[str, Any]
+    now_ms: int
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What an attempt takes at its site while it is active."""
+
+    site: str
+    cpus: int
+    memory_bytes: int
+    gpus: int
+    gpu_type: str
+
+
+def insert_job(tx: Tx, job: NewJob) -> None:
+    """Put a job at the end of the queue."""
+    tx.run(
+        "insert into compute_jobs (id, name, team, owner, submitter, kind, level, labels, residency, owners, file,"
+        " spec, state, reason, site, attempts, cancelling, sites, created_ms, changed_ms, ended_ms, record_id)"
+        " values (:id, :name, :team, :owner, :submitter, :kind, :level, :labels, :residency, :owners, :file, :spec,"
+        " 'waiting', '', '', 0, 0, '[]', :now, :now, 0, :record_id)",
+        id=job.id,
+        name=job.name,
+        team=job.team,
+        owner=job.owner,
+        submitter=job.submitter,
+        kind=job.kind,
+        level=job.level,
+        labels=encode(job.labels),
+        residency=encode(job.residency),
+        owners=encode(job.owners),
+        file=job.file,
+        spec=encode(job.spec),
+        now=job.now_ms,
+    )
+
+
+def find_job(tx: Tx, job: str, owner: str) -> Row | None:
+    """By id, or the newest of that name within one organisation."""
+    return tx.one(
+        "select * from compute_jobs where id = :job or (name = :job and owner = :owner)"
+        " order by case when id = :job then 0 else 1 end, id desc limit 1",
+        job=job,
+        owner=owner,
+    )
+
+
+def waiting_jobs(tx: Tx, limit: int) -> list[Row]:
+    """The head of the queue, longest waiting first."""
+    return tx.all("select * from compute_jobs where state = 'waiting' order by id limit :limit", limit=limit)
+
+
+def page_jobs(tx: Tx, before: str, limit: int, *, state: str = "", submitter: str = "") -> list[Row]:
+    """Jobs newest first, before an id."""
+    return tx.all(
+        "select * from compute_jobs where (:before = '' or id < :before) and (:state = '' or state = :state)"
+        " and (:submitter = '' or submitter = :submitter) order by id desc limit :limit",
+        before=before,
+        state=state,
+        submitter=submitter,
+        limit=limit,
+    )
+
+
+def move_job(tx: Tx, job: str, state: JobState, now_ms: int, *, reason: str = "") -> None:
+    """Change a job's state and the reason that people read."""
+    tx.run(
+        "update compute_jobs set state = :state, reason = :reason, changed_ms = :now,"
+        " ended_ms = case when :ended = 1 then :now else 0 end, record_id = :record_id where id = :job",
+        job=job,
+        state=state.value,
+        reason=reason,
+        now=now_ms,
+        ended=int(state.ended),
+    )
+
+
+def place_job(tx: Tx, job: str, site: str, sites: list[SiteChoice], now_ms: int) -> None:
+    """The job goes to a site, for its next attempt."""
+    tx.run(
+        "update compute_jobs set state = 'staging', reason = '', site = :site, attempts = attempts + 1,"
+        " sites = :sites, changed_ms = :now, record_id = :record_id where id = :job",
+        job=job,
+        site=site,
+        sites=encode(sites),
+        now=now_ms,
+    )
+
+
+def keep_waiting(tx: Tx, job: str, reason: str, sites: list[SiteChoice], now_ms: int) -> None:
+    """The round left the job where it is; what it found is kept for `why`."""
+    tx.run(
+        "update compute_jobs set reason = :reason, sites = :sites, changed_ms = :now, record_id = :record_id"
+        " where id = :job",
+        job=job,
+        reason=reason,
+        sites=encode(sites),
+        now=now_ms,
+    )
+
+
+def mark_cancelling(tx: Tx, job: str, now_ms: int) -> None:
+    """Somebody asked; the site's agent learns of it at its next renewal."""
+    tx.run(
+        "update compute_jobs set cancelling = 1, changed_ms = :now, record_id = :record_id where id = :job",
+        job=job,
+        now=now_ms,
+    )
+
+
+def insert_attempt(tx: Tx, attempt: Row) -> None:
+    """Offer a job to a site; `attempt` holds id, job, number, site, token, needs, offer_record, now."""
+    tx.run(
+        "insert into compute_attempts (id, job, number, site, agent, token, state, reason, wall, canaries, limits,"
+        " image, usage, cpus, memory_bytes, gpus, gpu_type, offered_ms, started_ms, ended_ms, offer_record,"
+        " record_id) values (:id, :job, :number, :site, '', :token, 'offered', '', '', '{}', '{}', '', '{}', :cpus,"
+        " :memory_bytes, :gpus, :gpu_type, :now, 0, 0, :offer_record, :record_id)",
+        **attempt,
+    )
+
+
+def find_attempt(tx: Tx, attempt: str) -> Row | None:
+    """By id."""
+    return tx.one("select * from compute_attempts where id = :id", id=attempt)
+
+
+def attempts_of(tx: Tx, job: str) -> list[Row]:
+    """All tries of a job, oldest first."""
+    return tx.all("select * from compute_attempts where job = :job order by number", job=job)
+
+
+def active_attempts(tx: Tx, site: str = "") -> list[Row]:
+    """Attempts that hold room, at one site or everywhere."""
+    return tx.all(
+        f"select * from compute_attempts where state in {_ACTIVE} and (:site = '' or site = :site) order by id",
+        site=site,
+    )
+
+
+def active_of_job(tx: Tx, job: str) -> Row | None:
+    """The one attempt of a job that may still run."""
+    return tx.one(f"select * from compute_attempts where job = :job and state in {_ACTIVE}", job=job)
+
+
+def offered_at(tx: Tx, site: str) -> list[Row]:
+    """Attempts that wait for the site's agent to take them."""
+    return tx.all("select * from compute_attempts where state = 'offered' and site = :site order by id", site=site)
+
+
+def move_attempt(tx: Tx, attempt: str, state: AttemptState, now_ms: int, **changes: Any) -> None:
+    """Change an attempt's state and what its agent reported with it."""
+    settings = "".join(f", {name} = :{name}" for name in sorted(changes))
+    stamp = ", ended_ms = :now" if state.ended else ", started_ms = :now" if state is AttemptState.RUNNING else ""
+    values = {name: value if isinstance(value, (str, int)) else encode(value) for name, value in changes.items()}
+    tx.run(
+        f"update compute_attempts set state = :state{settings}{stamp}, record_id = :record_id where id = :attempt",
+        attempt=attempt,
+        state=state.value,
+        **values,
+        **({"now": now_ms} if stamp else {}),
+    )
+
+
+def add_event(tx: Tx, job: str, what: str, now_ms: int, **params: str) -> None:
+    """One line of the timeline."""
+    row = tx.one("select count(*) as n from compute_events where job = :job", job=job) or {"n": 0}
+    tx.run(
+        "insert into compute_events (job, number, time_ms, what, params, record_id)"
+        " values (:job, :number, :now, :what, :params, :record_id)",
+        job=job,
+        number=row["n"] + 1,
+        now=now_ms,
+        what=what,
+        params=encode(params),
+    )
+
+
+def events_of(tx: Tx, job: str) -> list[Event]:
+    """The timeline, in order."""
+    rows = tx.all("select * from compute_events where job = :job order by number", job=job)
+    return [Event(row["time_ms"], row["what"], msgspec.json.decode(row["params"]), row["record_id"]) for row in rows]
+
+
+def job_view(row: Row, site_names: dict[str, str], note: str | None) -> JobView:
+    """A row as people see it; `note` is the latest progress line as JSON."""
+    return JobView(
+        id=row["id"],
+        name=row["name"],
+        team=row["team"],
+        owner=row["owner"],
+        submitter=row["submitter"],
+        kind=row["kind"],
+        level=row["level"],
+        labels=msgspec.json.decode(row["labels"]),
+        residency=msgspec.json.decode(row["residency"]),
+        state=JobState(row["state"]),
+        reason=row["reason"],
+        site=row["site"],
+        site_name=site_names.get(row["site"], ""),
+        attempts=row["attempts"],
+        cancelling=bool(row["cancelling"]),
+        progress=msgspec.json.decode(note) if note else {},
+        created_ms=row["created_ms"],
+        changed_ms=row["changed_ms"],
+        ended_ms=row["ended_ms"],
+        record_id=row["record_id"],
+    )
+
+
+def attempt_view(row: Row, site_names: dict[str, str]) -> AttemptView:
+    """A row as people see it."""
+    return AttemptView(
+        id=row["id"],
+        job=row["job"],
+        number=row["number"],
+        site=row["site"],
+        site_name=site_names.get(row["site"], ""),
+        agent=row["agent"],
+        token=row["token"],
+        state=AttemptState(row["state"]),
+        reason=row["reason"],
+        exit_status=row["exit_status"],
+        wall=row["wall"],
+        canaries=msgspec.json.decode(row["canaries"]),
+        limits=msgspec.json.decode(row["limits"]),
+        image=row["image"],
+        usage=msgspec.json.decode(row["usage"]),
+        offered_ms=row["offered_ms"],
+        started_ms=row["started_ms"],
+        ended_ms=row["ended_ms"],
+        record_id=row["record_id"],
+    )
+
+
+def site_choices(row: Row) -> list[SiteChoice]:
+    """What the job's last round found of every site."""
+    return msgspec.json.decode(row["sites"].encode(), type=list[SiteChoice])
+
+
+def encode(value: object) -> str:
+    """JSON in a TEXT column, in the one spelling that row digests rely on."""
+    return msgspec.json.encode(value, order="sorted").decode()

@@ -1,0 +1,33 @@
+"""Sentences about jobs in both languages: why one waits or how it ended."""
+
+from __future__ import annotations
+
+from sekisho.compute.model import JobState, JobView
+from sekisho.compute.placement import Reason
+from sekisho_wire.problems import Text
+
+WAITS = {
+    Reason.CHARTER_FORBIDS: Text("No site meets the charter's conditions.", "条件に合う拠点がありません。"),
+    Reason.NO_SUCH_SHAPE: Text("No allowed site is large enough.", "この構成を満たす拠点がありません。"),
+    Reason.BUDGET_OR_DEADLINE: Text("It does not fit its budget or deadline.", "予算または期限に収まりません。"),
+    Reason.SITE_UNAVAILABLE: Text("No allowed site answers.", "拠点が利用できません。"),
+    Reason.WAITING_CAPACITY: Text("Waiting for capacity.", "空きを待っています。"),
+}
+STATES = {
+    JobState.WAITING: Text("Waiting for the next placement round.", "次の配置を待っています。"),
+    JobState.STAGING: Text("Its data goes to {site}.", "{site}へ転送中です。"),
+    JobState.STARTING: Text("It starts at {site}.", "{site}で起動中です。"),
+    JobState.RUNNING: Text("It runs at {site}.", "{site}で実行中です。"),
+    JobState.SUCCEEDED: Text("It succeeded at {site}.", "{site}で完了しました。"),
+    JobState.FAILED: Text("It failed: {reason}.", "失敗しました：{reason}。"),
+    JobState.CANCELLED: Text("It was cancelled.", "取り消されました。"),
+}
+
+
+def reason_sentence(job: JobView) -> Text:
+    """One sentence that says why a job is where it is."""
+    if job.state is JobState.WAITING and job.reason in WAITS:
+        return WAITS[Reason(job.reason)]
+    text = STATES[job.state]
+    values = {"site": job.site_name or "-", "reason": job.reason}
+    return Text(text.en.format_map(values), text.ja.format_map(values))

@@ -1,0 +1,31 @@
+"""Data: datasets and artefacts by digest, their level, labels and residency, and where copies lie."""
+
+from sekisho.data.actions import DataActions as DataActions
+from sekisho.data.actions import Place as Place
+from sekisho.data.actions import find_artefact as find_artefact
+from sekisho.data.actions import find_dataset as find_dataset
+from sekisho.data.actions import handlers as handlers
+from sekisho.data.actions import note_copy as note_copy
+from sekisho.data.actions import owner_of as owner_of
+from sekisho.data.actions import ready_dataset as ready_dataset
+from sekisho.data.actions import register_artefact as register_artefact
+from sekisho.data.errors import TICKET as TICKET
+from sekisho.data.errors import WRONG_DIGEST as WRONG_DIGEST
+from sekisho.data.model import AddDataset as AddDataset
+from sekisho.data.model import AddWorkdir as AddWorkdir
+from sekisho.data.model import ArtefactPage as ArtefactPage
+from sekisho.data.model import ArtefactView as ArtefactView
+from sekisho.data.model import DatasetPage as DatasetPage
+from sekisho.data.model import DatasetView as DatasetView
+from sekisho.data.model import Download as Download
+from sekisho.data.model import FetchArtefact as FetchArtefact
+from sekisho.data.model import ListArtefacts as ListArtefacts
+from sekisho.data.model import ListDatasets as ListDatasets
+from sekisho.data.model import SealDataset as SealDataset
+from sekisho.data.model import ShowArtefact as ShowArtefact
+from sekisho.data.model import ShowDataset as ShowDataset
+from sekisho.data.model import Upload as Upload
+from sekisho.data.rules import labelled as labelled
+from sekisho.data.tables import copies as copies
+from sekisho.data.tables import newest_checkpoint as newest_checkpoint
+from sekisho.data.tickets import Tickets as Tickets

@@ -1,0 +1,265 @@
+"""Handlers of data."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from sekisho.data import rules, tables
+from sekisho.data.errors import NAME_TAKEN, NOT_HERE, NOT_READY
+from sekisho.data.model import (
+    AddDataset,
+    AddWorkdir,
+    ArtefactPage,
+    ArtefactView,
+    DatasetPage,
+    DatasetView,
+    Download,
+    FetchArtefact,
+    ListArtefacts,
+    ListDatasets,
+    SealDataset,
+    ShowArtefact,
+    ShowDataset,
+    Upload,
+)
+from sekisho.data.tickets import Tickets
+from sekisho.kernel.context import Ctx, Handler
+from sekisho.kernel.errors import NotFoundError, SekishoError
+from sekisho.kernel.facts import Entity, Ref, Target
+from sekisho.kernel.tx import Tx
+from sekisho_wire.trees import MANIFEST_BYTES_MAX
+
+
+class Objects(Protocol):
+    """The control plane's own object store, as far as handlers need it."""
+
+    def has(self, digest: str) -> bool:
+        """Whether the object is there."""
+        ...
+
+    def get_bytes(self, digest: str, *, size_bytes_max: int) -> bytes:
+        """A small object in memory, checked against its digest."""
+        ...
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A site and its platform key, as the context of an `at_rest` question."""
+
+    site: str
+    key: Ref
+
+
+Where = Callable[[Tx], Place]
+"""Finds the control plane's own site; sites is a neighbour of data, so `app.py` plugs it in."""
+
+
+def owner_of(principal: Entity) -> str:
+    """The organisation somebody acts for; what they add belongs to it."""
+    org = principal.attributes.get("org")
+    return org.id if isinstance(org, Ref) else ""
+
+
+def find_dataset(tx: Tx, dataset: str, owner: str) -> DatasetView:
+    """A dataset by id, or by name within the asker's organisation; NotFoundError otherwise."""
+    found = tables.find_dataset(tx, dataset, owner)
+    if found is None:
+        raise NotFoundError(id=dataset)
+    return found
+
+
+def ready_dataset(tx: Tx, dataset: str, owner: str) -> DatasetView:
+    """A dataset that can be an input; ConflictError-like problem `data.not_ready` while bytes are missing."""
+    found = find_dataset(tx, dataset, owner)
+    if found.state != "ready":
+        raise SekishoError(NOT_READY, name=found.name)
+    return found
+
+
+def find_artefact(tx: Tx, artefact: str) -> ArtefactView:
+    """An artefact by id; NotFoundError otherwise."""
+    found = tables.find_artefact(tx, artefact)
+    if found is None:
+        raise NotFoundError(id=artefact)
+    return found
+
+
+def register_artefact(ctx: Ctx, artefact: ArtefactView, site: str) -> ArtefactView:
+    """Note what an attempt left behind, at the site where its bytes lie. Compute calls it under a checked token."""
+    tables.insert_artefact(ctx.tx, artefact)
+    tables.put_copy(ctx.tx, artefact.object, site, ctx.now_ms)
+    return artefact
+
+
+def note_copy(ctx: Ctx, digest: str, site: str) -> None:
+    """An object arrived at a site."""
+    tables.put_copy(ctx.tx, digest, site, ctx.now_ms)
+
+
+class DataActions:
+    """The handlers, with what they need from outside the database."""
+
+    def __init__(self, objects: Objects, tickets: Tickets, where: Where) -> None:
+        """`objects` is the control plane's own store, `where` its own site."""
+        self._objects = objects
+        self._tickets = tickets
+        self._where = where
+
+    def at_rest(self, tx: Tx) -> dict[str, Any]:
+        """The context of keeping something here: the control plane is a site like any other."""
+        place = self._where(tx)
+        return {"site": Ref("Site", place.site), "key": place.key}
+
+    def add_dataset_target(self, tx: Tx, principal: Entity, command: AddDataset) -> Target:
+        """The dataset as it would be, at the control plane's own site."""
+        owner = owner_of(principal)
+        entity = rules.labelled(
+            "Dataset",
+            "new",
+            owner=owner,
+            level=command.level,
+            labels=command.labels,
+            residency=rules.check_residency(command.residency),
+        )
+        return Target(resource=entity, context=self.at_rest(tx), stream=owner)
+
+    def add_dataset(self, ctx: Ctx, command: AddDataset) -> Upload:
+        """Make room for the bytes; nobody can use the dataset before it is sealed."""
+        owner = owner_of(ctx.principal)
+        if tables.find_dataset(ctx.tx, command.name, owner):
+            raise SekishoError(NAME_TAKEN, name=command.name)
+        dataset = ctx.new_id("ds")
+        tables.insert_dataset(ctx.tx, dataset, owner, command, ctx.now_ms)
+        ctx.detail(dataset=dataset, object=command.object, level=command.level)
+        return self._upload(dataset, command.object, command.size_bytes)
+
+    def seal_dataset(self, ctx: Ctx, command: SealDataset) -> DatasetView:
+        """Check manifest and files; only then may work read it."""
+        dataset = find_dataset(ctx.tx, command.dataset, owner_of(ctx.principal))
+        if dataset.state != "ready":
+            self._check_arrived(dataset.object, dataset.size_bytes, dataset.files)
+            tables.seal_dataset(ctx.tx, dataset.id)
+            tables.put_copy(ctx.tx, dataset.object, self._where(ctx.tx).site, ctx.now_ms)
+        return find_dataset(ctx.tx, dataset.id, dataset.owner)
+
+    def add_workdir_target(self, tx: Tx, principal: Entity, command: AddWorkdir) -> Target:
+        """The folder as it would be, at the control plane's own site."""
+        owner = owner_of(principal)
+        entity = rules.labelled(
+            "Artifact",
+            "new",
+            owner=owner,
+            level=command.level,
+            labels=command.labels,
+            residency=rules.check_residency(command.residency),
+        )
+        return Target(resource=entity, context=self.at_rest(tx), stream=owner)
+
+    def add_workdir(self, ctx: Ctx, command: AddWorkdir) -> Upload:
+        """Register a working folder; a job that names it waits for its bytes."""
+        owner = owner_of(ctx.principal)
+        artefact = ArtefactView(
+            id=ctx.new_id("art"),
+            name="workdir",
+            kind="workdir",
+            owner=owner,
+            owners=[owner],
+            level=command.level,
+            labels=sorted(set(command.labels)),
+            residency=rules.check_residency(command.residency),
+            object=command.object,
+            object_kind="tree",
+            size_bytes=command.size_bytes,
+            job="",
+            attempt="",
+            created_ms=ctx.now_ms,
+            copies=[],
+            record_id=ctx.record_id,
+        )
+        register_artefact(ctx, artefact, self._where(ctx.tx).site)
+        return self._upload(artefact.id, command.object, command.size_bytes)
+
+    def fetch_artefact(self, ctx: Ctx, command: FetchArtefact) -> Download:
+        """A ticket for bytes that lie here; what lies elsewhere is named with its site."""
+        artefact = find_artefact(ctx.tx, command.artefact)
+        rules.check_fetch(artefact.level)
+        if not self._objects.has(artefact.object):
+            raise SekishoError(NOT_HERE, site=", ".join(artefact.copies))
+        ticket = self._tickets.issue("get", artefact.object, artefact.object_kind, artefact.size_bytes)
+        ctx.detail(object=artefact.object)
+        return Download(
+            artefact.object, artefact.object_kind, artefact.size_bytes, ticket, self._tickets.expiry_ms()
+        )
+
+    def _upload(self, name: str, digest: str, size_bytes: int) -> Upload:
+        return Upload(name, self._tickets.issue("put", digest, "tree", size_bytes), self._tickets.expiry_ms())
+
+    def _check_arrived(self, manifest: str, size_bytes: int, files: int) -> None:
+        rules.check_complete_manifest(self._objects.has(manifest))
+        content = self._objects.get_bytes(manifest, size_bytes_max=MANIFEST_BYTES_MAX)
+        found = rules.check_tree(content, size_bytes=size_bytes, files=files)
+        rules.check_complete(found, self._objects.has)
+
+
+def _dataset_target(tx: Tx, principal: Entity, command: ShowDataset | SealDataset) -> Target:
+    dataset = find_dataset(tx, command.dataset, owner_of(principal))
+    return Target(resource=rules.dataset_entity(dataset), stream=dataset.owner)
+
+
+def _artefact_target(tx: Tx, principal: Entity, command: ShowArtefact | FetchArtefact) -> Target:
+    del principal
+    artefact = find_artefact(tx, command.artefact)
+    return Target(resource=rules.artefact_entity(artefact), stream=artefact.job or artefact.owner)
+
+
+def _own_organisation(tx: Tx, principal: Entity, command: ListDatasets | ListArtefacts) -> Target:
+    del tx, command
+    owner = owner_of(principal)
+    return Target(resource=Entity(Ref("Org", owner)), stream=owner)
+
+
+def _show_dataset(ctx: Ctx, command: ShowDataset) -> DatasetView:
+    return find_dataset(ctx.tx, command.dataset, owner_of(ctx.principal))
+
+
+def _show_artefact(ctx: Ctx, command: ShowArtefact) -> ArtefactView:
+    return find_artefact(ctx.tx, command.artefact)
+
+
+def _list_datasets(ctx: Ctx, command: ListDatasets) -> DatasetPage:
+    items, following = ctx.page(
+        functools.partial(tables.page_datasets, ctx.tx),
+        start=command.cursor,
+        limit=command.limit,
+        key=lambda dataset: dataset.id,
+        seen=lambda dataset: ctx.allows(ShowDataset, rules.dataset_entity(dataset)),
+    )
+    return DatasetPage(items, following)
+
+
+def _list_artefacts(ctx: Ctx, command: ListArtefacts) -> ArtefactPage:
+    items, following = ctx.page(
+        lambda after, limit: tables.page_artefacts(ctx.tx, job=command.job, before=after, limit=limit),
+        start=command.cursor,
+        limit=command.limit,
+        key=lambda artefact: artefact.id,
+        seen=lambda artefact: ctx.allows(ShowArtefact, rules.artefact_entity(artefact)),
+    )
+    return ArtefactPage(items, following)
+
+
+def handlers(actions: DataActions) -> tuple[Handler[Any], ...]:
+    """Every command of data."""
+    return (
+        Handler(AddDataset, actions.add_dataset_target, actions.add_dataset),
+        Handler(SealDataset, _dataset_target, actions.seal_dataset),
+        Handler(ShowDataset, _dataset_target, _show_dataset),
+        Handler(ListDatasets, _own_organisation, _list_datasets),
+        Handler(AddWorkdir, actions.add_workdir_target, actions.add_workdir),
+        Handler(ShowArtefact, _artefact_target, _show_artefact),
+        Handler(ListArtefacts, _own_organisation, _list_artefacts),
+        Handler(FetchArtefact, _artefact_target, actions.fetch_artefact),
+    )

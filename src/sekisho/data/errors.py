@@ -1,0 +1,66 @@
+"""Problems of data."""
+
+from __future__ import annotations
+
+from sekisho_wire.problems import Exit, Text, define
+
+NAME_TAKEN = define(
+    "data.name_taken",
+    409,
+    Exit.CONFLICT,
+    Text("Your organisation already has a dataset named {name}.", "{name}という名前のデータセットは既にあります。"),
+)
+NOT_READY = define(
+    "data.not_ready",
+    409,
+    Exit.CONFLICT,
+    Text("Dataset {name} has not arrived completely yet.", "データセット{name}は、まだすべて届いていません。"),
+)
+INCOMPLETE = define(
+    "data.incomplete",
+    409,
+    Exit.CONFLICT,
+    Text("{missing} of {files} files have not arrived; first: {path}", "{files}件中{missing}件が届いていません。最初：{path}"),
+)
+TREE = define(
+    "data.tree",
+    422,
+    Exit.USAGE,
+    Text("This is no valid file tree: {what}", "ファイルツリーとして正しくありません：{what}"),
+)
+RESIDENCY = define(
+    "data.residency",
+    422,
+    Exit.USAGE,
+    Text('"any" stands alone in a residency.', "所在地条件で「any」は単独でのみ使えます。"),
+)
+NOT_HERE = define(
+    "data.not_here",
+    409,
+    Exit.CONFLICT,
+    Text(
+        "The bytes lie at site {site} only and were not sent to the control plane.",
+        "実体は拠点{site}にのみあり、管理側には送られていません。",
+    ),
+)
+EXPORT_NEEDED = define(
+    "data.export_needed",
+    403,
+    Exit.DENIED,
+    Text(
+        "Level {level} leaves its site only by an export with approvers.",
+        "レベル{level}のデータは、承認者のいる持ち出し手続きでのみ拠点の外に出せます。",
+    ),
+)
+TICKET = define(
+    "data.ticket",
+    403,
+    Exit.DENIED,
+    Text("This ticket does not open that object, or has expired.", "この許可証は無効か、期限切れです。"),
+)
+WRONG_DIGEST = define(
+    "data.digest",
+    422,
+    Exit.USAGE,
+    Text("The bytes are not those of {digest}.", "届いたデータが{digest}と一致しません。"),
+)

@@ -1,0 +1,145 @@
+"""SQL of data."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sekisho.data.model import AddDataset, ArtefactView, DatasetView
+from sekisho.kernel.tx import Row, Tx
+
+
+def insert_dataset(tx: Tx, dataset: str, owner: str, command: AddDataset, now_ms: int) -> None:
+    """Add a dataset whose bytes are still to come."""
+    tx.run(
+        "insert into data_datasets (id, name, owner, level, labels, residency, licence, object, size_bytes, files,"
+        " state, created_ms, record_id) values (:id, :name, :owner, :level, :labels, :residency, :licence, :object,"
+        " :size_bytes, :files, 'uploading', :now, :record_id)",
+        id=dataset,
+        name=command.name,
+        owner=owner,
+        level=command.level,
+        labels=as_json(sorted(set(command.labels))),
+        residency=as_json(sorted(set(command.residency))),
+        licence=command.licence,
+        object=command.object,
+        size_bytes=command.size_bytes,
+        files=command.files,
+        now=now_ms,
+    )
+
+
+def seal_dataset(tx: Tx, dataset: str) -> None:
+    """Every byte was checked."""
+    tx.run("update data_datasets set state = 'ready', record_id = :record_id where id = :id", id=dataset)
+
+
+def find_dataset(tx: Tx, dataset: str, owner: str) -> DatasetView | None:
+    """By id, or by name within one organisation."""
+    row = tx.one(
+        "select * from data_datasets where id = :dataset or (name = :dataset and owner = :owner)",
+        dataset=dataset,
+        owner=owner,
+    )
+    return _dataset(row, copies(tx, row["object"])) if row else None
+
+
+def page_datasets(tx: Tx, after: str, limit: int) -> list[DatasetView]:
+    """Datasets by id, after an id."""
+    rows = tx.all("select * from data_datasets where id > :after order by id limit :limit", after=after, limit=limit)
+    return [_dataset(row, copies(tx, row["object"])) for row in rows]
+
+
+def insert_artefact(tx: Tx, artefact: ArtefactView) -> None:
+    """Add an artefact; its copies are noted apart."""
+    tx.run(
+        "insert into data_artefacts (id, name, kind, owner, owners, level, labels, residency, object, object_kind,"
+        " size_bytes, job, attempt, created_ms, record_id) values (:id, :name, :kind, :owner, :owners, :level,"
+        " :labels, :residency, :object, :object_kind, :size_bytes, :job, :attempt, :created_ms, :record_id)",
+        id=artefact.id,
+        name=artefact.name,
+        kind=artefact.kind,
+        owner=artefact.owner,
+        owners=as_json(artefact.owners),
+        level=artefact.level,
+        labels=as_json(artefact.labels),
+        residency=as_json(artefact.residency),
+        object=artefact.object,
+        object_kind=artefact.object_kind,
+        size_bytes=artefact.size_bytes,
+        job=artefact.job,
+        attempt=artefact.attempt,
+        created_ms=artefact.created_ms,
+    )
+
+
+def find_artefact(tx: Tx, artefact: str) -> ArtefactView | None:
+    """By id."""
+    row = tx.one("select * from data_artefacts where id = :id", id=artefact)
+    return _artefact(row, copies(tx, row["object"])) if row else None
+
+
+def page_artefacts(tx: Tx, *, job: str, before: str, limit: int) -> list[ArtefactView]:
+    """Artefacts newest first, of one job where it is named."""
+    rows = tx.all(
+        "select * from data_artefacts where (:job = '' or job = :job) and (:before = '' or id < :before)"
+        " order by id desc limit :limit",
+        job=job,
+        before=before,
+        limit=limit,
+    )
+    return [_artefact(row, copies(tx, row["object"])) for row in rows]
+
+
+def newest_checkpoint(tx: Tx, job: str) -> ArtefactView | None:
+    """The training checkpoint that a next attempt of the job resumes from."""
+    row = tx.one(
+        "select * from data_artefacts where job = :job and kind = 'checkpoint' order by id desc limit 1", job=job
+    )
+    return _artefact(row, copies(tx, row["object"])) if row else None
+
+
+def put_copy(tx: Tx, digest: str, site: str, now_ms: int) -> None:
+    """The bytes of an object lie at a site now."""
+    tx.run(
+        "insert into data_copies (object, site, since_ms, record_id) values (:object, :site, :now, :record_id)"
+        " on conflict (object, site) do nothing",
+        object=digest,
+        site=site,
+        now=now_ms,
+    )
+
+
+def copies(tx: Tx, digest: str) -> list[str]:
+    """Ids of the sites where an object lies."""
+    rows = tx.all("select site from data_copies where object = :object order by site", object=digest)
+    return [row["site"] for row in rows]
+
+
+def as_json(values: list[str]) -> str:
+    """A list in a TEXT column; the one spelling that row digests rely on."""
+    return msgspec.json.encode(values).decode()
+
+
+def _dataset(row: Row, where: list[str]) -> DatasetView:
+    return msgspec.convert(
+        {
+            **row,
+            "labels": msgspec.json.decode(row["labels"]),
+            "residency": msgspec.json.decode(row["residency"]),
+            "copies": where,
+        },
+        DatasetView,
+    )
+
+
+def _artefact(row: Row, where: list[str]) -> ArtefactView:
+    return msgspec.convert(
+        {
+            **row,
+            "owners": msgspec.json.decode(row["owners"]),
+            "labels": msgspec.json.decode(row["labels"]),
+            "residency": msgspec.json.decode(row["residency"]),
+            "copies": where,
+        },
+        ArtefactView,
+    )
