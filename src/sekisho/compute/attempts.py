@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sekisho.compute import keepsakes, rules, tables
+from sekisho.compute import tables_keepsakes, rules, tables
 from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET
 from sekisho.compute.jobs import spec_of_row
 from sekisho.compute.model import AttemptState, JobState, NoteProgress, RenewAttempt, ReportAttempt
@@ -108,7 +108,7 @@ class AttemptActions:
         if isinstance(body, messages.WantSecret):
             value = None
             if body.name in spec_of_row(job).secrets:
-                value = keepsakes.secret_value(ctx.tx, job["owner"], body.name, job["team"])
+                value = tables_keepsakes.secret_value(ctx.tx, job["owner"], body.name, job["team"])
             if value is None:
                 raise SekishoError(UNKNOWN_SECRET, name=body.name)
             ctx.detail(attempt=row["id"], secret=body.name)

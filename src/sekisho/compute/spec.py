@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from sekisho.charter import Label, join
-from sekisho.compute import jobfile, keepsakes
+from sekisho.compute import jobfile, tables_keepsakes
 from sekisho.compute.errors import FILE_INVALID, UNKNOWN_IMAGE, UNKNOWN_SECRET
 from sekisho.compute.jobfile import JobFile
 from sekisho.compute.placement import Need
@@ -87,7 +87,7 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         labels.append(narrowed)
     lock, lock_bytes = _image(tx, file.resources.image, asker.owner)
     for name in file.secrets:
-        if keepsakes.secret_value(tx, asker.owner, name, file.team) is None:
+        if tables_keepsakes.secret_value(tx, asker.owner, name, file.team) is None:
             raise SekishoError(UNKNOWN_SECRET, name=name)
     spec = JobSpec(
         run=file.run,
@@ -148,7 +148,7 @@ def _label(artefact: ArtefactView) -> Label:
 def _image(tx: Tx, image: str, owner: str) -> tuple[str, int]:
     if not image:
         return "", 0
-    lock = keepsakes.find_image(tx, owner, image)
+    lock = tables_keepsakes.find_image(tx, owner, image)
     if lock is None:
         raise SekishoError(UNKNOWN_IMAGE, image=image)
     return lock

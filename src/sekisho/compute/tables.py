@@ -1,4 +1,4 @@
-"""SQL of compute: jobs, attempts, events. Secrets and images are in `keepsakes.py`."""
+"""SQL of compute: jobs, attempts, events. Secrets and images are in `tables_keepsakes.py`."""
 
 from __future__ import annotations
 

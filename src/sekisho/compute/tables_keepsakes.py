@@ -45,7 +45,7 @@ def delete_secret(tx: Tx, owner: str, name: str) -> int:
     return tx.run("delete from compute_secrets where owner = :owner and name = :name", owner=owner, name=name)
 
 
-def put_image(tx: Tx, owner: str, name: str, lock: tuple[str, int], now_ms: int) -> ImageView:
+def put_image(tx: Tx, owner: str, name: str, lock: tuple[str, int], *, now_ms: int) -> ImageView:
     """Point a name at a lock file (its digest and size in bytes); jobs already submitted keep theirs."""
     digest, size_bytes = lock
     tx.run(
