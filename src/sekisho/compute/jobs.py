@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sekisho.charter import Label
+from sekisho.charter import Labels
 from sekisho.compute import candidates, placement, tables, texts
 from sekisho.compute.errors import ENDED, LEVEL_FIVE
 from sekisho.compute.model import (
@@ -247,7 +247,7 @@ def _note(tx: Tx, row: Row) -> str | None:
     return beat["note"] if beat else None
 
 
-def _draft(principal: Entity, label: Label) -> Entity:
+def _draft(principal: Entity, label: Labels) -> Entity:
     return candidates.job_entity(
         "new",
         owner=owner_of(principal),

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sekisho.charter import Label, join
+from sekisho.charter import Labels, join
 from sekisho.compute import jobfile, tables_keepsakes
 from sekisho.compute.errors import FILE_INVALID, UNKNOWN_IMAGE, UNKNOWN_SECRET
 from sekisho.compute.jobfile import JobFile
@@ -60,7 +60,7 @@ class Resolved(msgspec.Struct, frozen=True):
 
     file: JobFile
     spec: JobSpec
-    label: Label
+    label: Labels
 
 
 class Asker(msgspec.Struct, frozen=True):
@@ -77,11 +77,11 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
     for an input or workdir.
     """
     file = jobfile.parse(text)
-    labels = [Label(level=0, labels=frozenset(), residency=frozenset({"any"}), owners=frozenset({asker.owner}))]
+    labels = [Labels(level=0, labels=frozenset(), residency=frozenset({"any"}), owners=frozenset({asker.owner}))]
     inputs = [_input(tx, mount, asker.owner, labels) for mount in file.data if mount.source]
     workdir = _workdir(tx, asker.workdir, labels)
     if file.charter.residency is not None:
-        narrowed = Label(
+        narrowed = Labels(
             level=0, labels=frozenset(), residency=frozenset(file.charter.residency), owners=frozenset()
         )
         labels.append(narrowed)
@@ -109,14 +109,14 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
     return Resolved(file, spec, join(labels))
 
 
-def _input(tx: Tx, mount: jobfile.Mount, owner: str, labels: list[Label]) -> Input:
+def _input(tx: Tx, mount: jobfile.Mount, owner: str, labels: list[Labels]) -> Input:
     if mount.source.startswith("art_"):
         artefact = find_artefact(tx, mount.source)
         labels.append(_label(artefact))
         return Input(mount.mount, artefact.id, artefact.object, artefact.object_kind, artefact.size_bytes)
     dataset = ready_dataset(tx, mount.source, owner)
     labels.append(
-        Label(
+        Labels(
             level=dataset.level,
             labels=frozenset(dataset.labels),
             residency=frozenset(dataset.residency),
@@ -126,7 +126,7 @@ def _input(tx: Tx, mount: jobfile.Mount, owner: str, labels: list[Label]) -> Inp
     return Input(mount.mount, dataset.id, dataset.object, "tree", dataset.size_bytes)
 
 
-def _workdir(tx: Tx, workdir: str, labels: list[Label]) -> ObjectRef | None:
+def _workdir(tx: Tx, workdir: str, labels: list[Labels]) -> ObjectRef | None:
     if not workdir:
         return None
     artefact = find_artefact(tx, workdir)
@@ -136,8 +136,8 @@ def _workdir(tx: Tx, workdir: str, labels: list[Label]) -> ObjectRef | None:
     return ObjectRef(object=artefact.object, kind="tree", size_bytes=artefact.size_bytes, source="control")
 
 
-def _label(artefact: ArtefactView) -> Label:
-    return Label(
+def _label(artefact: ArtefactView) -> Labels:
+    return Labels(
         level=artefact.level,
         labels=frozenset(artefact.labels),
         residency=frozenset(artefact.residency),

@@ -1,0 +1,202 @@
+"""All settings in one place: a TOML file, then the environment on top. Unknown names are refused.
+
+`SEKISHO_DATABASE_URL` sets `database.url`. Secrets are marked, so that `sekishod config show` never prints one.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from sekisho.kernel.errors import SekishoError
+from sekisho_wire import problems
+from sekisho_wire.problems import Exit, Text
+
+PREFIX = "SEKISHO_"
+FILE_NAME = "sekisho.toml"
+HIDDEN = "(hidden)"
+
+_NOT_SETTINGS = frozenset({"SEKISHO_DATA", "SEKISHO_LANG", "SEKISHO_TOKEN", "SEKISHO_URL", "SEKISHO_CONFIG"})
+"""Variables of other programs and of tests that share the prefix."""
+
+INVALID = problems.define(
+    "config.invalid",
+    400,
+    Exit.USAGE,
+    Text("Setting {name}: {what}", "設定{name}：{what}"),
+)
+UNREADABLE = problems.define(
+    "config.unreadable",
+    400,
+    Exit.USAGE,
+    Text("The settings in {file} cannot be read: {what}", "設定ファイル{file}を読み取れません：{what}"),
+)
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file."""
+
+
+class Server(_Section):
+    """Where the control plane listens."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Off loopback a certificate is required."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 7600
+    """Port to listen on; 0 takes a free one."""
+    certificate: str = ""
+    """PEM file of the TLS certificate chain."""
+    key: str = ""
+    """PEM file of the TLS key, readable by its owner only."""
+    public_url: str = ""
+    """How others reach this server, when that differs from the address it listens on."""
+
+
+class Database(_Section):
+    """Where decisions, queue and ledger are kept."""
+
+    url: str = ""
+    """PostgreSQL connection string; empty for the SQLite file in the data folder. Never printed."""
+
+
+class Ledger(_Section):
+    """The transparency log."""
+
+    origin: str = "localhost/sekisho"
+    """Name of the log, in every checkpoint and trust file. It never changes after `init`."""
+    interval_ms: Annotated[int, Meta(ge=5, le=60_000)] = 100
+    """How long records wait at most for the next checkpoint."""
+
+
+class Objects(_Section):
+    """The control plane's own object store."""
+
+    url: str = ""
+    """`file://`, `s3://` or `az://` URL; empty for a folder in the data folder."""
+
+
+class Oidc(_Section):
+    """Sign-in through an identity provider; off without an issuer."""
+
+    issuer: str = ""
+    """The provider's issuer URL."""
+    client_id: str = ""
+    """This server's client id at the provider."""
+    client_secret: str = ""
+    """This server's client secret. Never printed."""
+    organisation: str = ""
+    """The organisation that people who sign in for the first time belong to."""
+    groups_claim: str = "groups"
+    """The claim that lists a person's groups."""
+    roles: dict[str, list[str]] = {}
+    """Group name to the roles it gives."""
+
+
+class Log(_Section):
+    """What the server says about itself."""
+
+    level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
+    """Least severe level that is written."""
+    form: Annotated[str, Meta(pattern="^(json|text)$")] = "json"
+    """`json` for machines, `text` for a terminal."""
+
+
+class Settings(_Section):
+    """Everything that can be set."""
+
+    environment: Annotated[str, Meta(pattern="^(production|development)$")] = "development"
+    """In production every stand-in refuses to start."""
+    data: str = "var"
+    """Folder of everything embedded: database, objects, logs, keys, published log."""
+    server: Server = Server()
+    """Where the control plane listens."""
+    database: Database = Database()
+    """Where decisions, queue and ledger are kept."""
+    ledger: Ledger = Ledger()
+    """The transparency log."""
+    objects: Objects = Objects()
+    """The control plane's own object store."""
+    oidc: Oidc = Oidc()
+    """Sign-in through an identity provider."""
+    log: Log = Log()
+    """What the server says about itself."""
+
+    @property
+    def folder(self) -> Path:
+        """The data folder as a path."""
+        return Path(self.data)
+
+    @property
+    def database_url(self) -> str:
+        """The database in use, with the embedded default filled in."""
+        return self.database.url or f"sqlite:{self.folder / 'sekisho.db'}"
+
+    @property
+    def objects_url(self) -> str:
+        """The object store in use, with the embedded default filled in."""
+        return self.objects.url or f"file://{(self.folder / 'objects').absolute()}"
+
+
+SECRET = frozenset({"database.url", "oidc.client_secret"})
+
+
+def load(file: Path | None, environment: Mapping[str, str]) -> Settings:
+    """Settings from a file (None: none) and the environment; `config.*` problems name what is wrong."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SekishoError(UNREADABLE, file=file.name, what=str(error)) from error
+    for name, text in sorted(environment.items()):
+        if name.startswith(PREFIX) and name not in _NOT_SETTINGS:
+            _put(values, name, text)
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise SekishoError(INVALID, name=path.rstrip("`") or "(file)", what=message) from error
+
+
+def default_file() -> Path | None:
+    """The file that `SEKISHO_CONFIG` names, else `sekisho.toml` here when there is one."""
+    named = os.environ.get("SEKISHO_CONFIG")
+    if named:
+        return Path(named)
+    here = Path(FILE_NAME)
+    return here if here.is_file() else None
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """Every setting as it is in force, secrets hidden."""
+    values: dict[str, Any] = msgspec.to_builtins(settings)
+    for name in SECRET:
+        section, field = name.split(".")
+        if values[section][field]:
+            values[section][field] = HIDDEN
+    return values
+
+
+def _put(values: dict[str, Any], variable: str, text: str) -> None:
+    """`SEKISHO_LEDGER_INTERVAL_MS` is `ledger.interval_ms`; a name that fits nothing is refused, not ignored."""
+    name = variable.removeprefix(PREFIX).lower()
+    for field in msgspec.structs.fields(Settings):
+        if name == field.name and not _is_section(field.type):
+            values[name] = text
+            return
+        if _is_section(field.type) and name.startswith(field.name + "_"):
+            inner = name.removeprefix(field.name + "_")
+            if inner in {item.name for item in msgspec.structs.fields(field.type)}:
+                values.setdefault(field.name, {})[inner] = text
+                return
+    raise SekishoError(INVALID, name=variable, what="there is no such setting")
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, _Section)

@@ -1,0 +1,73 @@
+"""The only door to the network: every address is checked before a byte goes out, time and size are bounded.
+
+The hosts that may be called are named by the settings (an identity provider); redirects are not followed, because
+a redirect is somebody else choosing the destination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+
+from sekisho.kernel.errors import SekishoError, UnavailableError
+from sekisho_wire import problems
+from sekisho_wire.problems import Exit, Text
+
+TIMEOUT_S = 10.0
+ANSWER_BYTES_MAX = 1 << 20
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+NOT_LISTED = problems.define(
+    "net.not_listed",
+    403,
+    Exit.DENIED,
+    Text("The server may not call {host}.", "サーバーから{host}への接続は許可されていません。"),
+)
+
+
+class Network:
+    """Calls to the hosts it was given, and to no other. HTTPS everywhere off loopback."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        """`allowed` are URLs or host names from the settings."""
+        self._hosts = frozenset(urlsplit(item).hostname or item for item in allowed)
+        self._client = httpx2.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
+
+    def get_json(self, url: str) -> dict[str, Any]:
+        """A JSON object by GET; UnavailableError for anything else."""
+        return self._json("GET", url, None)
+
+    def post_form(self, url: str, data: Mapping[str, str]) -> dict[str, Any]:
+        """A JSON object by POST of a form; the answer's status does not matter, OAuth errors are JSON too."""
+        return self._json("POST", url, data)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._client.close()
+
+    def _json(self, method: str, url: str, data: Mapping[str, str] | None) -> dict[str, Any]:
+        host = self._check(url)
+        try:
+            with self._client.stream(method, url, data=data, headers={"accept": "application/json"}) as answer:
+                content = b""
+                for chunk in answer.iter_bytes():
+                    content += chunk
+                    if len(content) > ANSWER_BYTES_MAX:
+                        raise UnavailableError(part=host, seconds=30)
+            value = msgspec.json.decode(content)
+        except (httpx2.HTTPError, msgspec.DecodeError) as error:
+            raise UnavailableError(part=host, seconds=30) from error
+        if not isinstance(value, dict):
+            raise UnavailableError(part=host, seconds=30)
+        return value
+
+    def _check(self, url: str) -> str:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if host not in self._hosts or (parts.scheme != "https" and host not in _LOOPBACK):
+            raise SekishoError(NOT_LISTED, host=host or "?")
+        return host
