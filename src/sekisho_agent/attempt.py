@@ -1,0 +1,314 @@
+"""One attempt at this site, from the offer to the last report.
+
+Its own thread walks straight through: accept, stage, run, collect, report. Other threads only call `renewed`, `stop`
+and `fence`. Before the payload runs a stop is noticed by `check`; afterwards the engine is told, and its watchdog holds
+the lease whatever becomes of this thread. The end is written to disk before it is sent, so that a restart can send it.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import threading
+from typing import Final
+
+import msgspec
+import structlog
+
+from sekisho_agent import clock
+from sekisho_agent.checkpoints import CheckpointWatcher
+from sekisho_agent.engines.contract import EndReport, Observation, Task
+from sekisho_agent.errors import AgentError, AttemptStoppedError, ProblemError, UnreachableError
+from sekisho_agent.folders import Collected, collect, hash_file
+from sekisho_agent.preparation import Layout, check_offer, prepare
+from sekisho_agent.site import Site
+from sekisho_agent.staging import Stager
+from sekisho_agent.state import replace_file
+from sekisho_verify import canonical
+from sekisho_wire.messages import (
+    REASON_CANCELLED,
+    REASON_FAILED,
+    REASON_FENCED,
+    REASON_FINISHED,
+    REASON_LEASE_LOST,
+    REASON_OUT_OF_MEMORY,
+    REASON_STAGING_FAILED,
+    REASON_TIME_LIMIT,
+    Accept,
+    Body,
+    CheckpointSaved,
+    Ended,
+    Envelope,
+    LogReport,
+    Offer,
+    OutputReport,
+    Progress,
+    Refused,
+    Staged,
+    Started,
+)
+
+WATCH_SECONDS: Final = 0.5
+PROGRESS_EVERY_SECONDS: Final = 2.0
+LOG_FLUSH_SECONDS_MAX: Final = 10.0
+REASON_BROKEN: Final = "agent.failed"
+COLLECTED_REASONS: Final = frozenset(
+    {REASON_FINISHED, REASON_FAILED, REASON_CANCELLED, REASON_TIME_LIMIT, REASON_OUT_OF_MEMORY},
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Attempt:
+    """The agent's side of one attempt."""
+
+    def __init__(self, order: Envelope, offer: Offer, site: Site) -> None:
+        self.id = order.attempt
+        self.token = order.token
+        self._offer = offer
+        self._site = site
+        self._layout = Layout(attempt=self.id, token=self.token, folder=site.attempts_folder / self.id)
+        self._guard = threading.Lock()
+        self._lease_deadline = clock.monotonic() + offer.lease_s
+        self._stop_reason = ""
+        self._submitted = False
+        self.lease_seconds = offer.lease_s
+        self._log = log.bind(attempt=self.id)
+
+    # --- called by other threads
+
+    def renewed(self, deadline: float) -> None:
+        """The lease holds until then."""
+        with self._guard:
+            self._lease_deadline = max(self._lease_deadline, deadline)
+            submitted = self._submitted
+        if submitted:
+            self._site.engine.extend(self.id, deadline)
+
+    def stop(self, reason: str, grace_seconds: float) -> None:
+        """End the attempt wherever it is; the first reason stays."""
+        with self._guard:
+            self._stop_reason = self._stop_reason or reason
+            submitted = self._submitted
+        if submitted:
+            self._site.engine.cancel(self.id, reason, grace_seconds)
+
+    def fence(self) -> None:
+        """Another attempt has the token: end at once, register nothing."""
+        self.stop(REASON_FENCED, 0)
+
+    def check(self) -> None:
+        """Raise AttemptStoppedError when the attempt is to end or its lease is over."""
+        with self._guard:
+            reason = self._stop_reason
+            lost = clock.monotonic() >= self._lease_deadline
+        if reason or lost:
+            raise AttemptStoppedError(reason or REASON_LEASE_LOST, "ended before the payload ran")
+
+    # --- the attempt's own thread
+
+    def run(self) -> None:
+        """Live through the attempt; never raises."""
+        try:
+            if not self._accept():
+                return
+            end = self._work()
+        except AttemptStoppedError as error:
+            end = Ended(reason=error.code)
+        except AgentError as error:
+            end = Ended(reason=REASON_STAGING_FAILED, detail=f"{error.detail} [{error.code}]"[:4000])
+        except Exception as error:  # noqa: BLE001 (a fault of ours must end the payload and be told)
+            self._log.exception("attempt.broken")
+            end = Ended(reason=REASON_BROKEN, detail=type(error).__name__)
+            self.stop(REASON_BROKEN, 0)
+        self._deliver(end)
+
+    def _accept(self) -> bool:
+        """Whether the attempt is ours now. Its lease counts from before the acceptance was first sent."""
+        try:
+            check_offer(self._offer)
+            free = self._site.engine.capacity()
+        except AgentError as error:
+            return self._refuse(error.code, error.detail)
+        limits = self._offer.limits
+        if free.attempts < 1 or free.cpus < limits.cpus or free.memory_bytes < limits.memory_bytes:
+            return self._refuse("engine.full", "no room for this attempt now")
+        self._layout.folder.mkdir(mode=0o700, parents=True)
+        replace_file(self._layout.folder / "attempt.json", msgspec.json.encode({"token": self.token}))
+        with self._guard:
+            self._lease_deadline = clock.monotonic() + self._offer.lease_s
+        try:
+            self._site.client.send(Accept(), self.id, self.token, wanted=self._alive)
+        except AgentError as error:
+            self._log.info("attempt.not_taken", error=str(error))
+            shutil.rmtree(self._layout.folder, ignore_errors=True)
+            return False
+        return True
+
+    def _refuse(self, reason: str, detail: str) -> bool:
+        try:
+            refused = Refused(reason=reason, detail=detail[:4000])
+            self._site.client.send(refused, self.id, self.token, wanted=self._alive)
+        except AgentError as error:
+            self._log.info("attempt.refusal_not_delivered", error=str(error))
+        return False
+
+    def _alive(self) -> bool:
+        with self._guard:
+            return not self._stop_reason and clock.monotonic() < self._lease_deadline
+
+    def _work(self) -> Ended:
+        stager = Stager(self._site.client, self._site.store, self.check)
+        task = prepare(
+            self._offer,
+            self._layout,
+            self._site,
+            stager=stager,
+            lease_deadline=lambda: self._lease_deadline,
+        )
+        self._say(Staged(size_bytes=stager.fetched_bytes))
+        self.check()
+        watcher = self._watcher()
+        self._submit(task)
+        seen = self._watch(task, watcher, stager)
+        return self._ended(seen, watcher)
+
+    def _submit(self, task: Task) -> None:
+        """Nothing may come between the last check and the engine knowing the task, or a stop would be lost."""
+        with self._guard:
+            if self._stop_reason:
+                raise AttemptStoppedError(self._stop_reason, "ended before the payload ran")
+            self._site.engine.submit(msgspec.structs.replace(task, lease_deadline=self._lease_deadline))
+            self._submitted = True
+        self._site.logs.attach(self.id, self.token)
+
+    def _watcher(self) -> CheckpointWatcher | None:
+        plan = self._offer.checkpoint
+        if plan is None:
+            return None
+        folder, scratch = self._layout.checkpoint, self._layout.scratch
+        return CheckpointWatcher(folder, scratch, self._site.store, every_seconds=plan.every_s)
+
+    def _watch(self, task: Task, watcher: CheckpointWatcher | None, stager: Stager) -> Observation:
+        seen = self._site.engine.observe(self.id, known="starting", timeout_seconds=3600)
+        if seen.wall is not None:
+            self._say(
+                Started(
+                    canaries=seen.wall.canaries,
+                    wall=seen.wall.wall,
+                    limits=seen.wall.limits,
+                    image=task.image.digest or task.image.name,
+                ),
+            )
+        told, next_progress = 0, 0.0
+        while seen.end is None:
+            seen = self._site.engine.observe(self.id, known="running", timeout_seconds=WATCH_SECONDS)
+            if seen.progress_lines > told and (seen.end or clock.monotonic() >= next_progress):
+                told, next_progress = seen.progress_lines, clock.monotonic() + PROGRESS_EVERY_SECONDS
+                self._say(Progress(line=dict(seen.progress)), repeat=False)
+            if watcher is not None and seen.end is None:
+                self._checkpoint(watcher, stager, final=False)
+        return seen
+
+    def _checkpoint(self, watcher: CheckpointWatcher, stager: Stager, *, final: bool) -> None:
+        """A checkpoint that cannot be kept is a warning: the payload goes on."""
+        try:
+            found = watcher.look(size_bytes_max=self._offer.limits.output_bytes, final=final)
+            if found is None:
+                return
+            if self._offer.checkpoint and self._offer.checkpoint.upload:
+                stager.upload_tree(found, attempt=self.id, token=self.token)
+            self._say(CheckpointSaved(object=found.digest, size_bytes=found.size_bytes))
+        except AgentError as error:
+            self._log.warning("checkpoint.not_kept", error=str(error))
+
+    def _ended(self, seen: Observation, watcher: CheckpointWatcher | None) -> Ended:
+        end = seen.end or EndReport(reason=REASON_BROKEN)
+        outputs: list[OutputReport] = []
+        if end.reason in COLLECTED_REASONS:
+            uploader = Stager(self._site.client, self._site.store, lambda: None)
+            if watcher is not None:
+                self._checkpoint(watcher, uploader, final=True)
+            try:
+                outputs = self._collect(uploader)
+            except AgentError as error:
+                end = msgspec.structs.replace(end, reason=error.code, detail=error.detail)
+        return Ended(
+            reason=end.reason,
+            detail=end.detail[:4000],
+            exit_status=end.exit_status,
+            seconds=math.ceil(end.run_seconds),
+            cpu_s=math.ceil(end.cpu_seconds),
+            max_rss_bytes=end.max_rss_bytes,
+            oom_kills=end.oom_kills,
+            outputs=outputs,
+            log=self._log_report(seen),
+            canaries=seen.wall.canaries if seen.wall else {},
+        )
+
+    def _collect(self, uploader: Stager) -> list[OutputReport]:
+        reports, room = list[OutputReport](), self._offer.limits.output_bytes
+        for output in self._offer.outputs:
+            found: Collected = collect(
+                self._site.store,
+                self._layout.output(output.name),
+                self._layout.scratch,
+                size_bytes_max=room,
+            )
+            room -= found.size_bytes
+            if output.upload:
+                uploader.upload_tree(found, attempt=self.id, token=self.token)
+            reports.append(
+                OutputReport(
+                    name=output.name,
+                    object=found.digest,
+                    size_bytes=found.size_bytes,
+                    refused=found.refused,
+                ),
+            )
+        rows = [[report.name, report.object, report.size_bytes] for report in reports]
+        self._site.store.note(f"attempts/{self.id}/outputs.json", canonical.encode({"v": 1, "outputs": rows}))
+        return reports
+
+    def _log_report(self, seen: Observation) -> LogReport:
+        path = self._layout.folder / "log"
+        size_bytes, digest = hash_file(path)
+        self._site.store.put_file(path, digest)
+        self._site.logs.finish(self.id, size_bytes=size_bytes, timeout_seconds=LOG_FLUSH_SECONDS_MAX)
+        return LogReport(bytes=size_bytes, dropped=seen.log_dropped_bytes, digest=digest)
+
+    def _say(self, body: Body, *, repeat: bool = True) -> None:
+        """Send a report. A fenced token ends the payload; other refusals are logged, and the end will be told."""
+        try:
+            self._site.client.send(body, self.id, self.token, wanted=self._alive if repeat else lambda: False)
+        except ProblemError as error:
+            self._log.warning("message.refused", kind=type(body).__name__, code=error.code)
+            if error.code == REASON_FENCED:
+                self.fence()
+        except UnreachableError as error:
+            self._log.info("message.not_delivered", kind=type(body).__name__, error=str(error))
+
+    def _deliver(self, end: Ended) -> None:
+        """Write the end down, send it, and only then let go of the folder."""
+        with self._guard:
+            fenced = self._stop_reason == REASON_FENCED
+        if not fenced:
+            replace_file(self._layout.folder / "ended.json", msgspec.json.encode(end))
+            if not deliver_end(self._site, self.id, self.token, end):
+                return
+        self._site.logs.finish(self.id, size_bytes=0, timeout_seconds=0)
+        self._site.engine.forget(self.id)
+        shutil.rmtree(self._layout.folder, ignore_errors=True)
+        self._log.info("attempt.ended", reason=end.reason, fenced=fenced)
+
+
+def deliver_end(site: Site, attempt: str, token: int, end: Ended) -> bool:
+    """Whether the control plane has taken or refused the end; False when the agent stops before it answers."""
+    try:
+        site.client.send(end, attempt, token)
+    except ProblemError as error:
+        log.warning("end.refused", attempt=attempt, code=error.code)
+    except UnreachableError as error:
+        log.info("end.not_delivered", attempt=attempt, error=str(error))
+        return False
+    return True

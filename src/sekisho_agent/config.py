@@ -1,0 +1,91 @@
+"""The agent's configuration: one TOML file; every key is checked and an unknown one refused."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from sekisho_agent.errors import ConfigError
+from sekisho_wire.messages import Capacity
+
+MEMORY_SHARE_PERCENT = 80
+
+
+class CapacityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the site offers; 0 means: ask the machine. GPUs are declared by the operator."""
+
+    attempts: Annotated[int, Meta(ge=1, le=200)] = 1
+    cpus: Annotated[int, Meta(ge=0)] = 0
+    memory_bytes: Annotated[int, Meta(ge=0)] = 0
+    gpus: Annotated[int, Meta(ge=0)] = 0
+    gpu_type: Annotated[str, Meta(max_length=64)] = ""
+
+
+class ImageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How images are built.
+
+    `names` gives names to images by digest. `registry_hosts` (`host:port`) limits where a build may fetch from; when it
+    is empty, the builder may reach the hosts that the machine's package index names for the locked files, and no other.
+    `index_arguments` are handed to uv, for a machine that has an index of its own.
+    """
+
+    names: dict[str, str] = {}
+    registry_hosts: list[str] = []
+    index_arguments: list[str] = []
+    build_seconds_max: Annotated[int, Meta(ge=10, le=7200)] = 1800
+    build_bytes_max: Annotated[int, Meta(ge=1 << 20)] = 16 << 30
+    uv: str = ""
+
+
+class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings. `control_url` and `state_dir` are needed; the store defaults to a folder below `state_dir`."""
+
+    control_url: str
+    state_dir: str
+    store_url: str = ""
+    ca_file: str = ""
+    engine: Literal["local"] = "local"
+    egress_private: bool = False
+    capacity: CapacityConfig = msgspec.field(default_factory=CapacityConfig)
+    images: ImageConfig = msgspec.field(default_factory=ImageConfig)
+
+    @property
+    def state_folder(self) -> Path:
+        """The folder of identity, counters, attempts and images."""
+        return Path(self.state_dir)
+
+    def store_location(self) -> str:
+        """The store's URL with its default filled in."""
+        return self.store_url or f"file://{self.state_folder.resolve() / 'store'}"
+
+    def total_capacity(self) -> Capacity:
+        """What the site offers when nothing runs."""
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE_PERCENT // 100
+        return Capacity(
+            attempts=self.capacity.attempts,
+            cpus=self.capacity.cpus or len(os.sched_getaffinity(0)),
+            memory_bytes=self.capacity.memory_bytes or memory,
+            gpus=self.capacity.gpus,
+            gpu_type=self.capacity.gpu_type,
+        )
+
+
+def load_config(path: Path) -> AgentConfig:
+    """Read a configuration file; ConfigError names what is wrong with it."""
+    try:
+        value: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            "config.unreadable", f"the configuration cannot be read: {error.strerror}"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("config.malformed", f"the configuration is not TOML: {error}") from error
+    try:
+        return msgspec.convert(value, AgentConfig, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError("config.invalid", str(error)) from error

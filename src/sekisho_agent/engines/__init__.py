@@ -1,0 +1,1 @@
+"""One module per engine; all of them keep the promise written in `contract`."""

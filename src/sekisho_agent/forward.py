@@ -1,0 +1,44 @@
+"""Inside the wall: a loopback port that leads to the egress proxy's socket, for programs that only know TCP proxies.
+
+Standard library only. Runs as the payload's user in a process of its own; it decides nothing, the proxy outside does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+PORT: Final = 3128
+SOCKET: Final = "/run/proxy/proxy.sock"
+CHUNK_BYTES: Final = 65_536
+
+
+def serve() -> None:
+    """Forward until the process is ended."""
+    asyncio.run(_serve())
+
+
+async def _serve() -> None:
+    server = await asyncio.start_server(_forward, "127.0.0.1", PORT)
+    async with server:
+        await server.serve_forever()
+
+
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        proxy_reader, proxy_writer = await asyncio.open_unix_connection(SOCKET)
+    except OSError:
+        writer.close()
+        return
+    await asyncio.gather(_copy(reader, proxy_writer), _copy(proxy_reader, writer))
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while chunk := await reader.read(CHUNK_BYTES):
+            writer.write(chunk)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+    except OSError:
+        writer.close()

@@ -1,0 +1,91 @@
+"""Brings an attempt's inputs to the site's store and from there into the attempt's folder, before anything is held."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from sekisho_agent.client import ControlClient
+from sekisho_agent.errors import StoreError
+from sekisho_agent.folders import Collected, read_tree, restore
+from sekisho_agent.store import SiteStore
+from sekisho_wire.messages import ObjectRef, Ticket, WantTicket
+from sekisho_wire.trees import MANIFEST_BYTES_MAX, size_of
+
+FREE_BYTES_KEPT: Final = 256 << 20
+
+
+class Stager:
+    """Moves objects for one attempt. `check` is asked between chunks and raises when the attempt is to stop."""
+
+    def __init__(self, client: ControlClient, store: SiteStore, check: Callable[[], None]) -> None:
+        self._client = client
+        self._store = store
+        self._check = check
+        self.fetched_bytes = 0
+
+    def place(self, reference: ObjectRef, target: Path) -> None:
+        """Write an object to `target` (a file, or a folder that is made), fetching it first where it is not here.
+
+        StoreError when it is missing, has other bytes or another size than the offer says, or does not fit on the disk.
+        """
+        free = shutil.disk_usage(target.parent).free
+        if reference.size_bytes + FREE_BYTES_KEPT > free:
+            raise StoreError(
+                "stage.no_space", f"{reference.object} needs {reference.size_bytes} bytes, {free} are free"
+            )
+        if reference.source == "control":
+            self._fetch(reference)
+        if reference.kind == "file":
+            size_bytes = self._store.get_file(reference.object, target, size_bytes_max=reference.size_bytes)
+            target.chmod(0o644)
+        else:
+            target.mkdir()
+            target.chmod(0o755)
+            size_bytes = restore(
+                self._store,
+                reference.object,
+                target,
+                size_bytes_max=reference.size_bytes,
+                check=self._check,
+            )
+        if size_bytes != reference.size_bytes:
+            raise StoreError("object.size_mismatch", f"{reference.object} is not as long as the offer says")
+
+    def upload_tree(self, tree: Collected, *, attempt: str, token: int) -> None:
+        """Send a collected tree to the control plane, its files before its manifest."""
+        sizes = {file.digest: file.size_bytes for file in tree.files}
+        manifest = self._store.get_bytes(tree.digest, size_bytes_max=MANIFEST_BYTES_MAX)
+        for digest, size_bytes in {**sizes, tree.digest: len(manifest)}.items():
+            self._check()
+            want = WantTicket(want="put", object=digest, size_bytes=size_bytes)
+            answer = self._client.send(want, attempt, token)
+            if not isinstance(answer, Ticket):
+                raise StoreError("object.no_ticket", f"the control plane gave no ticket for {digest}")
+            self._client.upload(
+                digest, answer.ticket, content=self._store.stream(digest), size_bytes=size_bytes
+            )
+
+    def _fetch(self, reference: ObjectRef) -> None:
+        if reference.kind == "file":
+            self._fetch_one(reference.object, reference.ticket, reference.size_bytes)
+            return
+        self._fetch_one(reference.object, reference.ticket, MANIFEST_BYTES_MAX)
+        files = read_tree(self._store, reference.object)
+        if size_of(files) != reference.size_bytes:
+            raise StoreError("object.size_mismatch", f"{reference.object} is not as long as the offer says")
+        for file in files:
+            self._fetch_one(file.digest, reference.ticket, file.size_bytes)
+
+    def _fetch_one(self, digest: str, ticket: str, size_bytes_max: int) -> None:
+        self._check()
+        if not self._store.has(digest):
+            chunks = self._checked(self._client.download(digest, ticket))
+            self.fetched_bytes += self._store.put_stream(chunks, digest, size_bytes_max=size_bytes_max)
+
+    def _checked(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._check()
+            yield chunk

@@ -1,0 +1,206 @@
+"""The wall: the arguments of bubblewrap, and what the payload sees of the machine.
+
+Known holes, until a later version closes them: no seccomp filter yet, so as root the payload may still create user
+namespaces of its own (they add no capability over what lies outside them) and reach the whole kernel call surface; the
+host's /usr is shown read-only and is not part of an image's digest; GPUs are not passed in.
+
+Order matters: bubblewrap works through its arguments from left to right, and implicit parents of a mount point get mode
+0700, which the payload could not enter, so each parent is made by name first.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sekisho_agent.errors import EngineError
+from sekisho_agent.interpreter import Interpreter
+
+PAYLOAD_UID_FIRST: Final = 61_234
+PAYLOAD_UIDS: Final = 200
+PACKAGE_INSIDE: Final = "/wall/sekisho_agent"
+PROXY_FOLDER_INSIDE: Final = "/run/proxy"
+SECRETS_FOLDER_INSIDE: Final = "/run/secrets"
+SECRETS_BYTES_MAX: Final = 1 << 20
+INSIDE_MODULES: Final = ("__init__.py", "inside.py", "canaries.py", "forward.py")
+RESERVED: Final = (
+    "bin",
+    "dev",
+    "etc",
+    "home",
+    "image",
+    "lib",
+    "lib64",
+    "proc",
+    "run",
+    "sbin",
+    "sys",
+    "tmp",
+    "usr",
+    "wall",
+)
+
+NAMESPACES: Final = (
+    "--unshare-ipc",
+    "--unshare-pid",
+    "--unshare-net",
+    "--unshare-uts",
+    "--unshare-cgroup-try",
+)
+ROOT_CAPABILITIES: Final = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_DAC_READ_SEARCH")
+START: Final = "import sys; sys.path.insert(0, '/wall'); from sekisho_agent.inside import main; main()"
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """One host path shown inside at `inside`."""
+
+    source: Path
+    inside: str
+    writable: bool = False
+
+
+class WallPlan(msgspec.Struct, frozen=True):
+    """All that differs between one attempt's wall and another's. `proxy_folder` holds the egress proxy's socket."""
+
+    bubblewrap: Path
+    interpreter: Interpreter
+    image: Path | None
+    mounts: tuple[Mount, ...]
+    tmp_bytes: int
+    payload_uid: int
+    as_root: bool
+    proxy_folder: Path | None = None
+
+
+class WallDescriptors(msgspec.Struct, frozen=True):
+    """Descriptors that bubblewrap and PID 1 inherit: bubblewrap's info, the account file, orders in, reports out."""
+
+    info: int
+    accounts: int
+    orders: int
+    reports: int
+
+
+def check_mounts(mounts: tuple[Mount, ...]) -> None:
+    """Refuse mounts that would cover the wall's own folders or each other; EngineError `wall.mount`."""
+    seen: list[str] = []
+    for mount in mounts:
+        parts = mount.inside.split("/")
+        if not mount.inside.startswith("/") or any(part in {"", ".", ".."} for part in parts[1:]):
+            raise EngineError("wall.mount", f"not a plain absolute path: {mount.inside!r}")
+        if parts[1] in RESERVED:
+            raise EngineError("wall.mount", f"reserved inside the wall: {mount.inside!r}")
+        for other in seen:
+            if f"{mount.inside}/".startswith(f"{other}/") or f"{other}/".startswith(f"{mount.inside}/"):
+                raise EngineError("wall.mount", f"{mount.inside!r} and {other!r} cover each other")
+        seen.append(mount.inside)
+
+
+def arguments(plan: WallPlan, descriptors: WallDescriptors) -> list[str]:
+    """The whole command line: bubblewrap, then our PID 1 under the host's interpreter."""
+    check_mounts(plan.mounts)
+    return [
+        str(plan.bubblewrap),
+        *NAMESPACES,
+        *_privileges(plan),
+        "--die-with-parent",
+        "--new-session",
+        "--as-pid-1",
+        "--clearenv",
+        "--hostname",
+        "job",
+        *("--info-fd", str(descriptors.info)),
+        *_base_folders(plan),
+        *_interpreter_mounts(plan.interpreter),
+        *_own_mounts(),
+        *_mounts(plan),
+        *("--perms", "0644", "--ro-bind-data", str(descriptors.accounts), "/etc/passwd"),
+        *("--remount-ro", "/"),
+        *("--chdir", "/"),
+        str(plan.interpreter.executable),
+        "-I",
+        "-S",
+        *("-c", START),
+        str(descriptors.orders),
+        str(descriptors.reports),
+    ]
+
+
+def account_file(plan: WallPlan) -> bytes:
+    """The payload's `/etc/passwd`: one account, so that programs which look themselves up work."""
+    return b"job:x:%d:%d::/home:/bin/sh\n" % (plan.payload_uid, plan.payload_uid)
+
+
+def _privileges(plan: WallPlan) -> list[str]:
+    """As root, PID 1 keeps only what it needs to become the payload's user; else a user namespace of one user."""
+    if plan.as_root:
+        added = [part for name in ROOT_CAPABILITIES for part in ("--cap-add", name)]
+        return ["--cap-drop", "ALL", *added]
+    uid = str(plan.payload_uid)
+    return ["--unshare-user", "--disable-userns", "--uid", uid, "--gid", uid, "--cap-drop", "ALL"]
+
+
+def _base_folders(plan: WallPlan) -> list[str]:
+    size = str(plan.tmp_bytes)
+    links = [part for name in ("bin", "sbin", "lib", "lib64") for part in _link(name)]
+    return [
+        *("--ro-bind", "/usr", "/usr", "--tmpfs", "/usr/local"),
+        *links,
+        *("--proc", "/proc", "--dev", "/dev"),
+        *("--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"),  # noqa: S108 (inside the wall)
+        *("--dir", "/etc", "--dir", "/run"),
+        *("--size", size, "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108 (inside the wall)
+        *("--size", size, "--perms", "0777", "--tmpfs", "/home"),
+        *("--size", str(SECRETS_BYTES_MAX), "--perms", "1777", "--tmpfs", SECRETS_FOLDER_INSIDE),
+    ]
+
+
+def _link(name: str) -> tuple[str, ...]:
+    """Merged-/usr systems link /bin to usr/bin; others have real folders, shown as they are."""
+    outside = Path("/", name)
+    if outside.is_symlink():
+        return ("--symlink", f"usr/{name}", f"/{name}")
+    return ("--ro-bind-try", str(outside), str(outside))
+
+
+def _interpreter_mounts(interpreter: Interpreter) -> list[str]:
+    """An interpreter outside /usr: its bin and lib at the same path, the host's own packages hidden."""
+    if interpreter.prefix is None:
+        return []
+    shown = _parents(str(interpreter.prefix), include_self=True)
+    for name in ("bin", "lib"):
+        shown += ["--ro-bind", f"{interpreter.prefix}/{name}", f"{interpreter.prefix}/{name}"]
+    for packages in sorted((interpreter.prefix / "lib").glob("python3.*/site-packages")):
+        shown += ["--tmpfs", str(packages)]
+    for link in interpreter.links:
+        shown += [*_parents(str(link)), "--ro-bind", os.path.realpath(link), str(link)]
+    return shown
+
+
+def _own_mounts() -> list[str]:
+    """PID 1's modules, one file each: the rest of the agent is not shown to the payload."""
+    shown = ["--dir", "/wall", "--dir", PACKAGE_INSIDE]
+    for name in INSIDE_MODULES:
+        shown += ["--ro-bind", str(Path(__file__).with_name(name)), f"{PACKAGE_INSIDE}/{name}"]
+    return shown
+
+
+def _mounts(plan: WallPlan) -> list[str]:
+    shown: list[str] = []
+    if plan.image is not None:
+        shown += ["--ro-bind", str(plan.image), "/image"]
+    if plan.proxy_folder is not None:
+        shown += ["--ro-bind", str(plan.proxy_folder), PROXY_FOLDER_INSIDE]
+    for mount in plan.mounts:
+        kind = "--bind" if mount.writable else "--ro-bind"
+        shown += [*_parents(mount.inside), kind, str(mount.source), mount.inside]
+    return shown
+
+
+def _parents(path: str, *, include_self: bool = False) -> list[str]:
+    parts = path.strip("/").split("/")
+    last = len(parts) if include_self else len(parts) - 1
+    return [part for length in range(1, last + 1) for part in ("--dir", "/" + "/".join(parts[:length]))]
