@@ -238,7 +238,7 @@ def _read_records(members: Mapping[str, bytes], count: int) -> tuple[list[Record
 
 
 def _read_proofs(data: bytes) -> list[Proof]:
-    known: dict[str, bytes] = {}  # neighbours share most of their paths
+    known = _Hashes()
     try:
         items = decode(data)
         if not isinstance(items, list):
@@ -262,25 +262,30 @@ def _read_consistency(data: bytes | None) -> Consistency | None:
         body = decode_object(data)
         if body.keys() != {"from_size", "path"}:
             raise BundleError("bundle.consistency", "a field missing or unknown")
-        return Consistency(_count(body["from_size"]), _read_path(body["path"], {}))
+        return Consistency(_count(body["from_size"]), _read_path(body["path"], _Hashes()))
     except VerifyError as error:
         error.at("consistency.json")
         raise
 
 
-def _read_path(value: object, known: dict[str, bytes]) -> list[bytes]:
+class _Hashes(dict[str, bytes]):
+    """Decoded hashes by their text, filled when asked: neighbours share most of their paths."""
+
+    def __missing__(self, text: object) -> bytes:
+        step = from_base64url(text) if isinstance(text, str) else b""
+        if len(step) != HASH_BYTES:
+            raise BundleError("bundle.path", "a hash that is not 32 bytes of base64url")
+        self[str(text)] = step
+        return step
+
+
+def _read_path(value: object, known: _Hashes) -> list[bytes]:
     if not isinstance(value, list):
         raise BundleError("bundle.path", "a list of hashes is needed")
-    path: list[bytes] = []
-    for text in value:
-        step = known.get(text) if isinstance(text, str) else None
-        if step is None:
-            step = from_base64url(text) if isinstance(text, str) else b""
-            if len(step) != HASH_BYTES:
-                raise BundleError("bundle.path", "a hash that is not 32 bytes of base64url")
-            known[text] = step
-        path.append(step)
-    return path
+    try:
+        return [known[text] for text in value]
+    except TypeError as error:
+        raise BundleError("bundle.path", "a list of hashes is needed") from error
 
 
 def _by_digest(members: Mapping[str, bytes], folder: str, ending: str) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from sekisho_verify.errors import (
     VerifyError,
 )
 from sekisho_verify.lines import ABSENT, DECLARED, NOTE, OK, SIGNED, Case, Line, Opened, failed
-from sekisho_verify.merkle import verify_consistency, verify_inclusion
+from sekisho_verify.merkle import InclusionVerifier, verify_consistency
 from sekisho_verify.record import CLOSE_ACTION
 from sekisho_verify.trust import Seen, Trust
 
@@ -66,12 +66,13 @@ def checkpoint(case: Case) -> list[Line]:
 
 def inclusion(case: Case) -> list[Line]:
     """Each record's leaf, as the number of the stream its proof claims, leads to the checkpoint's root."""
-    size, root = case.bundle.checkpoint.size, case.bundle.checkpoint.root
+    size = case.bundle.checkpoint.size
+    verifier = InclusionVerifier(size, case.bundle.checkpoint.root)
     lines: list[Line] = []
     for record, proof in zip(case.bundle.records, case.bundle.proofs, strict=True):
         try:
             leaf = record.leaf_hash(proof.stream_seq)
-            verify_inclusion(leaf, proof.path, index=proof.index, size=size, root=root)
+            verifier.verify(leaf, proof.path, index=proof.index)
         except InclusionError as error:
             lines.append(failed("inclusion", error.at(record.id)))
     return lines or [Line("inclusion", OK, "inclusion.all", {"size": size})]

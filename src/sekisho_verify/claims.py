@@ -157,12 +157,9 @@ def _check_decision(record: Record) -> None:
 def _check_place(case: Case, detail: Detail, here: list[Place], chosen: set[Place]) -> None:
     if detail.place and chosen and detail.place not in chosen:
         raise PlaceError("place.not_chosen", f"at {detail.place.site}, which no record chose")
-    for record in case.bundle.details:
-        for at in here:
-            if record.residency is not None and at.country not in record.residency:
-                raise PlaceError(
-                    "place.residency", f"{at.site} is in {at.country}, where the data may not be"
-                )
+    for at in here:
+        if case.residency is not None and at.country not in case.residency:
+            raise PlaceError("place.residency", f"{at.site} is in {at.country}, where the data may not be")
 
 
 def _canaries(detail: Detail, said: Mapping[str, object]) -> Mapping[str, str] | None:

@@ -67,6 +67,12 @@ class Case:
         """The highest level any record names; -1 where none names one."""
         return max(detail.level for detail in self.bundle.details)
 
+    @cached_property
+    def residency(self) -> frozenset[str] | None:
+        """Countries that every record with a residency allows; None where none has one."""
+        named = [detail.residency for detail in self.bundle.details if detail.residency is not None]
+        return frozenset.intersection(*named) if named else None
+
 
 def failed(part: str, error: VerifyError) -> Line:
     """The line for a check that raised."""

@@ -46,16 +46,9 @@ def tree_root(leaves: Iterable[bytes]) -> bytes:
 def inclusion_root(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
     """The root that this path claims; InclusionError where its length cannot belong to (index, size).
 
-    Below the height where the leaf's way and the last leaf's way part, the index's bits say left or right;
-    above it every sibling is on the left. One hash per step and nothing else is what makes verification fast.
+    One hash per step and next to nothing else is what makes verification fast.
     """
-    if not 0 <= index < size:
-        raise InclusionError("inclusion.index", f"no leaf {index} in a tree of {size}")
-    inner = (index ^ (size - 1)).bit_length()
-    if len(path) != inner + (index >> inner).bit_count():
-        raise InclusionError("inclusion.length", f"a path of {len(path)} hashes for leaf {index} of {size}")
-    if path and set(map(len, path)) != _hash_lengths:
-        raise InclusionError("inclusion.hash", "a hash that is not 32 bytes")
+    inner = _inner_steps(index, size, path)
     hasher, node = sha256, leaf
     for sibling in path[:inner]:
         if index & 1:
@@ -72,6 +65,64 @@ def verify_inclusion(leaf: bytes, path: Sequence[bytes], *, index: int, size: in
     """InclusionError unless the leaf hash is at `index` of the tree of `size` leaves with this root."""
     if inclusion_root(leaf, index, size, path) != root:
         raise InclusionError("inclusion.root", f"leaf {index} does not lead to the checkpoint's root")
+
+
+class InclusionVerifier:
+    """Verifies many leaves of one tree; neighbours' ways to the root meet, and what is above is hashed once.
+
+    A leaf whose way meets the last verified one at a node, with the same hashes above, needs no more than that
+    node to be the same. Accepts exactly what `verify_inclusion` accepts.
+    """
+
+    def __init__(self, size: int, root: bytes) -> None:
+        self._size, self._root = size, root
+        self._index, self._inner = 0, 0
+        self._path: list[bytes] = []
+        self._nodes: list[bytes] = []
+
+    def verify(self, leaf: bytes, path: list[bytes], *, index: int) -> None:
+        """InclusionError unless the leaf hash is at `index`."""
+        meeting = (index ^ self._index).bit_length()
+        if index >= 0 and meeting < self._inner and path[meeting:] == self._path[meeting:]:
+            nodes = _climb(leaf, index, path[:meeting])
+            nodes += self._nodes[meeting + 1 :] if nodes[-1] == self._nodes[meeting] else []
+        else:
+            self._inner = 0
+            inner = _inner_steps(index, self._size, path)
+            nodes = _climb(leaf, index, path[:inner])
+            nodes += _climb(nodes[-1], -1, path[inner:])[1:]
+            self._inner = inner
+        if nodes[-1] != self._root or len(nodes) != len(path) + 1:
+            self._inner = 0
+            raise InclusionError("inclusion.root", f"leaf {index} does not lead to the checkpoint's root")
+        self._index, self._path, self._nodes = index, path, nodes
+
+
+def _inner_steps(index: int, size: int, path: Sequence[bytes]) -> int:
+    """Steps below the height where the leaf's way and the last leaf's way part; above, siblings are on the left.
+
+    Below it the index's bits say which side a sibling is on.
+    """
+    if not 0 <= index < size:
+        raise InclusionError("inclusion.index", f"no leaf {index} in a tree of {size}")
+    inner = (index ^ (size - 1)).bit_length()
+    if len(path) != inner + (index >> inner).bit_count():
+        raise InclusionError("inclusion.length", f"a path of {len(path)} hashes for leaf {index} of {size}")
+    if path and set(map(len, path)) != _hash_lengths:
+        raise InclusionError("inclusion.hash", "a hash that is not 32 bytes")
+    return inner
+
+
+def _climb(node: bytes, index: int, path: Sequence[bytes]) -> list[bytes]:
+    """The nodes from one upwards while the index's bits say which side the sibling is on (-1: always left)."""
+    if path and set(map(len, path)) != _hash_lengths:
+        raise InclusionError("inclusion.hash", "a hash that is not 32 bytes")
+    hasher, nodes = sha256, [node]
+    for sibling in path:
+        node = hasher(b"\x01" + (sibling + node if index & 1 else node + sibling)).digest()
+        nodes.append(node)
+        index >>= 1
+    return nodes
 
 
 def verify_consistency(

@@ -49,6 +49,8 @@ _resource_type = re.compile(r"[A-Z][A-Za-z0-9]{0,63}").fullmatch
 _visible = re.compile(r"[!-~]{1,255}").fullmatch
 _digest = re.compile(r"sha256:[0-9a-f]{64}").fullmatch
 _stream = re.compile(r"[0-9a-f]{64}").fullmatch
+# Most keys: texts that need no escape, canonical by their shape. Others are decoded.
+_plain_key = re.compile(r'\["[\w.:-]*"(?:,"[\w.:-]*")*\]', re.ASCII).fullmatch
 _salt = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]").fullmatch
 
 _decisions = frozenset({"allow", "deny"})
@@ -246,13 +248,18 @@ def _effect(value: object) -> Effect:
         raise _wrong("effects")
     if row != "deleted" and not _digest(row):
         raise _wrong("effects")
+    if not _plain_key(key):
+        _check_key(key)
+    return Effect(table, key, row)
+
+
+def _check_key(key: str) -> None:
     try:
         parts = decode(key.encode(errors="surrogatepass"))
     except CanonicalError as error:
         raise _wrong("effects") from error
     if not isinstance(parts, list) or not parts:
         raise _wrong("effects")
-    return Effect(table, key, row)
 
 
 def _entry_text(stream: str, stream_seq: int, record_digest: str) -> str:

@@ -59,8 +59,9 @@ class _Edge(NamedTuple):
 
 def tile_at(level: int, index: int, size: int) -> Tile:
     """The tile with these coordinates in a tree of `size` leaves; MerkleError where it has none."""
-    width = min((size >> TILE_HEIGHT * level) - index * TILE_WIDTH, TILE_WIDTH)
-    if not 0 <= level <= _LEVEL_MAX or index < 0 or width < 1:
+    inside = 0 <= level <= _LEVEL_MAX and index >= 0
+    width = min((size >> TILE_HEIGHT * level) - index * TILE_WIDTH, TILE_WIDTH) if inside else 0
+    if width < 1:
         raise MerkleError("merkle.tile", f"no tile {level}/{index} in a tree of {size}")
     return Tile(level, index, width)
 

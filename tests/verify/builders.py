@@ -88,7 +88,7 @@ def facts(number: int = 0) -> bytes:
     return encode({"principal": make_id("usr", 1), "number": number})
 
 
-def record_body(stream: str, number: int, **changes: object) -> Body:
+def record_body(stream: str, number: int, /, **changes: object) -> Body:
     """A valid record body, number `number` of a stream, with fields replaced by `changes`."""
     time = (START + timedelta(seconds=number)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     body: Body = {
@@ -111,7 +111,7 @@ def record_body(stream: str, number: int, **changes: object) -> Body:
     return body | changes
 
 
-def agent_message(seq: int, body: Body, *, signer: Signer = AGENT, **changes: object) -> Body:
+def agent_message(seq: int, body: Body, /, *, signer: Signer = AGENT, **changes: object) -> Body:
     """The detail fields of a record caused by an agent's message: `message` and `agent_key`."""
     content: Body = {
         "agent": AGENT_ID,
@@ -128,7 +128,7 @@ def agent_message(seq: int, body: Body, *, signer: Signer = AGENT, **changes: ob
 
 def job_stream(stream: str = "job-1", *, close: bool = True) -> list[Body]:
     """The records of a whole job: submitted, placed among three sites, run by an agent, ended, closed."""
-    site = {"country": "JP", "decision": "allow", "rules": [], "chosen": False}
+    site: Body = {"country": "JP", "decision": "allow", "rules": [], "chosen": False}
     considered = [
         {**site, "site": "azure-tokyo"},
         {**site, "site": "sakura-ishikari", "chosen": True},
@@ -262,7 +262,7 @@ def job_log(*, noise: int = 20, close: bool = True) -> TestLog:
     return log
 
 
-def job_members(log: TestLog | None = None, **options: int) -> dict[str, bytes]:
+def job_members(log: TestLog | None = None, *, seen_size: int | None = None) -> dict[str, bytes]:
     """Members of that job's bundle, with its facts and job file."""
     log = log or job_log()
-    return log.members("job-1", facts=[facts()], files=[b"job file"], **options)
+    return log.members("job-1", seen_size=seen_size, facts=[facts()], files=[b"job file"])
