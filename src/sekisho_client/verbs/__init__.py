@@ -1,0 +1,98 @@
+"""Verbs written by hand, because they do more than ask one command and show its answer.
+
+Each is one module here with `run(session, values) -> int`, and one entry below in the shape of the catalogue's.
+`module` is loaded only when the verb runs. `needs` names the server's command without which the verb is not
+offered. A field's `help` may stand here when the catalogue has no word for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_URL = {
+    "name": "url",
+    "help": {"en": "the server's address", "ja": "サーバーのアドレス"},
+    "sample": "https://sekisho.example",
+}
+
+BY_HAND: Mapping[str, Mapping[str, Any]] = {
+    "status": {
+        "daily": "status",
+        "module": "status",
+        "en": "Show which server this is, whether it is ready, and who you are to it.",
+        "ja": "接続先のサーバー、その状態、サインインの状況を表示します。",
+        "examples": ["sekisho status", "sekisho status --json"],
+    },
+    "login": {
+        "daily": "login",
+        "module": "login",
+        "en": "Sign in and keep the token for this server.",
+        "ja": "サインインし、このサーバー用のトークンを保存します。",
+        "fields": [
+            {
+                "name": "token_file",
+                "kind": "file",
+                "help": {
+                    "en": "take the token from a file, - for standard input",
+                    "ja": "トークンをファイルから読みます（-は標準入力）",
+                },
+                "sample": "-",
+            },
+        ],
+        "examples": ["sekisho login --url https://sekisho.example", "sekisho login --token-file - < token"],
+    },
+    "logout": {
+        "module": "logout",
+        "en": "Forget the token of this server.",
+        "ja": "このサーバーのトークンを消します。",
+        "examples": ["sekisho logout"],
+    },
+    "config list": {
+        "module": "config",
+        "noun": {"en": "Settings of this client", "ja": "このクライアントの設定"},
+        "en": "Show the settings and where each comes from; a token is never shown.",
+        "ja": "設定とその出どころを表示します。トークンは表示しません。",
+        "examples": ["sekisho config"],
+    },
+    "config set": {
+        "module": "config_set",
+        "noun": {"en": "Settings of this client", "ja": "このクライアントの設定"},
+        "en": "Keep a setting: url, language or certificates.",
+        "ja": "設定を保存します（url、language、certificates）。",
+        "fields": [
+            {
+                "name": "name",
+                "required": True,
+                "word": True,
+                "choices": ["url", "language", "certificates"],
+                "help": {"en": "which setting", "ja": "設定の名前"},
+                "sample": "language",
+            },
+            {
+                "name": "value",
+                "required": True,
+                "word": True,
+                "help": {"en": "its value, empty to forget it", "ja": "値（空にすると消えます）"},
+                "sample": "ja",
+            },
+        ],
+        "examples": ["sekisho config set language ja"],
+    },
+    "completion": {
+        "module": "completion",
+        "en": "Print the completion script of a shell.",
+        "ja": "シェルの補完スクリプトを出力します。",
+        "fields": [
+            {
+                "name": "shell",
+                "required": True,
+                "word": True,
+                "choices": ["bash", "zsh", "fish"],
+                "help": {"en": "which shell", "ja": "シェルの種類"},
+                "sample": "bash",
+            },
+        ],
+        "examples": ['eval "$(sekisho completion bash)"', "sekisho completion fish | source"],
+    },
+}
