@@ -38,13 +38,16 @@ SAVED_EVERY_SECONDS = 20.0
 _RECENT_STEPS = 50
 _HELD_OUT_WINDOWS_MAX = 256
 
+
+def _is_matrix(leaf: jax.Array) -> bool:
+    return leaf.ndim > 1
+
+
 # The norms are left out of the decay: pulling a scale of one towards zero regularises nothing.
 OPTIMIZER = optax.chain(
     optax.clip_by_global_norm(1.0),
     optax.scale_by_adam(b1=0.9, b2=0.95),
-    optax.add_decayed_weights(
-        0.05, mask=lambda leaves: {name: leaf.ndim > 1 for name, leaf in leaves.items()}
-    ),
+    optax.add_decayed_weights(0.05, mask=functools.partial(jax.tree.map, _is_matrix)),
 )
 
 
@@ -99,7 +102,7 @@ def step(
     loss, gradients = jax.value_and_grad(model.loss)(state.parameters, tokens, config)
     updates, optimizer = OPTIMIZER.update(gradients, state.optimizer, state.parameters)
     scaled = jax.tree.map(functools.partial(jnp.multiply, -learning_rate), updates)
-    return State(optax.apply_updates(state.parameters, scaled), optimizer), loss
+    return State(jax.tree.map(jnp.add, state.parameters, scaled), optimizer), loss
 
 
 def fresh_state(config: model.Config, *, seed: int) -> State:
@@ -122,10 +125,10 @@ def prepare(settings: Settings, say: Callable[..., None]) -> Text:
     for path in (kept, settings.out_folder / checkpoint.TOKENIZER_NAME):
         if path is not None:
             checkpoint.write_whole(path, lambda file: file.write(vocabulary))
-    context = settings.config.context
     ready = Text(
-        trained=text.encode(trained, tokenizer, context=context),
-        held_out=text.encode(held_out, tokenizer, context=context),
+        # One window with its last target, and one token with the token that follows it.
+        trained=text.encode(trained, tokenizer, tokens_min=settings.config.context + 1),
+        held_out=text.encode(held_out, tokenizer, tokens_min=2),
         tokenizer=tokenizer,
         run=_run_name(settings, digest, vocabulary),
     )

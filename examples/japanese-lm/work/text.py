@@ -95,11 +95,11 @@ def trained_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     return tokenizer
 
 
-def encode(texts: Sequence[str], tokenizer: Tokenizer, *, context: int) -> Tokens:
-    """Join texts to one stream; raises `TrainError` (`train.data.too_short`) when it has no full window."""
+def encode(texts: Sequence[str], tokenizer: Tokenizer, *, tokens_min: int) -> Tokens:
+    """Join texts to one stream; raises `TrainError` (`train.data.too_short`) when it has fewer than `tokens_min`."""
     ids = [token for encoded in tokenizer.encode_batch(texts) for token in (*encoded.ids, END_OF_TEXT_ID)]
-    if len(ids) <= context:
-        message = f"there are {len(ids)} tokens where one window takes {context + 1}; give more text"
+    if len(ids) < tokens_min:
+        message = f"a part of the text has {len(ids)} tokens where {tokens_min} are needed; give more text"
         raise TrainError("train.data.too_short", message)
     return Tokens(ids=np.asarray(ids, np.int32), characters=max(1, sum(map(len, texts))))
 
@@ -112,7 +112,11 @@ def batch(tokens: Tokens, *, size: int, context: int, seed: int, step: int) -> N
 
 
 def windows(tokens: Tokens, *, context: int, count_max: int) -> NDArray[np.int32]:
-    """Windows (count, context + 1) side by side from the start of the stream; each token is predicted at most once."""
-    count = min(count_max, (len(tokens.ids) - 1) // context)
-    starts = np.arange(count) * context
-    return tokens.ids[starts[:, None] + np.arange(context + 1)]
+    """Windows side by side from the start of the stream, (count, context + 1); each token is a target at most once.
+
+    A stream shorter than one window is one shorter window.
+    """
+    length = min(context, len(tokens.ids) - 1)
+    count = min(count_max, (len(tokens.ids) - 1) // length)
+    starts = np.arange(count) * length
+    return tokens.ids[starts[:, None] + np.arange(length + 1)]

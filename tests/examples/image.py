@@ -1,0 +1,56 @@
+"""The environment of the example's job, for tests: `python -m tests.examples.image` builds it.
+
+It lies in `.image/` of the checkout under the digest of its lock, so a changed lock is another environment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import components, tree
+
+LOCK = tree.ROOT / "examples" / "japanese-lm" / "image.txt"
+BUILD_SECONDS_MAX = 600
+
+
+def folder() -> Path:
+    """Where the environment for the lock as it stands belongs."""
+    return tree.ROOT / ".image" / f"tests-japanese-lm-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]}"
+
+
+def build() -> Path:
+    """Make the environment unless it is whole already; returns its interpreter. Safe to call from many processes."""
+    target = folder()
+    target.mkdir(parents=True, exist_ok=True)
+    done = target / "whole"
+    with (target / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        python = target / "bin" / "python"
+        if not done.exists():
+            uv = [sys.executable, "-m", "uv"]
+            _run(*uv, "venv", "--allow-existing", "--python", sys.executable, str(target))
+            _run(*uv, "pip", "install", "--python", str(python), "--require-hashes", "-r", str(LOCK))
+            done.touch()
+    return python
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS_MAX, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[3]}: {done.stderr[-2000:]}")
+
+
+def interpreter() -> Path:
+    """The environment's interpreter: built in CI, taken where it is, else the test ends and says how to get it."""
+    if components.in_ci() or (folder() / "whole").exists():
+        return build()
+    components.missing("the example's environment (JAX)", f"{sys.executable} -m tests.examples.image")
+    raise AssertionError("unreachable: missing() always raises")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{build()}\n")
