@@ -13,6 +13,7 @@ from sekisho.compute.model import CancelJob as CancelJob
 from sekisho.compute.model import DeleteSecret as DeleteSecret
 from sekisho.compute.model import ExplainJob as ExplainJob
 from sekisho.compute.model import Explanation as Explanation
+from sekisho.compute.model import FindAgent as FindAgent
 from sekisho.compute.model import ImagePage as ImagePage
 from sekisho.compute.model import ImageView as ImageView
 from sekisho.compute.model import JobDetail as JobDetail
@@ -41,5 +42,6 @@ from sekisho.compute.model import SiteChoice as SiteChoice
 from sekisho.compute.model import SubmitJob as SubmitJob
 from sekisho.compute.orders import OrderActions as OrderActions
 from sekisho.compute.rounds import RoundActions as RoundActions
+from sekisho.compute.seals import Seals as Seals
 from sekisho.compute.subjects import JobSubjects as JobSubjects
 from sekisho.compute.texts import reason_sentence as reason_sentence

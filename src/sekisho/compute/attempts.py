@@ -12,6 +12,7 @@ from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET
 from sekisho.compute.jobs import spec_of_row
 from sekisho.compute.model import AttemptState, JobState, NoteProgress, RenewAttempt, ReportAttempt
 from sekisho.compute.rounds import settle_job
+from sekisho.compute.seals import Seals
 from sekisho.data import ArtefactView, Tickets, note_copy, register_artefact
 from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
@@ -24,14 +25,6 @@ from sekisho_wire.messages import Body, Envelope
 
 LOG_LEVEL_MAX = 1
 """Logs of jobs above this level stay at the site: the control plane is a site like any other."""
-
-
-class Signer(Protocol):
-    """The control plane's own key, for answers and orders."""
-
-    def answer(self, question: Envelope, body: Body, now_ms: int) -> bytes:
-        """A sealed answer that names the message it answers."""
-        ...
 
 
 class Box(Protocol):
@@ -53,7 +46,7 @@ class LogSink(Protocol):
 class AttemptActions:
     """The handlers, with the keys and files they use."""
 
-    def __init__(self, signer: Signer, box: Box, tickets: Tickets, logs: LogSink) -> None:
+    def __init__(self, signer: Seals, box: Box, tickets: Tickets, logs: LogSink) -> None:
         """Everything an answer may need."""
         self._signer = signer
         self._box = box
@@ -94,11 +87,11 @@ class AttemptActions:
             case _:
                 raise SekishoError(FENCED, attempt=row["id"], token=command.envelope.token)
         ctx.detail(
-            attempt=row["id"], event=type(body).__name__.lower(), message=canonical.to_base64url(command.sealed.encode())
+            attempt=row["id"],
+            event=type(body).__name__.lower(),
+            message=canonical.to_base64url(command.sealed.encode()),
+            agent_key=command.agent_key,
         )
-        public = ctx.principal.attributes.get("public_key", "")
-        if isinstance(public, str) and public:
-            ctx.detail(agent_key=public)
         return messages.Ok()
 
     def _give(self, ctx: Ctx, row: Row, envelope: Envelope) -> Body:

@@ -84,7 +84,7 @@ def end_job(ctx: Ctx, job: str, state: JobState, reason: str) -> None:
     """Move a job to an end and close its evidence stream once the record is in."""
     tables.move_job(ctx.tx, job, state, ctx.now_ms, reason=reason)
     tables.add_event(ctx.tx, job, state.value, ctx.now_ms, reason=reason)
-    ctx.later(CloseStream(stream=job), dedupe=f"close:{job}")
+    ctx.later(CloseStream(stream=job, resource_type="Job", resource_id=job), dedupe=f"close:{job}")
     ctx.later(PlaceRound(), dedupe="place")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from sekisho.identity import AgentView
 from sekisho.kernel.command import Command, Kind, command
 from sekisho_wire.messages import Capabilities, Capacity, Envelope
 
@@ -346,10 +347,14 @@ class ReconcileAttempts(Command[int]):
     ja="拠点エージェントが試行の変化を報告します。",
 )
 class ReportAttempt(Command[bytes]):
-    """Apply one sealed message of an agent's main lane; answers the sealed answer."""
+    """Apply one sealed message of an agent's main lane; answers the sealed answer.
+
+    Built only by the agents' door, after it opened `sealed` with `agent_key`.
+    """
 
     envelope: Envelope
     sealed: str
+    agent_key: str
 
 
 @command(
@@ -378,6 +383,19 @@ class NoteProgress(Command[bytes]):
 
     envelope: Envelope
     sealed: str
+
+
+@command(
+    "compute.agent.find",
+    kind=Kind.PLUMBING,
+    resource="Agent",
+    principals=("Anonymous",),
+    ja="拠点エージェントの公開鍵を調べます。",
+)
+class FindAgent(Command[AgentView | None]):
+    """Find the agent that a sealed message claims to be from, to open it with its key."""
+
+    agent: Annotated[str, Meta(max_length=64)]
 
 
 @command(

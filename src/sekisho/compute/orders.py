@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from sekisho.compute import rules, tables
 from sekisho.compute.jobs import spec_of_row
-from sekisho.compute.model import AttemptState, OrdersWaiting, PollOrders
+from sekisho.compute.model import AttemptState, FindAgent, OrdersWaiting, PollOrders
+from sekisho.compute.seals import Seals
 from sekisho.compute.spec import JobSpec
 from sekisho.data import Tickets, newest_checkpoint
+from sekisho.identity import AgentView, find_agent
 from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.facts import Entity, Ref, Target
@@ -26,18 +28,10 @@ UnderCheckpoint = Callable[[Tx, str], bool]
 """Whether a record is under a checkpoint: what leaves the house because of it waits for that. The ledger's."""
 
 
-class OrderSigner(Protocol):
-    """The control plane's key, for orders."""
-
-    def order(self, agent: str, seq: int, attempt: tuple[str, int], body: Body) -> str:
-        """A sealed order on the agent's order lane; `attempt` is its id and fencing token."""
-        ...
-
-
 class OrderActions:
     """The handlers, with what an order needs."""
 
-    def __init__(self, signer: OrderSigner, tickets: Tickets, under_checkpoint: UnderCheckpoint) -> None:
+    def __init__(self, signer: Seals, tickets: Tickets, under_checkpoint: UnderCheckpoint) -> None:
         """Orders are signed, and open exactly the objects they name."""
         self._signer = signer
         self._tickets = tickets
@@ -68,7 +62,7 @@ class OrderActions:
         )
         seq = (last["seq"] if last else 0) + 1
         lanes.applied(ctx.tx, agent, messages.LANE_ORDER, seq, ("", b""))
-        return self._signer.order(agent, seq, (row["id"], row["token"]), body)
+        return self._signer.order(agent, (row["id"], row["token"]), body, seq=seq, now_ms=ctx.now_ms)
 
     def _offer(self, ctx: Ctx, row: Row) -> Body:
         job = tables.find_job(ctx.tx, row["job"], "") or {}
@@ -166,9 +160,20 @@ def _target(tx: Tx, principal: Entity, command: OrdersWaiting | PollOrders) -> T
     return Target(resource=Entity(Ref("Site", site.id), {"owner": Ref("Org", site.operator)}), stream=site.id)
 
 
+def find(ctx: Ctx, command: FindAgent) -> AgentView | None:
+    """For the door that opens seals: only agents that may speak now."""
+    return find_agent(ctx.tx, command.agent)
+
+
+def _agent_target(tx: Tx, principal: Entity, command: FindAgent) -> Target:
+    del tx, principal
+    return Target(resource=Entity(Ref("Agent", command.agent)), stream=command.agent)
+
+
 def handlers(actions: OrderActions) -> tuple[Handler[Any], ...]:
     """Every command about orders."""
     return (
+        Handler(FindAgent, _agent_target, find),
         Handler(OrdersWaiting, _target, actions.waiting),
         Handler(PollOrders, _target, actions.poll),
     )
