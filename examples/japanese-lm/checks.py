@@ -1,8 +1,13 @@
-"""Checks of the job's own modules, run by the interpreter of the job's environment (it has no pytest).
+"""Checks of the job's own modules, for the interpreter of the job's environment (which has no test runner).
 
-`test_model.py` starts this file once and shows each `check_*` as a test: `in_image.py FOLDER` prints one JSON line
-a check, `{"check": name, "error": null or a traceback}`.
+    image/bin/python checks.py
+
+prints one JSON line a check, `{"check": name, "error": null or a traceback}`; exit status 1 when one failed.
+The repository's tests run this file and show each check as a test.
 """
+
+# A check is a test: its name is its sentence, and the values it expects are literals on purpose.
+# ruff: noqa: D103, PLR2004
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "japanese-lm" / "work"))
+sys.path.insert(0, str(Path(__file__).parent / "work"))
 
 import checkpoint
 import export
@@ -30,6 +35,9 @@ from numpy.typing import NDArray
 CONFIG = model.Config(
     vocabulary=320, width=24, feed_forward_width=40, layers=2, heads=6, key_heads=2, context=16
 )
+# Compiled as a whole: operation by operation, each new shape would be compiled by itself.
+LOGITS = jax.jit(model.logits, static_argnames="config")
+LOSS = jax.jit(model.loss, static_argnames="config")
 SENTENCES = ["関所では手形を見せます。", "荷物は帳面に書きます。", "峠は雪の日に閉じます。", "😀 a\tb"]
 
 
@@ -68,8 +76,8 @@ def some_tokens(count: int, length: int, seed: int = 0) -> jax.Array:
 def check_shapes() -> None:
     parameters = model.initial(CONFIG, seed=0)
     require({name: leaf.shape for name, leaf in parameters.items()} == model.shapes(CONFIG))
-    require(model.logits(parameters, some_tokens(3, 7), CONFIG).shape == (3, 7, CONFIG.vocabulary))
-    untrained = float(model.loss(parameters, some_tokens(8, 17), CONFIG))
+    require(LOGITS(parameters, some_tokens(3, 7), CONFIG).shape == (3, 7, CONFIG.vocabulary))
+    untrained = float(LOSS(parameters, some_tokens(8, 17), CONFIG))
     require(abs(untrained - np.log(CONFIG.vocabulary)) < 0.1, f"an untrained loss of {untrained}")
 
 
@@ -91,7 +99,7 @@ def check_the_seed_decides() -> None:
 def check_no_position_sees_what_follows() -> None:
     parameters, tokens = lively(), some_tokens(1, 12)
     changed = tokens.at[0, 6].set((tokens[0, 6] + 1) % CONFIG.vocabulary)
-    before, after = (model.logits(parameters, given, CONFIG) for given in (tokens, changed))
+    before, after = (LOGITS(parameters, given, CONFIG) for given in (tokens, changed))
     require(jnp.allclose(before[:, :6], after[:, :6], atol=1e-5), "a position saw its future")
     for position in range(6, 12):
         require(
@@ -111,13 +119,12 @@ def check_rotation_tells_distances_only() -> None:
 
 def check_gradients_against_differences() -> None:
     parameters, tokens = lively(), some_tokens(2, 9)
-    gradients = jax.grad(model.loss)(parameters, tokens, CONFIG)
+    gradients = jax.jit(jax.grad(model.loss), static_argnames="config")(parameters, tokens, CONFIG)
     for index, (name, leaf) in enumerate(parameters.items()):
         direction = jax.random.normal(jax.random.key(index), leaf.shape)
         direction *= 0.02 / jnp.linalg.norm(direction)
         up, down = (
-            float(model.loss({**parameters, name: leaf + sign * direction}, tokens, CONFIG))
-            for sign in (1, -1)
+            float(LOSS({**parameters, name: leaf + sign * direction}, tokens, CONFIG)) for sign in (1, -1)
         )
         told = float(jnp.vdot(gradients[name], direction))
         require(
@@ -208,10 +215,10 @@ def check_a_checkpoint_gives_the_state_back(folder: Path) -> None:
     found = checkpoint.load(folder, loop.fresh_state(CONFIG, seed=9), run="a")
     if found is None:
         raise AssertionError("nothing was loaded")
-    same = jax.tree.map(
-        lambda left, right: left.dtype == right.dtype and np.array_equal(left, right), state, found[0]
-    )
-    require(all(jax.tree.leaves(same)) and found[1] == position)
+    for left, right in zip(jax.tree.leaves(state), jax.tree.leaves(found[0]), strict=True):
+        require(left.dtype == right.dtype and np.array_equal(left, right))
+    require(jax.tree.structure(state) == jax.tree.structure(found[0]))
+    require(found[1] == position)
     require([path.name for path in folder.iterdir()] == ["state.npz"], "an unfinished file was left")
 
 
@@ -284,7 +291,7 @@ def check_a_reader_of_the_file_computes_the_same(folder: Path) -> None:
     require(size == (folder / "model.gguf").stat().st_size)
     require([path.name for path in folder.iterdir()] == ["model.gguf"], "an unfinished file was left")
     tokens = some_tokens(1, 11, seed=5)
-    ours = np.asarray(model.logits(parameters, tokens, CONFIG))[0]
+    ours = np.asarray(LOGITS(parameters, tokens, CONFIG))[0]
     theirs = reference_logits(folder / "model.gguf", np.asarray(tokens)[0])
     require(np.abs(ours).max() > 1, "the comparison would see nothing")
     require(np.allclose(ours, theirs, rtol=1e-3, atol=1e-3), f"apart by {np.abs(ours - theirs).max()}")
@@ -304,8 +311,9 @@ def check_the_file_names_every_row_of_the_embedding(folder: Path) -> None:
     require("output.weight" not in {tensor.name for tensor in file.tensors})
 
 
-def main() -> None:
-    """Run every check in a folder of its own."""
+def main() -> int:
+    """Run every check in a folder of its own; returns the exit status."""
+    failed = False
     for name, check in list(globals().items()):
         if not name.startswith("check_"):
             continue
@@ -315,8 +323,10 @@ def main() -> None:
                 check(Path(folder)) if check.__code__.co_argcount else check()
             except Exception:  # noqa: BLE001 - whatever it is, it is this check's result
                 error = traceback.format_exc()
+                failed = True
         sys.stdout.write(json.dumps({"check": name, "error": error}) + "\n")
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
