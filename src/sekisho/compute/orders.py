@@ -16,7 +16,7 @@ from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import Row, Tx
-from sekisho.sites import ReportCapabilities, find_site
+from sekisho.sites import ReportCapabilities, entity_of_site, find_site
 from sekisho_wire import messages
 from sekisho_wire.messages import Body
 
@@ -156,8 +156,8 @@ def _cancelling(tx: Tx, principal: Entity) -> list[Row]:
 
 def _target(tx: Tx, principal: Entity, command: OrdersWaiting | PollOrders) -> Target:
     del command
-    site = find_site(tx, _site_of(principal))
-    return Target(resource=Entity(Ref("Site", site.id), {"owner": Ref("Org", site.operator)}), stream=site.id)
+    site = entity_of_site(tx, _site_of(principal))
+    return Target(resource=site, stream=site.ref.id)
 
 
 def find(ctx: Ctx, command: FindAgent) -> AgentView | None:

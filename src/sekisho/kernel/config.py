@@ -112,6 +112,8 @@ class Settings(_Section):
 
     environment: Annotated[str, Meta(pattern="^(production|development)$")] = "development"
     """In production every stand-in refuses to start."""
+    country: Annotated[str, Meta(pattern="^[A-Z]{2}$")] = "JP"
+    """Country the control plane itself stands in; declared (grade D) in the genesis record, fixed by it."""
     data: str = "var"
     """Folder of everything embedded: database, objects, logs, keys, published log."""
     server: Server = Server()

@@ -3,7 +3,9 @@
 from sekisho.sites.actions import CONTROL_SITE as CONTROL_SITE
 from sekisho.sites.actions import SiteEntities as SiteEntities
 from sekisho.sites.actions import all_sites as all_sites
+from sekisho.sites.actions import entity_of_site as entity_of_site
 from sekisho.sites.actions import find_site as find_site
+from sekisho.sites.actions import found_control_site as found_control_site
 from sekisho.sites.actions import handlers as handlers
 from sekisho.sites.model import Accelerator as Accelerator
 from sekisho.sites.model import DrainSite as DrainSite

@@ -48,15 +48,14 @@ def find_site(tx: Tx, site: str) -> SiteView:
     return found
 
 
+def entity_of_site(tx: Tx, site: str) -> Entity:
+    """A site, by id or name, as the charter sees it; for whoever asks about something at a site."""
+    return rules.site_entity(find_site(tx, site))
+
+
 def all_sites(tx: Tx) -> list[SiteView]:
     """Every site, for placement and for pages that then filter by the charter."""
     return tables.every(tx)
-
-
-def _resource(site: SiteView) -> Entity:
-    """The site as the resource of a command, owned by its operator."""
-    entity = rules.site_entity(site)
-    return Entity(entity.ref, {**entity.attributes, "owner": Ref("Org", site.operator)})
 
 
 def _register_target(tx: Tx, principal: Entity, command: RegisterSite) -> Target:
@@ -78,13 +77,13 @@ def _register_target(tx: Tx, principal: Entity, command: RegisterSite) -> Target
         heard_ms=0,
         record_id="",
     )
-    return Target(resource=_resource(draft), stream=command.operator)
+    return Target(resource=rules.site_entity(draft), stream=command.operator)
 
 
 def _site_target(tx: Tx, principal: Entity, command: Any) -> Target:
     del principal
     site = find_site(tx, command.site)
-    return Target(resource=_resource(site), stream=site.id)
+    return Target(resource=rules.site_entity(site), stream=site.id)
 
 
 def _list_target(tx: Tx, principal: Entity, command: ListSites) -> Target:
@@ -94,12 +93,20 @@ def _list_target(tx: Tx, principal: Entity, command: ListSites) -> Target:
     return Target(resource=Entity(ref), stream=ref.id)
 
 
+def found_control_site(ctx: Ctx, *, operator: str, country: str) -> None:
+    """Register the control plane's own place inside genesis; its country is declared (D) like any other's."""
+    site = ctx.new_id("site")
+    command = RegisterSite(name=CONTROL_SITE, operator=operator, country=Fact(value=country), engine="control")
+    tables.insert_site(ctx.tx, site, command, control=True)
+    _put(ctx, site, "country", command.country)
+
+
 def register(ctx: Ctx, command: RegisterSite) -> SiteView:
     """Add the site with every fact as its source stated it."""
     if tables.named(ctx.tx, command.name):
         raise SekishoError(NAME_TAKEN, name=command.name)
     site = ctx.new_id("site")
-    tables.insert_site(ctx.tx, site, command, control=command.name == CONTROL_SITE)
+    tables.insert_site(ctx.tx, site, command, control=False)
     for name, fact in {**command.facts, "country": command.country}.items():
         _put(ctx, site, name, fact)
     ctx.detail(site=site, name=command.name, stand_in=command.stand_in)
@@ -160,7 +167,7 @@ def list_sites(ctx: Ctx, command: ListSites) -> SitePage:
         start=command.cursor,
         limit=command.limit,
         key=lambda site: site.name,
-        seen=lambda site: ctx.allows(ShowSite, _resource(site)),
+        seen=lambda site: ctx.allows(ShowSite, rules.site_entity(site)),
     )
     return SitePage(items, following)
 

@@ -1,0 +1,221 @@
+"""The wiring: the one place that knows every capability and plugs what one needs into another."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from sekisho import charter, compute, data, identity, ledger, sites
+from sekisho.kernel.clock import Clock, SystemClock
+from sekisho.kernel.config import Settings
+from sekisho.kernel.context import Ctx
+from sekisho.kernel.db import Database, open_database
+from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.evidence import Draft
+from sekisho.kernel.facts import SYSTEM
+from sekisho.kernel.gate import Gate
+from sekisho.kernel.migrate import migrate
+from sekisho.kernel.net import Network
+from sekisho.kernel.tx import Tx
+from sekisho.kernel.vault import SecretBox, Vault
+from sekisho_wire.objects import ObjectsByDigest
+
+MODULES = ("kernel", "identity", "ledger", "charter", "data", "sites", "compute")
+"""Modules with tables, lowest layer first."""
+
+CONTROL_KEY, SECRETS_KEY, TICKETS_KEY = "control.key", "secrets.key", "tickets.key"
+TRUST_FILE = "trust.json"
+
+
+class Recorder:
+    """The ledger, with the facts of each decision kept beside the record that names them."""
+
+    def __init__(self, log: ledger.Ledger, engine: charter.CharterEngine) -> None:
+        """`engine` remembers the facts of every decision it took, `log` keeps them for good."""
+        self._log = log
+        self._engine = engine
+
+    def append(self, tx: Tx, draft: Draft) -> None:
+        """Record and facts stand or fall with the same transaction."""
+        self._log.append(tx, draft)
+        body = self._engine.facts_body(draft.decision)
+        if body is not None:
+            self._log.keep_facts(tx, draft.decision.facts, body)
+
+    def known(self, tx: Tx, record_id: str) -> bool:
+        """Whether the record was committed."""
+        return self._log.known(tx, record_id)
+
+
+class Folders:
+    """Where everything embedded lies below the data folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Nothing is created before it is used."""
+        self.root = root
+        self.keys = root / "keys"
+        self.log_keys = root / "keys" / "log"
+        self.published = root / "published"
+        self.logs = root / "logs"
+        self.incoming = root / "incoming"
+        self.agents = root / "agents"
+        self.trust = root / TRUST_FILE
+
+
+class Control:
+    """A whole control plane in one process: gate, keys, stores. HTTP and loops are started around it."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        """Open what `init` made. Raises `vault.broken` before `init`, `database.*` for a database in use or newer."""
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.folders = Folders(settings.folder)
+        vault = Vault(self.folders.keys)
+        self.seals = compute.Seals(vault.signing_key(CONTROL_KEY))
+        self.tickets = data.Tickets(vault.read(TICKETS_KEY), self.clock)
+        self.log_keys = ledger.KeyFolder(self.folders.log_keys, settings.ledger.origin)
+        self.objects = ObjectsByDigest.open(settings.objects_url, self.folders.incoming)
+        self.logs = compute.LogFiles(self.folders.logs)
+        self.network = Network([settings.oidc.issuer] if settings.oidc.issuer else [])
+        self.database: Database = open_database(settings.database_url)
+        try:
+            migrate(self.database, MODULES, self.clock.now_ms())
+            self._wire(SecretBox(vault.read(SECRETS_KEY)))
+        except BaseException:
+            self.database.close()
+            raise
+        self.publisher = ledger.Publisher(self.folders.published)
+        self.sign_in = identity.SignIn(self.gate.perform)
+
+    def _wire(self, box: SecretBox) -> None:
+        principals = identity.IdentityPrincipals(self.clock)
+        self.engine = charter.CharterEngine(
+            [
+                identity.OrganisationEntities(self.clock),
+                identity.ApproverEntities(self.clock),
+                sites.SiteEntities(),
+            ]
+        )
+        log = ledger.Ledger(self.log_keys.stream_key)
+        parts = ledger.Parts(
+            ledger=log,
+            keys=self.log_keys,
+            subjects=compute.JobSubjects(),
+            holder=self.seals.public_key,
+            published=self.folders.published,
+        )
+        actions = compute.ComputeActions(
+            jobs=compute.JobActions(principals, log.keep_file, self.logs),
+            rounds=compute.RoundActions(principals),
+            attempts=compute.AttemptActions(self.seals, box, self.tickets, self.logs),
+            orders=compute.OrderActions(self.seals, self.tickets, ledger.under_checkpoint),
+            keeps=compute.KeepActions(box, self.objects),
+        )
+        install = charter.installer(self.engine, log.keep_charter)
+
+        def found(ctx: Ctx, text: str) -> None:
+            """What the genesis record brings beside people: the first charter, and this place as a site."""
+            install(ctx, text)
+            sites.found_control_site(
+                ctx, operator=ctx.target.resource.ref.id, country=self.settings.country
+            )
+
+        self.gate = Gate(
+            self.database,
+            clock=self.clock,
+            decider=self.engine,
+            principals=principals,
+            recorder=Recorder(log, self.engine),
+            handlers=(
+                *identity.handlers(
+                    clock=self.clock,
+                    sites=sites.entity_of_site,
+                    control_key=self.seals.public_key,
+                    install_charter=found,
+                ),
+                *charter.handlers(self.engine, log.keep_charter),
+                *ledger.handlers(parts),
+                *sites.handlers(),
+                *data.handlers(data.DataActions(self.objects, self.tickets, _own_place)),
+                *compute.handlers(actions),
+            ),
+        )
+
+    def ready(self) -> Mapping[str, bool]:
+        """What this process needs, and whether it is there; asked by `/readyz`."""
+        try:
+            active = self.database.read(lambda tx: self.engine.active(tx) is not None)
+        except SekishoError:
+            return {"database": False, "charter": False}
+        return {"database": True, "charter": active}
+
+    def advance_log(self) -> bool:
+        """Sequence, sign and publish once; whether there was anything to do."""
+        done = self.gate.perform(SYSTEM, ledger.SequenceBatch())
+        if not done.leads or (not done.taken and not self._behind(done.size)):
+            return False
+        self.gate.perform(SYSTEM, ledger.SignCheckpoint())
+        self.publisher.advance(lambda size: self.gate.perform(SYSTEM, ledger.ReadTiles(size=size)))
+        return done.more
+
+    def _behind(self, size: int) -> bool:
+        head = self.publisher.published()
+        return size > 0 and (head is None or head.size < size)
+
+    def check_published(self) -> None:
+        """Refuse to continue a published log that this database does not hold (a restore that is too old)."""
+        trust = msgspec.json.decode(self.gate.perform(SYSTEM, ledger.ShowTrust()).text)
+        self.publisher.start(lambda size: self.gate.perform(SYSTEM, ledger.ShowRoot(size=size)), trust["keys"])
+
+    def write_trust(self) -> Path:
+        """Write the trust file that auditors are handed, apart from any bundle."""
+        text = self.gate.perform(SYSTEM, ledger.ShowTrust()).text
+        self.folders.trust.write_text(text + "\n", encoding="utf-8")
+        return self.folders.trust
+
+    def close(self) -> None:
+        """Finish queued writes and release the database."""
+        self.network.close()
+        self.database.close()
+
+
+@contextlib.contextmanager
+def opened(settings: Settings, *, clock: Clock | None = None) -> Iterator[Control]:
+    """A control plane for the length of the block."""
+    control = Control(settings, clock=clock)
+    try:
+        yield control
+    finally:
+        control.close()
+
+
+def create_keys(settings: Settings) -> None:
+    """Make every key of a new installation; keys that exist are kept, except that the log's must be new."""
+    folders = Folders(settings.folder)
+    folders.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    vault = Vault(folders.keys)
+    for name in (CONTROL_KEY, SECRETS_KEY, TICKETS_KEY):
+        vault.create(name)
+    ledger.KeyFolder.create(folders.log_keys, settings.ledger.origin)
+
+
+def initialise(settings: Settings, begin: identity.Begin, *, clock: Clock | None = None) -> identity.Genesis:
+    """Make a new installation: keys, tables, genesis record, first checkpoint, trust file.
+
+    Raises `ledger.key_exists` or `identity.genesis_done` where there is one already.
+    """
+    create_keys(settings)
+    with opened(settings, clock=clock) as control:
+        genesis = control.gate.perform(SYSTEM, begin)
+        while control.advance_log():
+            pass
+        control.write_trust()
+        return genesis
+
+
+def _own_place(tx: Tx) -> data.Place:
+    site = sites.find_site(tx, sites.CONTROL_SITE)
+    return data.Place(site.id, sites.platform_key_ref(site.id))
