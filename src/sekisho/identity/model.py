@@ -1,0 +1,532 @@
+"""What can be asked about organisations, people, service accounts, teams and roles.
+
+Names of people are answered here and nowhere else; records carry account ids.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from sekisho.kernel.command import Command, Kind, command
+
+Name = Annotated[str, Meta(min_length=1, max_length=120)]
+Email = Annotated[str, Meta(max_length=254, pattern=r"^([^@\s]+@[^@\s]+)?$")]
+Country = Annotated[str, Meta(min_length=2, max_length=2, pattern=r"^[A-Z]{2}$")]
+CountryOrNone = Annotated[str, Meta(max_length=2, pattern=r"^([A-Z]{2})?$")]
+Percent = Annotated[int, Meta(ge=0, le=100)]
+Word = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Words = Annotated[tuple[Word, ...], Meta(max_length=64)]
+Text = Annotated[str, Meta(max_length=300)]
+Id = Annotated[str, Meta(min_length=1, max_length=64)]
+Cursor = Annotated[str, Meta(max_length=64)]
+Limit = Annotated[int, Meta(ge=1, le=200)]
+Moment = Annotated[int, Meta(ge=0, lt=2**53)]
+
+Grade = Literal["M", "A", "S", "D"]
+State = Literal["active", "disabled", "erased"]
+Role = Literal[
+    "administrator",
+    "analyst",
+    "auditor",
+    "caller",
+    "compliance",
+    "engineer",
+    "learner",
+    "programme",
+    "releaser",
+    "site_operator",
+    "training_manager",
+]
+
+
+class FactView(msgspec.Struct, frozen=True):
+    """One statement with how it is known. `expires_ms` 0: until somebody states otherwise."""
+
+    value: str | int | bool | list[str]
+    grade: Grade
+    issuer: str
+    source: str
+    observed_ms: int
+    expires_ms: int
+
+
+class OrganisationView(msgspec.Struct, frozen=True):
+    """An organisation with everything known of where it sits and who controls it."""
+
+    id: str
+    name: str
+    facts: dict[str, FactView]
+    created_ms: int
+
+
+class OrganisationPage(msgspec.Struct, frozen=True):
+    """One page of organisations; `next` continues it."""
+
+    items: list[OrganisationView]
+    next: str | None = None
+
+
+class PersonView(msgspec.Struct, frozen=True):
+    """A person. Name and address are empty once erased; address and facts, too, for whoever may not change them."""
+
+    id: str
+    display_name: str
+    email: str
+    organisation: str
+    state: State
+    roles: list[str]
+    teams: list[str]
+    facts: dict[str, FactView]
+    created_ms: int
+
+
+class PersonPage(msgspec.Struct, frozen=True):
+    """One page of people; `next` continues it."""
+
+    items: list[PersonView]
+    next: str | None = None
+
+
+class ServiceView(msgspec.Struct, frozen=True):
+    """A service account: a program that acts for an organisation."""
+
+    id: str
+    name: str
+    organisation: str
+    state: State
+    roles: list[str]
+    created_ms: int
+
+
+class ServicePage(msgspec.Struct, frozen=True):
+    """One page of service accounts; `next` continues it."""
+
+    items: list[ServiceView]
+    next: str | None = None
+
+
+class TeamView(msgspec.Struct, frozen=True):
+    """A team and the ids of its members."""
+
+    id: str
+    name: str
+    organisation: str
+    members: list[str]
+    created_ms: int
+
+
+class TeamPage(msgspec.Struct, frozen=True):
+    """One page of teams; `next` continues it."""
+
+    items: list[TeamView]
+    next: str | None = None
+
+
+class RolesView(msgspec.Struct, frozen=True):
+    """The roles an account has after a change, wherever they come from."""
+
+    account: str
+    roles: list[str]
+
+
+class NewOrganisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first organisation of an installation, as its founder declares it."""
+
+    name: Name
+    jurisdiction: Country
+    parent_jurisdiction: Country
+    foreign_control_pct: Percent
+    parent: Text = ""
+    legal_exposure: Words = ()
+    certs: Words = ()
+
+
+class NewPerson(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of the first two administrators."""
+
+    display_name: Name
+    email: Email = ""
+    residence: CountryOrNone = ""
+
+
+class FirstAdministrator(msgspec.Struct, frozen=True):
+    """An administrator of the first hour; `token` is shown this once."""
+
+    account: str
+    token: str
+    expires_ms: int
+
+
+class Genesis(msgspec.Struct, frozen=True):
+    """What an installation begins with."""
+
+    organisation: str
+    administrators: list[FirstAdministrator]
+
+
+@command(
+    "identity.genesis",
+    kind=Kind.RECORDED,
+    resource="Org",
+    principals=("System",),
+    groups=("system",),
+    changes_facts=True,
+    ja="最初の組織、2人の管理者、最初の憲章を登録します。",
+)
+class Begin(Command[Genesis]):
+    """Set up an empty installation: its organisation, two administrators and the first charter."""
+
+    organisation: NewOrganisation
+    administrators: Annotated[list[NewPerson], Meta(min_length=2, max_length=2)]
+    charter: str
+
+
+@command(
+    "identity.organisation.create",
+    kind=Kind.RECORDED,
+    resource="Org",
+    groups=("administer",),
+    changes_facts=True,
+    ja="組織を登録します。",
+)
+class CreateOrganisation(Command[OrganisationView]):
+    """Register an organisation and declare where it sits and who controls it."""
+
+    name: Name
+    jurisdiction: Country
+    parent_jurisdiction: Country
+    foreign_control_pct: Percent
+    parent: Text = ""
+    legal_exposure: Words = ()
+    certs: Words = ()
+    source: Text = ""
+    expires_ms: Moment = 0
+
+
+@command(
+    "identity.organisation.update",
+    kind=Kind.RECORDED,
+    resource="Org",
+    groups=("administer",),
+    changes_facts=True,
+    ja="組織について新しい事実を記録します。",
+)
+class UpdateOrganisation(Command[OrganisationView]):
+    """Declare anew what changed about an organisation; what is not given stays."""
+
+    organisation: Id
+    name: Name | None = None
+    jurisdiction: Country | None = None
+    parent: Text | None = None
+    parent_jurisdiction: Country | None = None
+    foreign_control_pct: Percent | None = None
+    legal_exposure: Words | None = None
+    certs: Words | None = None
+    source: Text = ""
+    expires_ms: Moment = 0
+
+
+@command(
+    "identity.organisation.show",
+    kind=Kind.READ,
+    resource="Org",
+    groups=("administer", "view"),
+    ja="組織を表示します。",
+)
+class ShowOrganisation(Command[OrganisationView]):
+    """Show one organisation and how each fact about it is known."""
+
+    organisation: Id
+
+
+@command(
+    "identity.organisation.list",
+    kind=Kind.READ,
+    resource="Org",
+    groups=("administer", "view"),
+    ja="組織を一覧します。",
+)
+class ListOrganisations(Command[OrganisationPage]):
+    """List the organisations that you may see."""
+
+    cursor: Cursor = ""
+    limit: Limit = 50
+
+
+@command(
+    "identity.fact.expire",
+    kind=Kind.RECORDED,
+    resource="Org",
+    principals=("System",),
+    groups=("system",),
+    changes_facts=True,
+    ja="期限の切れた事実を取り除きます。",
+)
+class ExpireFact(Command[bool]):
+    """Remove a fact whose time is over."""
+
+    subject: Id
+    name: Word
+
+
+@command(
+    "identity.person.create",
+    kind=Kind.RECORDED,
+    resource="Account",
+    groups=("administer",),
+    changes_facts=True,
+    ja="利用者を登録します。",
+)
+class CreatePerson(Command[PersonView]):
+    """Register a person in an organisation, without any role."""
+
+    organisation: Id
+    display_name: Name
+    email: Email = ""
+    residence: CountryOrNone = ""
+    clearances: Words = ()
+    clearance_until_ms: Moment = 0
+    source: Text = ""
+
+
+@command(
+    "identity.person.update",
+    kind=Kind.RECORDED,
+    resource="Account",
+    groups=("administer",),
+    changes_facts=True,
+    ja="利用者の情報を更新します。",
+)
+class UpdatePerson(Command[PersonView]):
+    """Correct a person's name, address, residence or clearances; what is not given stays."""
+
+    person: Id
+    display_name: Name | None = None
+    email: Email | None = None
+    residence: CountryOrNone | None = None
+    clearances: Words | None = None
+    clearance_until_ms: Moment = 0
+    source: Text = ""
+
+
+@command(
+    "identity.person.disable",
+    kind=Kind.RECORDED,
+    resource="Account",
+    groups=("administer",),
+    changes_facts=True,
+    ja="利用者を無効にします。",
+)
+class DisablePerson(Command[PersonView]):
+    """Shut a person out at once; their tokens and sessions stop working."""
+
+    person: Id
+
+
+@command(
+    "identity.person.enable",
+    kind=Kind.RECORDED,
+    resource="Account",
+    groups=("administer",),
+    changes_facts=True,
+    ja="無効にした利用者を再び有効にします。",
+)
+class EnablePerson(Command[PersonView]):
+    """Let a disabled person in again."""
+
+    person: Id
+
+
+@command(
+    "identity.person.erase",
+    kind=Kind.RECORDED,
+    resource="Account",
+    groups=("administer",),
+    changes_facts=True,
+    ja="利用者の個人情報を消去します。仮名の識別子だけが残ります。",
+)
+class ErasePerson(Command[PersonView]):
+    """Erase what is known of a person; only the pseudonym stays, for the evidence that names it."""
+
+    person: Id
+
+
+@command(
+    "identity.person.show",
+    kind=Kind.READ,
+    resource="Account",
+    groups=("administer", "view"),
+    ja="利用者を表示します。",
+)
+class ShowPerson(Command[PersonView]):
+    """Show one person."""
+
+    person: Id
+
+
+@command(
+    "identity.person.list",
+    kind=Kind.READ,
+    resource="Account",
+    groups=("administer", "view"),
+    ja="利用者を一覧します。",
+)
+class ListPeople(Command[PersonPage]):
+    """List the people of an organisation, your own unless another is named."""
+
+    organisation: Annotated[str, Meta(max_length=64)] = ""
+    cursor: Cursor = ""
+    limit: Limit = 50
+
+
+@command(
+    "identity.service.create",
+    kind=Kind.RECORDED,
+    resource="Account",
+    groups=("administer",),
+    changes_facts=True,
+    ja="サービスアカウントを作成します。",
+)
+class CreateService(Command[ServiceView]):
+    """Create a service account for a program, without any role."""
+
+    organisation: Id
+    name: Name
+
+
+@command(
+    "identity.service.disable",
+    kind=Kind.RECORDED,
+    resource="Account",
+    groups=("administer",),
+    changes_facts=True,
+    ja="サービスアカウントを無効にします。",
+)
+class DisableService(Command[ServiceView]):
+    """Shut a program out at once."""
+
+    service: Id
+
+
+@command(
+    "identity.service.list",
+    kind=Kind.READ,
+    resource="Account",
+    groups=("administer", "view"),
+    ja="サービスアカウントを一覧します。",
+)
+class ListServices(Command[ServicePage]):
+    """List the service accounts of an organisation, your own unless another is named."""
+
+    organisation: Annotated[str, Meta(max_length=64)] = ""
+    cursor: Cursor = ""
+    limit: Limit = 50
+
+
+@command(
+    "identity.team.create",
+    kind=Kind.RECORDED,
+    resource="Team",
+    groups=("administer",),
+    changes_facts=True,
+    ja="チームを作成します。",
+)
+class CreateTeam(Command[TeamView]):
+    """Create a team in an organisation."""
+
+    organisation: Id
+    name: Name
+
+
+@command(
+    "identity.team.list",
+    kind=Kind.READ,
+    resource="Team",
+    groups=("administer", "view"),
+    ja="チームを一覧します。",
+)
+class ListTeams(Command[TeamPage]):
+    """List the teams of an organisation, your own unless another is named."""
+
+    organisation: Annotated[str, Meta(max_length=64)] = ""
+    cursor: Cursor = ""
+    limit: Limit = 50
+
+
+@command(
+    "identity.team.member.add",
+    kind=Kind.RECORDED,
+    resource="Team",
+    groups=("administer",),
+    changes_facts=True,
+    ja="チームにメンバーを追加します。",
+)
+class AddMember(Command[TeamView]):
+    """Add a person of the team's own organisation to the team."""
+
+    team: Id
+    person: Id
+
+
+@command(
+    "identity.team.member.remove",
+    kind=Kind.RECORDED,
+    resource="Team",
+    groups=("administer",),
+    changes_facts=True,
+    ja="チームからメンバーを外します。",
+)
+class RemoveMember(Command[TeamView]):
+    """Take a person out of a team."""
+
+    team: Id
+    person: Id
+
+
+@command(
+    "identity.role.grant",
+    kind=Kind.RECORDED,
+    resource="Account",
+    groups=("administer",),
+    changes_facts=True,
+    ja="役割を付与します。管理者の役割は別のコマンドで付与します。",
+)
+class GrantRole(Command[RolesView]):
+    """Give an account a role in its own organisation; administration has a command of its own."""
+
+    account: Id
+    role: Role
+
+
+@command(
+    "identity.role.revoke",
+    kind=Kind.RECORDED,
+    resource="Account",
+    groups=("administer",),
+    changes_facts=True,
+    ja="役割を取り消します。",
+)
+class RevokeRole(Command[RolesView]):
+    """Take a role away, effective with the next request."""
+
+    account: Id
+    role: Role
+
+
+@command(
+    "identity.administrator.grant",
+    kind=Kind.RECORDED,
+    resource="Account",
+    principals=("User",),
+    groups=("administer",),
+    two_people=True,
+    changes_facts=True,
+    ja="2人の承認により、管理者の役割を付与します。",
+)
+class GrantAdministrator(Command[RolesView]):
+    """Make a person an administrator; a second administrator has to approve."""
+
+    person: Id
