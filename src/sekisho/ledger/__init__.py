@@ -1,0 +1,44 @@
+"""The ledger: records, streams, the Merkle log over them, checkpoints, bundles.
+
+`app.py` makes `KeyFolder`, `Ledger` and `Parts`, gives `Ledger` to the gate as its recorder and `handlers(parts)`
+beside the other capabilities'; background work performs `SequenceBatch`, `SignCheckpoint` and `Publisher.advance`.
+"""
+
+from sekisho.ledger.actions import LEDGER as LEDGER
+from sekisho.ledger.actions import Parts as Parts
+from sekisho.ledger.actions import handlers as handlers
+from sekisho.ledger.bundle import Subjects as Subjects
+from sekisho.ledger.bundle import trust_file as trust_file
+from sekisho.ledger.check import check as check
+from sekisho.ledger.keys import KeyFolder as KeyFolder
+from sekisho.ledger.model import BundleExport as BundleExport
+from sekisho.ledger.model import BundleFile as BundleFile
+from sekisho.ledger.model import CheckLedger as CheckLedger
+from sekisho.ledger.model import CheckpointView as CheckpointView
+from sekisho.ledger.model import CheckReport as CheckReport
+from sekisho.ledger.model import CloseStream as CloseStream
+from sekisho.ledger.model import EraseRecord as EraseRecord
+from sekisho.ledger.model import ExportBundle as ExportBundle
+from sekisho.ledger.model import Finding as Finding
+from sekisho.ledger.model import KeyRotated as KeyRotated
+from sekisho.ledger.model import ListRecords as ListRecords
+from sekisho.ledger.model import ReadBundle as ReadBundle
+from sekisho.ledger.model import ReadTiles as ReadTiles
+from sekisho.ledger.model import RecordLine as RecordLine
+from sekisho.ledger.model import RecordPage as RecordPage
+from sekisho.ledger.model import RecordView as RecordView
+from sekisho.ledger.model import RootView as RootView
+from sekisho.ledger.model import RotateKey as RotateKey
+from sekisho.ledger.model import SequenceBatch as SequenceBatch
+from sekisho.ledger.model import Sequenced as Sequenced
+from sekisho.ledger.model import ShowCheckpoint as ShowCheckpoint
+from sekisho.ledger.model import ShowRecord as ShowRecord
+from sekisho.ledger.model import ShowRoot as ShowRoot
+from sekisho.ledger.model import ShowTrust as ShowTrust
+from sekisho.ledger.model import SignCheckpoint as SignCheckpoint
+from sekisho.ledger.model import StreamClosed as StreamClosed
+from sekisho.ledger.model import TileBatch as TileBatch
+from sekisho.ledger.model import TrustFile as TrustFile
+from sekisho.ledger.publish import Publisher as Publisher
+from sekisho.ledger.recorder import Ledger as Ledger
+from sekisho.ledger.recorder import under_checkpoint as under_checkpoint

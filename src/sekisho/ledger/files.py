@@ -1,0 +1,51 @@
+"""The published log as values: which static files (C2SP tlog-tiles) a reader of the database must write next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.tx import Tx
+from sekisho.ledger import tables
+from sekisho.ledger.errors import PUBLISHED_AHEAD, TREE_DAMAGED
+from sekisho.ledger.model import TileBatch, TileFile
+from sekisho.ledger.sequencer import leaf_data
+from sekisho_verify.merkle import HASH_BYTES
+from sekisho_verify.tiles import TILE_WIDTH, Tile, encode_entries, tiles_between
+
+BATCH_LEAVES = 64 * TILE_WIDTH
+
+
+def batch(tx: Tx, size: int) -> TileBatch:
+    """Files from a published `size` towards the newest checkpoint; the checkpoint itself with the last batch.
+
+    `ledger.published_ahead` when more was published than the database has signed.
+    """
+    head = tables.latest_checkpoint(tx)
+    goal = head["size"] if head else 0
+    if head is None or size > goal:
+        raise SekishoError(PUBLISHED_AHEAD, published=size, size=goal)
+    end = min(goal, (size // TILE_WIDTH) * TILE_WIDTH + BATCH_LEAVES)
+    last = end == goal
+    return TileBatch(
+        size=end, files=list(between(tx, size, end)), checkpoint=bytes(head["note"]) if last else b""
+    )
+
+
+def between(tx: Tx, start: int, end: int) -> Iterator[TileFile]:
+    """Every tile and entry bundle that a log of `end` leaves has and one of `start` leaves did not."""
+    for tile in tiles_between(start, end):
+        hashes = tables.tile(tx, tile.level, tile.index)[: tile.width * HASH_BYTES]
+        if len(hashes) != tile.width * HASH_BYTES:
+            raise SekishoError(TREE_DAMAGED, place=tile.path())
+        yield TileFile(tile.path(), hashes)
+        if tile.level == 0:
+            yield TileFile(tile.entries_path(), _entries(tx, tile))
+
+
+def _entries(tx: Tx, tile: Tile) -> bytes:
+    first = tile.index * TILE_WIDTH
+    entries = tables.entries_from(tx, first, tile.width)
+    if [entry.log_index for entry in entries] != list(range(first, first + tile.width)):
+        raise SekishoError(TREE_DAMAGED, place=tile.entries_path())
+    return encode_entries(map(leaf_data, entries))

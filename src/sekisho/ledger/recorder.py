@@ -1,0 +1,88 @@
+"""The ledger as the gate sees it: a record's body and its place in the queue, inside the command's transaction."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import secrets
+from collections.abc import Sequence
+
+from sekisho.kernel.errors import InvalidInputError, SekishoError
+from sekisho.kernel.evidence import Draft
+from sekisho.kernel.tx import Tx
+from sekisho.ledger import rules, tables
+from sekisho.ledger.errors import STREAM_CLOSED, WRONG_DIGEST
+
+
+class Ledger:
+    """Writes records. Holds the stream key and nothing that a transaction could leave behind.
+
+    One for the process, shared by all threads. Order, tree and signature come later, from the sequencer.
+    """
+
+    def __init__(self, stream_key: bytes) -> None:
+        """`stream_key` makes stream names into pseudonyms; every control plane of one log has the same."""
+        self._pseudonym = functools.lru_cache(maxsize=65_536)(functools.partial(rules.pseudonym, stream_key))
+
+    def pseudonym(self, stream: str) -> str:
+        """The 64 hexadecimal digits under which a stream stands in the log."""
+        return self._pseudonym(stream)
+
+    def append(self, tx: Tx, draft: Draft) -> None:
+        """Store the record; one for a stream that has ended goes to its actor's own stream instead.
+
+        InvalidInputError for what no record may hold; then the command must not take effect either.
+        """
+        for name in (draft.stream, draft.actor):
+            stream = self._pseudonym(name)
+            body = rules.encode_body(draft, stream=stream, salt=secrets.token_bytes(rules.SALT_BYTES))
+            digest = hashlib.sha256(body).digest()
+            if tables.put_in_outbox(tx, record=draft.id, stream=stream, digest=digest):
+                tables.put_body(tx, draft.id, body)
+                return
+        raise SekishoError(STREAM_CLOSED)
+
+    def append_many(self, tx: Tx, drafts: Sequence[Draft]) -> None:
+        """Store many records of one transaction, in this order, with two statements; else as `append`."""
+        closed = tables.closed_streams_among(tx, sorted({self._pseudonym(draft.stream) for draft in drafts}))
+        rows: list[dict[str, str | bytes]] = []
+        for draft in drafts:
+            stream = self._pseudonym(draft.stream)
+            if closed.get(stream, draft.id) != draft.id:
+                # Rare: what is gathered goes first, so that the order stays the caller's.
+                tables.put_many(tx, rows)
+                rows = []
+                self.append(tx, draft)
+                continue
+            body = rules.encode_body(draft, stream=stream, salt=secrets.token_bytes(rules.SALT_BYTES))
+            digest = hashlib.sha256(body).digest()
+            rows.append({"id": draft.id, "stream": stream, "digest": digest, "body": body})
+        tables.put_many(tx, rows)
+
+    def known(self, tx: Tx, record_id: str) -> bool:
+        """Whether the record was committed, erased or not."""
+        return tables.body(tx, record_id) is not None or tables.erased_claims(tx, record_id) is not None
+
+    def keep_facts(self, tx: Tx, digest: str, body: bytes) -> None:
+        """Keep the request slice that decisions name as `facts`; `ledger.wrong_digest` unless it has that digest."""
+        _keep(tx, "facts", digest, body)
+
+    def keep_charter(self, tx: Tx, digest: str, body: bytes) -> None:
+        """Keep a charter's canonical form, which bundles carry; `ledger.wrong_digest` as above."""
+        _keep(tx, "charters", digest, body)
+
+    def keep_file(self, tx: Tx, digest: str, body: bytes) -> None:
+        """Keep an evidence file that a record names in `detail.files`; `ledger.wrong_digest` as above."""
+        _keep(tx, "files", digest, body)
+
+
+def under_checkpoint(tx: Tx, record_id: str) -> bool:
+    """Whether a signed checkpoint covers the record: what leaves the house because of it may leave now."""
+    entry = tables.entry(tx, record_id)
+    return entry is not None and entry.log_index < tables.covered_size(tx)
+
+
+def _keep(tx: Tx, kind: str, digest: str, body: bytes) -> None:
+    if digest != rules.DIGEST_PREFIX + hashlib.sha256(body).hexdigest():
+        raise InvalidInputError(WRONG_DIGEST, digest=digest[:80])
+    tables.keep(tx, kind, digest, body)
