@@ -82,7 +82,7 @@ class ArtefactPage(msgspec.Struct, frozen=True):
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """Permission to send the bytes: the manifest first, then every file it names, to `/v1/objects/{digest}`."""
+    """Permission to send the bytes: the manifest first, then every file it names, to `/objects/{digest}`."""
 
     id: str
     ticket: str
@@ -90,7 +90,7 @@ class Upload(msgspec.Struct, frozen=True):
 
 
 class Download(msgspec.Struct, frozen=True):
-    """Permission to fetch one object, and the files of its tree, from `/v1/objects/{digest}`."""
+    """Permission to fetch one object, and the files of its tree, from `/objects/{digest}`."""
 
     object: str
     object_kind: ObjectKind

@@ -61,13 +61,13 @@ class ObjectDoor:
         """The same objects for people and for agents."""
         return tuple(
             Route(f"{prefix}/objects/{{digest}}", endpoint, methods=[method])
-            for prefix in ("/v1", "/agent/v1")
+            for prefix in ("", "/agent/v1")
             for method, endpoint in (("GET", self.get), ("PUT", self.put))
         )
 
     async def get(self, request: Request) -> Response:
         """The bytes of an object that the ticket opens."""
-        request.scope[request_envelope.ROUTE] = "/v1/objects/{digest}"
+        request.scope[request_envelope.ROUTE] = "/objects/{digest}"
         digest = request.path_params["digest"]
         try:
             await self._thread(functools.partial(self._check, request, "get", digest))
@@ -81,7 +81,7 @@ class ObjectDoor:
 
     async def put(self, request: Request) -> Response:
         """Take an object in; 204 also when it was here already."""
-        request.scope[request_envelope.ROUTE] = "/v1/objects/{digest}"
+        request.scope[request_envelope.ROUTE] = "/objects/{digest}"
         digest = request.path_params["digest"]
         try:
             size_max = await self._thread(functools.partial(self._check, request, "put", digest))

@@ -130,6 +130,11 @@ class Gate:
             raise
         return True
 
+    def schedule(self, command: Command[Any], *, dedupe: str) -> None:
+        """Queue background work that must always be waiting (a reconciler), at a start."""
+        now_ms = self._clock.now_ms()
+        self._db.write(lambda tx: work.enqueue(tx, command, due_ms=now_ms, dedupe=dedupe, now_ms=now_ms))
+
     def next_work_ms(self) -> int | None:
         """When the next piece of background work falls due."""
         return self._db.read(work.next_due_ms)
