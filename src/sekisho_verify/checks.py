@@ -47,7 +47,13 @@ def digests(case: Case) -> list[Line]:
             if digest(data) != name:
                 error = ChecksumError("digest.member", "a member that differs from its digest", where=name)
                 lines.append(failed("digests", error))
-    counts = {"charters": len(bundle.charters), "facts": len(bundle.facts), "files": len(bundle.files)}
+    counts = {
+        "charters": len(bundle.charters),
+        "facts": len(bundle.facts),
+        "facts_named": len({record.facts for record in bundle.records}),
+        "files": len(bundle.files),
+        "files_named": len({name for detail in bundle.details for name in detail.files}),
+    }
     return lines or [Line("digests", OK, "digests.match", counts)]
 
 

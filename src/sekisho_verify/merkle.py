@@ -115,8 +115,6 @@ def _inner_steps(index: int, size: int, path: Sequence[bytes]) -> int:
 
 def _climb(node: bytes, index: int, path: Sequence[bytes]) -> list[bytes]:
     """The nodes from one upwards while the index's bits say which side the sibling is on (-1: always left)."""
-    if path and set(map(len, path)) != _hash_lengths:
-        raise InclusionError("inclusion.hash", "a hash that is not 32 bytes")
     hasher, nodes = sha256, [node]
     for sibling in path:
         node = hasher(b"\x01" + (sibling + node if index & 1 else node + sibling)).digest()

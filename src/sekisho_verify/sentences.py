@@ -31,8 +31,8 @@ SENTENCES = {
         "{count}件、すべて系列{stream}のものです。対象：{type} {id}",
     ),
     "digests.match": (
-        "each matches its digest: charters {charters}, facts {facts}, files {files}",
-        "いずれも要約値と一致します。憲章{charters}件、事実{facts}件、ファイル{files}件",
+        "each matches: charters {charters}, facts {facts} of {facts_named}, files {files} of {files_named}",
+        "いずれも要約値と一致します。憲章{charters}件、事実{facts_named}件中{facts}件、ファイル{files_named}件中{files}件",
     ),
     "checkpoint.signed": (
         "log {origin} at size {size}, signed by its key",

@@ -225,7 +225,11 @@ def test_a_note_that_could_not_be_read_back_is_not_written() -> None:
             format_note(note)
 
 
-@pytest.mark.parametrize("parse", [parse_note, lambda data: parse_checkpoint(data.decode(errors="replace"))])
+def parse_checkpoint_bytes(data: bytes) -> Checkpoint:
+    return parse_checkpoint(data.decode(errors="replace"))
+
+
+@pytest.mark.parametrize("parse", [parse_note, parse_checkpoint_bytes])
 @given(
     data=st.binary(max_size=200)
     | st.text(max_size=60).map(lambda text: f"{TEXT}\n\u2014 {text}\n".encode(errors="replace"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from hashlib import sha256
 
 import pytest
@@ -154,22 +155,21 @@ def test_verifying_many_accepts_exactly_what_verifying_one_accepts(
     size: int, claims: list[tuple[int, int]]
 ) -> None:
     """Claims name an index and the leaf whose proof is shown for it, so that most near misses are wrong."""
-    verifier = InclusionVerifier(size, TREE.root(size))
+    root = TREE.root(size)
+    verifier = InclusionVerifier(size, root)
     for index, shown in claims:
-        path = TREE.inclusion_path(shown % size, size)
-        outcomes = []
-        for verify in (
-            lambda leaf, path, index: verify_inclusion(
-                leaf, path, index=index, size=size, root=TREE.root(size)
-            ),
-            lambda leaf, path, index: verifier.verify(leaf, path, index=index),
-        ):
-            try:
-                verify(LEAVES[shown % size], path, index)
-                outcomes.append(True)
-            except InclusionError:
-                outcomes.append(False)
-        assert outcomes[0] == outcomes[1] == (index == shown % size)
+        leaf, path = LEAVES[shown % size], TREE.inclusion_path(shown % size, size)
+        alone = accepted(partial(verify_inclusion, leaf, path, index=index, size=size, root=root))
+        among_many = accepted(partial(verifier.verify, leaf, path, index=index))
+        assert alone == among_many == (index == shown % size)
+
+
+def accepted(verify: Callable[[], None]) -> bool:
+    try:
+        verify()
+    except InclusionError:
+        return False
+    return True
 
 
 @given(st.integers(1, SIZES), st.integers(1, SIZES), st.data())
@@ -226,9 +226,10 @@ def test_consistency_edges() -> None:
 
 @given(st.lists(st.integers(0, 40), max_size=12))
 def test_a_frontier_grown_in_batches_equals_the_whole(batches: list[int]) -> None:
-    frontier, size, levels = Frontier(), 0, {}
-    for count in batches:
-        count = min(count, SIZES - size)
+    frontier, size = Frontier(), 0
+    levels: dict[tuple[int, int], bytes] = {}
+    for wished in batches:
+        count = min(wished, SIZES - size)
         for node in frontier.extend(LEAVES[size : size + count]):
             levels[node.level, node.index] = node.hash
         size += count

@@ -15,8 +15,8 @@ KEY = AGENT.key.public
 
 
 def sealed(**changes: object) -> bytes:
-    message = agent_message(3, {"kind": "started"}, **changes)["message"]
-    return from_base64url(str(message))
+    content = open_sealed(from_base64url(str(agent_message(3, {"kind": "started"})["message"])), KEY)
+    return seal(content | changes, AGENT.sign)
 
 
 def test_a_sealed_message_opens_with_its_key() -> None:

@@ -9,6 +9,7 @@ import pytest
 from sekisho_verify import Exit, Trust, Verdict, parse_trust, verify_bundle, write_bundle
 from sekisho_verify.canonical import digest, encode
 from sekisho_verify.checkpoint import SignedNote, cosign_note, format_note, parse_note, sign_note
+from sekisho_verify.record import parse_record
 from tests.verify.builders import (
     AGENT_ID,
     ROUTES_CLOSED,
@@ -55,7 +56,7 @@ def stream_verdict(*bodies: Body, demand: Body | None = None) -> Verdict:
 
 
 def placed(**changes: object) -> Body:
-    site = {"site": "a", "country": "JP", "decision": "allow", "rules": [], "chosen": True}
+    site: Body = {"site": "a", "country": "JP", "decision": "allow", "rules": [], "chosen": True}
     return {"sites": [site | changes]}
 
 
@@ -280,8 +281,6 @@ def test_records_out_of_log_order() -> None:
     (_, _, first), (_, _, second) = log.records
     swapped = TestLog()
     for number, data in ((1, second), (0, first)):
-        from sekisho_verify.record import parse_record
-
         swapped.records.append((len(swapped.leaves), number, data))
         swapped.leaves.append(parse_record(data).leaf_hash(number))
     swapped.records.reverse()
@@ -385,6 +384,15 @@ def test_a_wall_that_is_not_wholly_closed_is_said(level: int, detail: Body) -> N
     verdict = stream_verdict(record_body("s", 0, detail={"level": level}), record_body("s", 1, detail=detail))
     assert verdict.holds
     assert [line.code for line in verdict.lines if line.part == "wall"] == ["wall.partly"]
+
+
+def test_each_report_of_the_wall_is_printed_once() -> None:
+    partly = {**ROUTES_CLOSED, "raw": "unproven"}
+    details: list[Body] = [{"canaries": results} for results in (ROUTES_CLOSED, partly, ROUTES_CLOSED)]
+    verdict = stream_verdict(
+        *(record_body("s", number, detail=detail) for number, detail in enumerate(details))
+    )
+    assert [line.code for line in verdict.lines if line.part == "wall"] == ["wall.closed", "wall.partly"]
 
 
 def agent_record(number: int, **options: object) -> Body:
