@@ -73,8 +73,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     # The numeric libraries start one thread for every core they see, which may be more than the wall lets run.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    import loop  # noqa: PLC0415 - see above
-    import model  # noqa: PLC0415
+    import loop  # noqa: PLC0415 - only once a stop is heeded
+    import model  # noqa: PLC0415 - brings JAX, which takes seconds
 
     chosen = options(list(model.SIZES))
     settings = loop.Settings(
