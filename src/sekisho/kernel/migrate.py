@@ -64,7 +64,7 @@ class SchemaFile(msgspec.Struct, frozen=True):
 def schema_files(modules: Sequence[str]) -> Iterator[SchemaFile]:
     """The files of `sekisho.<module>` for each module in the given order, each module's by number."""
     for module in modules:
-        folder = resources.files(f"sekisho.{module}").joinpath("schema")
+        folder = resources.files("sekisho").joinpath(module, "schema")
         names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
         for name in names:
             yield SchemaFile(module, name, folder.joinpath(name).read_text(encoding="utf-8"))

@@ -1,0 +1,106 @@
+"""What a transaction lets through, and what a row's digest is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.kernel.db import Database
+from sekisho.kernel.tx import DELETED, Tx, analyse, canonical_key, row_digest
+from tests.support import toy
+
+VALUES = st.one_of(
+    st.none(), st.text(alphabet=st.characters(exclude_categories=["Cs"])), st.integers(-(2**53) + 1, 2**53 - 1), st.binary()
+)
+
+
+@given(st.dictionaries(st.text("abcxyz_", min_size=1), VALUES))
+def test_a_row_digest_ignores_order_and_absent_columns(row: dict[str, object]) -> None:
+    turned = dict(reversed(list(row.items())))
+    assert row_digest(row) == row_digest(turned | {"zzz_absent": None})
+
+
+@pytest.mark.parametrize("value", [1.5, True and 2**53, object()])
+def test_a_value_without_normal_form_is_refused(value: object) -> None:
+    with pytest.raises(TypeError):
+        row_digest({"a": value})
+
+
+def test_a_key_is_canonical_json() -> None:
+    assert canonical_key(["a\"b", 3]) == '["a\\"b",3]'
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "drop table toy_things",
+        "insert into toy_things (id) values (:id)",
+        "update toy_things set name = :name where id = :id",
+        "pragma journal_mode",
+    ],
+)
+def test_statements_outside_the_shared_subset_are_refused(sql: str) -> None:
+    with pytest.raises(ValueError, match="shared subset|record_id"):
+        analyse(sql)
+
+
+def test_parameters_are_rewritten_and_literals_left_alone() -> None:
+    statement = analyse("select 'it:s %' as a, :b::text as c from t where d = ':e'")
+    assert statement.postgres == "select 'it:s %%' as a, %(b)s::text as c from t where d = ':e'"
+
+
+def test_a_read_transaction_does_not_write(toy_world: toy.World) -> None:
+    def write(tx: Tx) -> int:
+        return tx.run("delete from kernel_heartbeats")
+
+    with pytest.raises(PermissionError):
+        toy_world.database.read(write)
+
+
+def test_a_capability_table_is_written_under_a_record_only(toy_world: toy.World) -> None:
+    def write(tx: Tx) -> int:
+        return tx.run("delete from toy_things")
+
+    with pytest.raises(PermissionError):
+        toy_world.database.write(write)
+
+
+def test_a_row_that_two_records_touched_belongs_to_the_later(toy_world: toy.World) -> None:
+    insert = "insert into toy_things (id, name, amount, record_id) values (:id, 'n', 0, :record_id)"
+    change = "update toy_things set amount = 1, record_id = :record_id where id = :id"
+
+    def work(tx: Tx) -> tuple[list[object], list[object]]:
+        with tx.claimed_by("rec_1"):
+            tx.run(insert, id="a")
+            tx.run(insert, id="b")
+            with tx.claimed_by("rec_2"):
+                tx.run(change, id="a")
+            tx.run("delete from toy_things where id = 'b'")
+        return list(tx.effects("rec_1")), list(tx.effects("rec_2"))
+
+    first, second = toy_world.database.write(work)
+    assert first == [("toy_things", '["b"]', DELETED)]
+    assert [effect[1] for effect in second] == ['["a"]']  # type: ignore[index]  # effects are tuples
+
+
+def test_the_same_row_has_one_digest_on_both_databases(database: Database) -> None:
+    world = toy.World(database)
+
+    def work(tx: Tx) -> object:
+        with tx.claimed_by("rec_fixed"):
+            tx.run(
+                "insert into toy_things (id, name, amount, blob, record_id) values (:id, :name, :amount, :blob, :record_id)",
+                id="a",
+                name="関所",
+                amount=2**52,
+                blob=b"\x00\xff",
+            )
+        return tx.effects("rec_fixed")
+
+    row = {"id": "a", "name": "関所", "amount": 2**52, "blob": "AP8", "record_id": "rec_fixed"}
+    text = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert world.database.write(work) == [("toy_things", '["a"]', "sha256:" + hashlib.sha256(text).hexdigest())]
