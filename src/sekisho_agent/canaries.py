@@ -60,7 +60,8 @@ def _unix(address: Address, nonce: bytes) -> bool:
 def _udp(address: Address, nonce: bytes) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
         connection.settimeout(WAIT_SECONDS)
-        connection.sendto(nonce, _pair(address))
+        connection.connect(_pair(address))  # so that a refusal comes back as an error, not as silence
+        connection.send(nonce)
         return connection.recv(ANSWER_BYTES_MAX) == ANSWER
 
 
@@ -69,7 +70,8 @@ def _dns(address: Address, nonce: bytes) -> bool:
     query = dns_query(nonce)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
         connection.settimeout(WAIT_SECONDS)
-        connection.sendto(query, _pair(address))
+        connection.connect(_pair(address))
+        connection.send(query)
         return connection.recv(ANSWER_BYTES_MAX)[:2] == query[:2]
 
 

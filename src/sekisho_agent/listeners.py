@@ -144,12 +144,16 @@ class Listeners:
 
     def _answer_datagram(self, server: socket.socket) -> None:
         message, sender = server.recvfrom(MESSAGE_BYTES_MAX)
+        if not message:  # also what a reader gets that `close` woke
+            return
         self._remember(message)
         server.sendto(canaries.ANSWER, sender)
 
     def _answer_query(self, server: socket.socket) -> None:
         """NXDOMAIN for whatever was asked."""
         message, sender = server.recvfrom(MESSAGE_BYTES_MAX)
+        if not message:  # also what a reader gets that `close` woke
+            return
         self._remember(message)
         server.sendto(message[:2] + b"\x81\x83" + message[4:], sender)
 

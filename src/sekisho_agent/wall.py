@@ -118,7 +118,7 @@ def arguments(plan: WallPlan, descriptors: WallDescriptors) -> list[str]:
         *_own_mounts(),
         *_mounts(plan),
         *("--perms", "0644", "--ro-bind-data", str(descriptors.accounts), "/etc/passwd"),
-        *("--remount-ro", "/"),
+        *_sealed_folders(plan.interpreter),
         *("--chdir", "/"),
         str(plan.interpreter.executable),
         "-I",
@@ -173,8 +173,8 @@ def _interpreter_mounts(interpreter: Interpreter) -> list[str]:
     shown = _parents(str(interpreter.prefix), include_self=True)
     for name in ("bin", "lib"):
         shown += ["--ro-bind", f"{interpreter.prefix}/{name}", f"{interpreter.prefix}/{name}"]
-    for packages in sorted((interpreter.prefix / "lib").glob("python3.*/site-packages")):
-        shown += ["--tmpfs", str(packages)]
+    for packages in _hidden_packages(interpreter):
+        shown += ["--tmpfs", packages]
     for link in interpreter.links:
         shown += [*_parents(str(link)), "--ro-bind", os.path.realpath(link), str(link)]
     return shown
@@ -198,6 +198,20 @@ def _mounts(plan: WallPlan) -> list[str]:
         kind = "--bind" if mount.writable else "--ro-bind"
         shown += [*_parents(mount.inside), kind, str(mount.source), mount.inside]
     return shown
+
+
+def _sealed_folders(interpreter: Interpreter) -> list[str]:
+    """A plain user's payload owns the empty file systems that hide the host's folders: no scratch space without a size."""
+    hidden = _hidden_packages(interpreter)
+    return [part for folder in ("/usr/local", "/dev", *hidden, "/") for part in ("--remount-ro", folder)]
+
+
+def _hidden_packages(interpreter: Interpreter) -> list[str]:
+    if interpreter.prefix is None:
+        return []
+    return [
+        str(packages) for packages in sorted((interpreter.prefix / "lib").glob("python3.*/site-packages"))
+    ]
 
 
 def _parents(path: str, *, include_self: bool = False) -> list[str]:

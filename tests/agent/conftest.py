@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
+from sekisho_agent import listeners
+from sekisho_agent.config import AgentConfig
+from sekisho_agent.engines.local import LocalEngine
 
 from tests.agent import control as fake
 from tests.agent import support
@@ -23,8 +27,27 @@ def control() -> Iterator[fake.ControlPlane]:
 
 @pytest.fixture(params=["root", "plain"])
 def agent(
-    request: pytest.FixtureRequest, control: fake.ControlPlane, needs_bwrap: None
+    request: pytest.FixtureRequest,
+    control: fake.ControlPlane,
+    needs_bwrap: None,
 ) -> Iterator[support.AgentProcess]:
     """A running agent, once with the rights of these tests and once as a plain user."""
     with support.agent_process(control, plain=request.param == "plain") as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def local_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
+    support.needs_bubblewrap()
+    with pytest.MonkeyPatch.context() as patch:
+        # The tests' own process may only use loopback; test_journey tries the host's address from another process.
+        patch.setattr(listeners, "host_address", lambda: None)
+        folder = tmp_path_factory.mktemp("engine")
+        values = {
+            "control_url": "https://control.invalid",
+            "state_dir": str(folder),
+            "capacity": {"attempts": 4, "cpus": 8, "memory_bytes": 8 << 30},
+        }
+        engine = LocalEngine(msgspec.convert(values, AgentConfig))
+        yield engine
+        engine.close()

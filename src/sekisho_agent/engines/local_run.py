@@ -115,7 +115,7 @@ class LocalRun:
             if self.task.egress:
                 proxy = EgressProxy(list(self.task.egress), permit_private=self.task.egress_private)
             end = self._run_walled(group, proxy)
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+        except Exception as error:  # noqa: BLE001 (an end must come out of every run)
             end = EndReport(
                 reason=self._asked_reason or REASON_WALL_BROKEN, detail=f"{type(error).__name__}: {error}"
             )
