@@ -34,7 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "db_url" in metafunc.fixturenames:
         asked = metafunc.config.getoption("db")
-        metafunc.parametrize("db_url", KINDS if asked == "all" else (asked,), indirect=True)
+        only = metafunc.definition.get_closest_marker("database")
+        kinds = [kind for kind in KINDS if asked in {kind, "all"} and (only is None or only.args[0] == kind)]
+        metafunc.parametrize("db_url", kinds, indirect=True)
 
 
 @pytest.fixture(autouse=True, scope="session")

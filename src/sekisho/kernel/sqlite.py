@@ -203,20 +203,26 @@ class SqliteDatabase:
             if not self._writer.in_transaction:
                 raise
             self._writer.execute("rollback to command")
-            job.error = error
+            job.error = _translated(error)
         self._writer.execute("release command")
 
     def _fail(self, group: list[_Job], error: BaseException) -> None:
         if self._writer.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("rollback")
-        answer: BaseException = error
-        if isinstance(error, sqlite3.Error):
-            full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-            answer = StorageFullError() if full else UnavailableError(part="database", seconds=5)
-            answer.__cause__ = error
+        answer = _translated(error)
         for job in group:
             job.error, job.result = answer, None
+
+
+def _translated(error: BaseException) -> BaseException:
+    """What a caller is told of a fault of the machine; a mistake in our SQL stays what it is."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return error
+    full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    answer = StorageFullError() if full else UnavailableError(part="database", seconds=5)
+    answer.__cause__ = error
+    return answer
 
 
 def _lock(path: str) -> int:
