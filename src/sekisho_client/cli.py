@@ -119,13 +119,16 @@ def _find(known: Catalogue, words: Sequence[str]) -> tuple[Entry, list[str]] | s
         raise Refused(
             "input.unknown_command", word=first, hint=f"sekisho {near}" if near else "sekisho --help"
         )
-    if second and not second.startswith("-"):
+    listing = known.by_words.get((noun, "list"))
+    takes_words = listing is not None and any(field.word for field in listing.fields)
+    if second and not second.startswith("-") and not takes_words:
         near = nearest(second, known.verbs(noun))
         hint = f"sekisho {noun} {near}" if near else f"sekisho {noun} --help"
         raise Refused("input.unknown_command", word=f"{noun} {second}", hint=hint)
-    if (noun, "list") in known.by_words and not _asks_help(words[1:]):
-        return known.by_words[noun, "list"], list(words[1:])
-    return noun
+    default = listing or known.by_words.get((noun, "show"))
+    if default is None or _asks_help(words[1:]) or (default is not listing and default.fields):
+        return noun
+    return default, list(words[1:])
 
 
 def _asks_help(words: Sequence[str]) -> bool:
@@ -201,8 +204,8 @@ def _ask(session: Session, values: dict[str, Any]) -> int:
         screen.hint(f"sekisho proposal approve {answer['proposal']}")
         return 0
     screen.answer(answer, entry.columns)
-    if isinstance(answer, dict) and answer.get("next") and entry.page:
-        screen.hint(f"sekisho {entry.words} --cursor {answer['next']}")
+    if entry.page and isinstance(answer, dict) and answer.get("next"):
+        screen.hint(f"sekisho {entry.words} --{entry.page} {answer['next']}")
     return 0
 
 

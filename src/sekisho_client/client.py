@@ -100,12 +100,13 @@ class Client:
 
     def pages(self, name: str, /, **fields: Any) -> Iterator[Any]:
         """Every item of a list, page after page."""
+        continued_by = self._catalogue.named(name).page
         while True:
             page = self.call(name, **fields)
             yield from page["items"]
             if not page.get("next"):
                 return
-            fields["cursor"] = page["next"]
+            fields[continued_by] = page["next"]
 
     def download(self, name: str, target: Path, /, **fields: Any) -> int:
         """Save the file a command answers with; the name appears only when it is whole. Answers its size."""

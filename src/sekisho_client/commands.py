@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sekisho_client.refusals import Refused, nearest
 from sekisho_client.verbs import BY_HAND
 
+_IRREGULAR: Mapping[str, str] = {"data": "data", "evidence": "evidence", "me": "me", "person": "people"}
 CATALOGUE = Path(__file__).with_name("catalogue.json")
 
 
@@ -39,7 +40,10 @@ class Field(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One command. `name` is the server's (`compute.job.submit`); `module` is where a hand-written one lives."""
+    """One command. `name` is the server's (`compute.job.submit`); `module` is where a hand-written one lives.
+
+    `page` is the field that continues a list, `-` for a list that is always whole.
+    """
 
     name: str
     noun: str
@@ -53,7 +57,7 @@ class Entry(NamedTuple):
     media: str
     module: str
     examples: tuple[str, ...]
-    page: bool
+    page: str
     keyed: bool
     final: bool
     two_people: bool
@@ -125,7 +129,7 @@ class Catalogue:
             media=given.get("media", ""),
             module=given.get("module", ""),
             examples=tuple(given.get("examples", ())),
-            page=bool(given.get("page")),
+            page=given.get("page", ""),
             keyed=bool(given.get("keyed")),
             final=bool(given.get("final")),
             two_people=given.get("people") == 2,  # noqa: PLR2004 - two people
@@ -154,7 +158,9 @@ def _daily_order(entry: Entry) -> int:
 
 
 def plural(noun: str) -> str:
-    """`job` to `jobs`, `policy` to `policies`, `access` to itself."""
+    """`job` to `jobs`, `policy` to `policies`, `person` to `people`, `access` to itself."""
+    if noun in _IRREGULAR:
+        return _IRREGULAR[noun]
     if noun.endswith("s"):
         return noun
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":

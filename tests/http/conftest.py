@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
 
-from sekisho.kernel.db import open_database
-from tests.http.toyserver import Served, served
-from tests.support import databases
+from tests.http.toyserver import Served, kernel_database, served
 
 
 @pytest.fixture(scope="module")
-def server(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The toy server over SQLite."""
     folder = tmp_path_factory.mktemp("http")
-    database = open_database(databases.sqlite_copy(sqlite_template, folder))
-    try:
-        with served(database, log_directory=folder / "log") as found:
-            yield found
-    finally:
-        database.close()
+    with kernel_database(folder) as database, served(database, log_directory=folder / "log") as found:
+        yield found
 
 
 @pytest.fixture

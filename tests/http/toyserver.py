@@ -14,12 +14,13 @@ from sekisho.http import Limits, Listener, Route, build, serving
 from sekisho.http.routes import KERNEL
 from sekisho.kernel.command import Command, Kind, command
 from sekisho.kernel.context import Ctx, Handler
-from sekisho.kernel.db import Database
+from sekisho.kernel.db import Database, open_database
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.facts import Actor, Entity, Ref, Target
 from sekisho.kernel.gate import NOT_FOR_YOU
+from sekisho.kernel.migrate import migrate
 from sekisho.kernel.tx import Tx
-from tests.support.toy import ANN, BEN, DropThing, PutThing, SealThing, ShowThing, Thing, TickThing, World
+from tests.support.toy import ANN, BEN, START_MS, DropThing, PutThing, SealThing, ShowThing, Thing, TickThing, World
 
 TOKENS: Mapping[str, Actor] = {"ann-token": ANN, "ben-token": BEN}
 
@@ -74,7 +75,7 @@ class Break(Command[bool]):
 
 @command(
     "toy.door.knock",
-    kind=Kind.PLUMBING,
+    kind=Kind.READ,
     resource="Thing",
     principals=("Anonymous", "User"),
     ja="誰でも叩けます。",
@@ -185,6 +186,17 @@ class Served:
         """A raw HTTP client; `token=""` is a stranger."""
         bearer = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx2.Client(base_url=self.url, headers={**bearer, **headers}, trust_env=False)
+
+
+@contextlib.contextmanager
+def kernel_database(folder: Path) -> Iterator[Database]:
+    """A SQLite file with the kernel's tables, which is all the toy needs."""
+    database = open_database(f"sqlite:{folder / 'toy.db'}")
+    try:
+        migrate(database, ("kernel",), START_MS)
+        yield database
+    finally:
+        database.close()
 
 
 @contextlib.contextmanager

@@ -13,12 +13,14 @@ from typing import Any, TypeAlias
 import msgspec
 
 from sekisho.http import decode, openapi, spelling
-from sekisho.http.routes import Route
+from sekisho.http.route import Route
 from sekisho.http.words import FIELDS, NOUNS, word
 from sekisho.kernel.command import Kind
 from sekisho_wire.problems import Text
 
 Json: TypeAlias = dict[str, Any]
+
+_CONTINUES = ("cursor", "after")
 
 
 def catalogue(routes: Sequence[Route]) -> Json:
@@ -81,11 +83,18 @@ def _command(route: Route) -> Json:
         "daily": route.daily,
         "columns": list(route.columns),
         "people": 2 if spec.two_people else None,
-        "page": spelling.is_page(spec.result),
+        "page": _page(route),
         "media": route.media if route.download else "",
         "keyed": spec.kind is Kind.RECORDED,
     }
     return entry | {name: value for name, value in optional.items() if value}
+
+
+def _page(route: Route) -> str:
+    """The field that continues a list, `-` for a list that is always whole, nothing for what is no list."""
+    if not spelling.is_page(route.spec.result):
+        return ""
+    return next((name for name in _CONTINUES if name in route.command.__struct_fields__), "-")
 
 
 def _fields(route: Route) -> list[Json]:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from sekisho.http import spelling
 from sekisho.http.errors import RefusedError
 from sekisho_wire import problems
 from sekisho_wire.problems import Text
@@ -141,5 +142,6 @@ def _sentence(what: str) -> Text:
 
 def _join(path: str, field: str) -> str:
     """`$.a[0]` and `b` as people write it: `a[0].b`."""
-    bare = path.removeprefix("$").removeprefix(".")
+    bare = re.sub(rf"{spelling.INSIDE}\b", spelling.OUTSIDE, path.removeprefix("$").removeprefix("."))
+    field = spelling.api_name(field)
     return ".".join(part for part in (bare, field) if part)[:200] or "body"

@@ -6,6 +6,7 @@ library with its hooks, walked once, and only then converted by msgspec against 
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import typing
@@ -28,7 +29,7 @@ from sekisho.http.errors import (
     TOO_DEEP,
     RefusedError,
 )
-from sekisho.http.routes import Route
+from sekisho.http.route import Route
 from sekisho.kernel.command import Command
 from sekisho_wire import problems
 from sekisho_wire.problems import Text
@@ -55,16 +56,18 @@ def command_from(route: Route, given: Input) -> Command[Any]:
     fields = {spelling.api_name(field.name): field for field in msgspec.structs.fields(route.command)}
     values = {name: _lax(field_of(route, name), [text]) for name, text in given.path.items()}
     query = parse_query(given.query)
-    if route.takes_body:
-        body = read_object(given.body) if given.body else {}
-        values |= _body_values(route, fields, body)
-        _no_other(list(query), [])
-    else:
-        if given.body:
-            raise RefusedError(NO_BODY, method=route.method)
-        _no_other(list(query), [name for name in fields if fields[name].name not in route.placeholders])
-        values |= {fields[name].name: _lax(fields[name], texts) for name, texts in query.items()}
+    if given.body and not route.takes_body:
+        raise RefusedError(NO_BODY, method=route.method)
+    in_query = [
+        name for name in fields if fields[name].name not in route.placeholders and not route.takes_body
+    ]
+    _no_other(list(query), in_query)
+    values |= {fields[name].name: _lax(fields[name], texts) for name, texts in query.items()}
     check_values(values)
+    if given.body:
+        body = read_object(given.body)
+        check_values(body)
+        values |= _body_values(route, body)
     try:
         return msgspec.convert(values, route.command)
     except msgspec.ValidationError as error:
@@ -182,33 +185,67 @@ def _integer(digits: str) -> int:
     return int(digits) if len(digits) < 20 else LARGEST + 1  # noqa: PLR2004 - longer than any 64-bit number
 
 
-def _body_values(
-    route: Route, fields: Mapping[str, msgspec.structs.FieldInfo], body: dict[str, Any]
-) -> dict[str, Any]:
-    known = [name for name, field in fields.items() if field.name not in route.placeholders]
-    _no_other(list(body), known)
-    return {fields[name].name: _moment(fields[name], value) for name, value in body.items()}
+def _body_values(route: Route, body: dict[str, Any]) -> dict[str, Any]:
+    """A body's values under the names that the command has for them."""
+    described = _described(route.command)
+    open_fields = tuple(field for field in described.fields if field.encode_name not in route.placeholders)
+    return _struct(open_fields, body, "")
 
 
-def _no_other(given: list[str], known: list[str]) -> None:
+@functools.lru_cache(maxsize=1024)
+def _described(command: type[Command[Any]]) -> inspect.StructType:
+    found = inspect.type_info(command)
+    if not isinstance(found, inspect.StructType):
+        raise TypeError(command.__name__)
+    return found
+
+
+def _struct(fields: tuple[inspect.Field, ...], value: dict[str, Any], path: str) -> dict[str, Any]:
+    """An object's values under inside names, objects within it too; `input.unknown_field` for any other name."""
+    known = {spelling.api_name(field.encode_name): field for field in fields}
+    _no_other(list(value), list(known), path)
+    found: dict[str, Any] = {}
+    for name, inner in value.items():
+        field, place = known[name], f"{path}{name}"
+        is_time = field.encode_name.endswith(spelling.INSIDE)
+        found[field.encode_name] = (
+            _moment(field.type, inner, place) if is_time else _inside(field.type, inner, place)
+        )
+    return found
+
+
+def _inside(kind: inspect.Type, value: object, path: str) -> object:
+    """The same for any value; whatever does not fit its type is left for msgspec to complain about."""
+    for one in kind.types if isinstance(kind, inspect.UnionType) else (kind,):
+        if isinstance(one, inspect.StructType) and isinstance(value, dict):
+            return _struct(one.fields, value, f"{path}.")
+        if isinstance(one, inspect.DictType) and isinstance(value, dict):
+            return {name: _inside(one.value_type, inner, f"{path}.{name}") for name, inner in value.items()}
+        if isinstance(one, inspect.CollectionType) and isinstance(value, list):
+            return [_inside(one.item_type, inner, f"{path}[{index}]") for index, inner in enumerate(value)]
+    return value
+
+
+def _no_other(given: list[str], known: list[str], path: str = "") -> None:
     for name in given:
         if name not in known:
-            raise complaints.unknown_field(_printable(name), known, _printable(name))
+            raise complaints.unknown_field(_printable(name), known, path + _printable(name))
 
 
-def _moment(field: msgspec.structs.FieldInfo, value: object) -> object:
-    if not is_moment(field) or value is None:
-        return value
+def _moment(kind: inspect.Type, value: object, path: str) -> object:
+    """Milliseconds of an RFC 3339 text. Null is "no such moment": 0 inside, unless the field knows null itself."""
+    if value is None:
+        return None if isinstance(kind, inspect.UnionType) else 0
     try:
-        return spelling.moment_ms(str(value))
-    except (TypeError, ValueError, OverflowError):
-        what = Text(
-            "a moment such as 2026-11-20T05:03:11Z is needed",
-            "2026-11-20T05:03:11Zのような日時が必要です",
-        )
-        raise RefusedError(
-            problems.INPUT_INVALID, field=spelling.api_name(field.name), texts={"what": what}
-        ) from None
+        if isinstance(value, str):
+            return spelling.moment_ms(value)
+    except (ValueError, OverflowError):
+        pass
+    what = Text(
+        "a moment such as 2026-11-20T05:03:11Z is needed",
+        "2026-11-20T05:03:11Zのような日時が必要です",
+    )
+    raise RefusedError(problems.INPUT_INVALID, field=_printable(path), texts={"what": what})
 
 
 def _lax(field: msgspec.structs.FieldInfo, texts: list[str]) -> object:
@@ -217,7 +254,7 @@ def _lax(field: msgspec.structs.FieldInfo, texts: list[str]) -> object:
     if len(texts) > 1 and not many:
         raise RefusedError(DUPLICATE_FIELD, field=spelling.api_name(field.name))
     if is_moment(field):
-        return _moment(field, texts[0])
+        return _moment(inspect.type_info(field.type), texts[0], spelling.api_name(field.name))
     try:
         converted = msgspec.convert(texts if many else texts[0], field.type, strict=False)
     except msgspec.ValidationError as error:

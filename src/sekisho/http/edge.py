@@ -25,13 +25,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Router
 from starlette.routing import Route as PathRoute
 
 from sekisho.http import answers, decode, envelope, openapi
 from sekisho.http.errors import IDEMPOTENCY_KEY, MEDIA_TYPE, METHOD, TIMEOUT, RefusedError
 from sekisho.http.logfiles import LogFiles
-from sekisho.http.routes import PREFIX, ROUTES, Route, in_order
+from sekisho.http.route import PREFIX, Route, in_order
+from sekisho.http.routes import ROUTES
 from sekisho.kernel.clock import Clock, SystemClock
 from sekisho.kernel.errors import BusyError, NotFoundError, SekishoError, UnavailableError
 from sekisho.kernel.facts import ANONYMOUS, Actor
@@ -43,6 +44,7 @@ logger = structlog.get_logger("sekisho.http")
 
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/=-]{1,4096})")
 _KEY = re.compile(r"[!-~]{1,200}")
+_UNSAFE_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _ACCEPTED = 202
 _STATUS_CODES: Mapping[int, type[SekishoError]] = {503: UnavailableError}
 
@@ -107,7 +109,8 @@ class Edge:
     async def _in_thread(self, work: Callable[[], Response]) -> Response:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._limits.threads)
-        if self._limiter.statistics().tasks_waiting >= self._limits.waiting:
+        now = self._limiter.statistics()
+        if now.borrowed_tokens >= now.total_tokens and now.tasks_waiting >= self._limits.waiting:
             raise BusyError(seconds=answers.RETRY_SECONDS)
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
@@ -141,6 +144,7 @@ def build(
     ready: Callable[[], Mapping[str, bool]],
     clock: Clock | None = None,
     routes: Sequence[Route] = ROUTES,
+    doors: Sequence[BaseRoute] = (),
     mounts: Sequence[BaseRoute] = (),
     log_directory: str | PathLike[str] | None = None,
     registry: CollectorRegistry | None = None,
@@ -149,14 +153,15 @@ def build(
     """The ASGI application.
 
     `ready` runs in a thread and names what this process needs (`database`, `charter`) with whether it is there.
-    `mounts` are asked last: the agents' door, the console. `log_directory` is what the ledger publishes to.
+    `doors` are asked first: the agents' sealed door, streams of objects. `mounts` are asked last: the console.
+    `log_directory` is what the ledger publishes to.
     """
     limits = limits or Limits()
     edge = Edge(gate, authenticate, limits)
     figures = envelope.Figures(registry or CollectorRegistry())
     document = msgspec.json.encode(openapi.document(routes))
     own: list[BaseRoute] = [
-        Mount(PREFIX, routes=_paths(edge, routes)),
+        Mount(PREFIX, Router(routes=_paths(edge, routes), redirect_slashes=False)),
         PathRoute("/healthz", _health, name="/healthz"),
         PathRoute(
             "/readyz", functools.partial(_ready, ready=ready, seconds=limits.ready_seconds), name="/readyz"
@@ -166,8 +171,8 @@ def build(
     ]
     if log_directory is not None:
         own.append(Mount("/log", LogFiles(log_directory), name="/log"))
-    return Starlette(
-        routes=[*own, *mounts],
+    app = Starlette(
+        routes=[*doors, *own, *mounts],
         middleware=[Middleware(envelope.Envelope, figures=figures, clock=clock or SystemClock())],
         exception_handlers={
             HTTPException: _http_exception,
@@ -175,6 +180,9 @@ def build(
             ClientDisconnect: _gone,
         },
     )
+    # A redirect would make a client send its token twice, and is no answer to an address that does not exist.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _paths(edge: Edge, routes: Sequence[Route]) -> list[BaseRoute]:
@@ -205,7 +213,9 @@ def _answer(route: Route, result: object) -> Response:
     if isinstance(result, Proposed):
         return answers.json_response(result, _ACCEPTED)
     if route.download:
-        return Response(getattr(result, route.download), media_type=route.media)
+        name = _UNSAFE_NAME.sub("_", str(getattr(result, "name", "download")))[:100]
+        disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(getattr(result, route.download), media_type=route.media, headers=disposition)
     return answers.json_response(result, route.status)
 
 

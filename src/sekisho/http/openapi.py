@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from sekisho.http import answers, decode, spelling
-from sekisho.http.routes import Route, in_order
+from sekisho.http.route import Route, in_order
 from sekisho.kernel.command import Kind
 from sekisho.kernel.facts import ANONYMOUS
 from sekisho.kernel.proposals import Proposed

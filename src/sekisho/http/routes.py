@@ -1,63 +1,15 @@
 """The table of routes: one row per command that can be asked over HTTP.
 
 A row says where a command lives; everything else (decoding, OpenAPI, the command line, the reference pages)
-follows from the row and the command's type. Nothing is routed that is not a command.
+follows from the row and the command's type. Nothing is routed that is not a command, and a command that is not
+here is in `WITHOUT_ROUTE` with its reason, or is asked only from inside.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from typing import Any, Literal, TypeAlias
-
-import msgspec
-
-from sekisho.kernel.command import Command, Kind, Spec, spec_of
+from sekisho import data, identity, ledger, sites
+from sekisho.http.route import Route
 from sekisho.kernel.proposals import ApproveProposal, ListProposals
-
-Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-
-PREFIX = "/v1"
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
-
-
-class Route(msgspec.Struct, frozen=True):
-    """One command's place. Fields named in the path bind to the command; GET and DELETE take the rest as query."""
-
-    method: Method
-    path: str
-    command: type[Command[Any]]
-    status: int = 200
-    """Answer to success; the first person of a command for two gets 202."""
-    cli: tuple[str, str] | None = None
-    """Noun and verb on the command line; None keeps it out of there."""
-    daily: str = ""
-    """A word of its own for daily use (`jobs`, `cancel`)."""
-    words: tuple[str, ...] = ()
-    """Fields given by position on the command line, after those of the path."""
-    files: tuple[str, ...] = ()
-    """Text fields for which the command line takes a file's name and sends its content."""
-    columns: tuple[str, ...] = ()
-    """What a list shows of each row, as named in the JSON answer."""
-    download: str = ""
-    """The field of the answer whose bytes are sent as the body instead of JSON."""
-    media: str = "application/json"
-
-    @property
-    def spec(self) -> Spec:
-        """What the command says of itself."""
-        return spec_of(self.command)
-
-    @property
-    def placeholders(self) -> tuple[str, ...]:
-        """Fields that the path binds, in order."""
-        return tuple(_PLACEHOLDER.findall(self.path))
-
-    @property
-    def takes_body(self) -> bool:
-        """Whether the other fields come as a JSON body; else they come as query parameters."""
-        return self.method in {"POST", "PUT", "PATCH"}
-
 
 KERNEL: tuple[Route, ...] = (
     Route(
@@ -70,37 +22,198 @@ KERNEL: tuple[Route, ...] = (
     Route("POST", "/v1/proposals/{proposal}/approve", ApproveProposal, cli=("proposal", "approve")),
 )
 
-ROUTES: tuple[Route, ...] = (*KERNEL,)
+ORGANISATIONS: tuple[Route, ...] = (
+    Route(
+        "POST",
+        "/v1/organisations",
+        identity.CreateOrganisation,
+        status=201,
+        cli=("organisation", "create"),
+        words=("name",),
+    ),
+    Route(
+        "PATCH",
+        "/v1/organisations/{organisation}",
+        identity.UpdateOrganisation,
+        cli=("organisation", "update"),
+    ),
+    Route("GET", "/v1/organisations/{organisation}", identity.ShowOrganisation, cli=("organisation", "show")),
+    Route(
+        "GET",
+        "/v1/organisations",
+        identity.ListOrganisations,
+        cli=("organisation", "list"),
+        columns=("id", "name", "created_at"),
+    ),
+)
 
-WITHOUT_ROUTE: dict[str, str] = {}
+PEOPLE: tuple[Route, ...] = (
+    Route("POST", "/v1/people", identity.CreatePerson, status=201, cli=("person", "create")),
+    Route("PATCH", "/v1/people/{person}", identity.UpdatePerson, cli=("person", "update")),
+    Route("GET", "/v1/people/{person}", identity.ShowPerson, cli=("person", "show")),
+    Route(
+        "GET",
+        "/v1/people",
+        identity.ListPeople,
+        cli=("person", "list"),
+        columns=("id", "display_name", "organisation", "state", "roles"),
+    ),
+    Route("POST", "/v1/people/{person}/disable", identity.DisablePerson, cli=("person", "disable")),
+    Route("POST", "/v1/people/{person}/enable", identity.EnablePerson, cli=("person", "enable")),
+    Route("POST", "/v1/people/{person}/erase", identity.ErasePerson, cli=("person", "erase"), final=True),
+    Route("POST", "/v1/people/{person}/invite", identity.InvitePerson, cli=("person", "invite")),
+    Route("GET", "/v1/me", identity.ShowMe, cli=("me", "show")),
+    Route(
+        "POST",
+        "/v1/services",
+        identity.CreateService,
+        status=201,
+        cli=("service", "create"),
+        words=("name",),
+    ),
+    Route("POST", "/v1/services/{service}/disable", identity.DisableService, cli=("service", "disable")),
+    Route(
+        "GET",
+        "/v1/services",
+        identity.ListServices,
+        cli=("service", "list"),
+        columns=("id", "name", "organisation", "state", "roles"),
+    ),
+    Route(
+        "POST",
+        "/v1/services/{service}/tokens",
+        identity.CreateServiceToken,
+        status=201,
+        cli=("service", "token"),
+    ),
+)
+
+TEAMS: tuple[Route, ...] = (
+    Route("POST", "/v1/teams", identity.CreateTeam, status=201, cli=("team", "create"), words=("name",)),
+    Route(
+        "GET",
+        "/v1/teams",
+        identity.ListTeams,
+        cli=("team", "list"),
+        columns=("id", "name", "organisation", "members"),
+    ),
+    Route("PUT", "/v1/teams/{team}/members/{person}", identity.AddMember, cli=("team", "add")),
+    Route("DELETE", "/v1/teams/{team}/members/{person}", identity.RemoveMember, cli=("team", "remove")),
+    Route("PUT", "/v1/accounts/{account}/roles/{role}", identity.GrantRole, cli=("role", "grant")),
+    Route("DELETE", "/v1/accounts/{account}/roles/{role}", identity.RevokeRole, cli=("role", "revoke")),
+    Route(
+        "POST",
+        "/v1/administrators",
+        identity.GrantAdministrator,
+        cli=("administrator", "grant"),
+        words=("person",),
+    ),
+)
+
+ACCESS: tuple[Route, ...] = (
+    Route("POST", "/v1/tokens", identity.CreateToken, status=201, cli=("token", "create"), words=("label",)),
+    Route(
+        "GET",
+        "/v1/tokens",
+        identity.ListTokens,
+        cli=("token", "list"),
+        columns=("id", "label", "scopes", "expires_at", "used_at", "revoked_at"),
+    ),
+    Route("DELETE", "/v1/tokens/{token}", identity.RevokeToken, cli=("token", "revoke")),
+    Route("POST", "/v1/tokens/{token}/withdraw", identity.WithdrawToken, cli=("token", "withdraw")),
+    Route("POST", "/v1/links", identity.CreateLink, status=201, cli=("link", "create")),
+    Route("POST", "/v1/sites/{site}/invitations", identity.InviteAgent, status=201, cli=("agent", "invite")),
+    Route("POST", "/v1/agents/{agent}/disable", identity.DisableAgent, cli=("agent", "disable")),
+    Route(
+        "GET",
+        "/v1/sites/{site}/agents",
+        identity.ListAgents,
+        cli=("agent", "list"),
+        columns=("id", "name", "site", "state", "created_at"),
+    ),
+)
+
+LEDGER: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/records",
+        ledger.ListRecords,
+        cli=("record", "list"),
+        columns=("log_index", "id", "time", "actor", "action", "resource_id", "decision", "outcome"),
+    ),
+    Route("GET", "/v1/records/{record}", ledger.ShowRecord, cli=("record", "show")),
+    Route("POST", "/v1/records/{record}/erase", ledger.EraseRecord, cli=("record", "erase"), final=True),
+    Route("GET", "/v1/log/checkpoint", ledger.ShowCheckpoint, cli=("ledger", "checkpoint")),
+    Route("GET", "/v1/log/trust", ledger.ShowTrust, cli=("ledger", "trust")),
+    Route("GET", "/v1/log/roots/{size}", ledger.ShowRoot, cli=("ledger", "root")),
+    Route("GET", "/v1/log/check", ledger.CheckLedger, cli=("ledger", "check")),
+    Route("POST", "/v1/log/key", ledger.RotateKey, cli=("ledger", "rotate"), words=("vkey",)),
+    Route("POST", "/v1/jobs/{job}/exports", ledger.ExportBundle, status=201),
+    Route("GET", "/v1/exports/{export}", ledger.ReadBundle, download="content", media="application/zip"),
+)
+
+SITES: tuple[Route, ...] = (
+    Route("POST", "/v1/sites", sites.RegisterSite, status=201, cli=("site", "register"), words=("name",)),
+    Route("GET", "/v1/sites/{site}", sites.ShowSite, cli=("site", "show")),
+    Route(
+        "GET",
+        "/v1/sites",
+        sites.ListSites,
+        cli=("site", "list"),
+        columns=("id", "name", "operator", "engine", "state", "stand_in", "wall", "heard_at"),
+    ),
+    Route("PUT", "/v1/sites/{site}/facts/{name}", sites.StateFact, cli=("site", "state")),
+    Route("POST", "/v1/sites/{site}/drain", sites.DrainSite, cli=("site", "drain")),
+    Route("POST", "/v1/sites/{site}/resume", sites.ResumeSite, cli=("site", "resume")),
+)
+
+DATA: tuple[Route, ...] = (
+    Route("POST", "/v1/datasets", data.AddDataset, status=201),
+    Route("POST", "/v1/datasets/{dataset}/seal", data.SealDataset),
+    Route("GET", "/v1/datasets/{dataset}", data.ShowDataset, cli=("data", "show")),
+    Route(
+        "GET",
+        "/v1/datasets",
+        data.ListDatasets,
+        cli=("data", "list"),
+        columns=("id", "name", "level", "labels", "residency", "state", "size_bytes", "created_at"),
+    ),
+    Route("POST", "/v1/workdirs", data.AddWorkdir, status=201),
+    Route("GET", "/v1/artefacts/{artefact}", data.ShowArtefact, cli=("artefact", "show")),
+    Route(
+        "GET",
+        "/v1/artefacts",
+        data.ListArtefacts,
+        cli=("artefact", "list"),
+        columns=("id", "name", "kind", "level", "size_bytes", "job", "created_at"),
+    ),
+    Route("POST", "/v1/artefacts/{artefact}/fetch", data.FetchArtefact, cli=("artefact", "ticket")),
+)
+
+ROUTES: tuple[Route, ...] = (
+    *KERNEL,
+    *ORGANISATIONS,
+    *PEOPLE,
+    *TEAMS,
+    *ACCESS,
+    *LEDGER,
+    *SITES,
+    *DATA,
+)
+
+_CONSOLE = "the console's own sign-in performs it; a session is no use to a program"
+_EDGE = "performed by whoever authenticates a request, never asked for by it"
+
+WITHOUT_ROUTE: dict[str, str] = {
+    "compute.job.place": "the question every placement asks for each site; nobody sends it",
+    "identity.agent.register": "agents register at their own door, where the answer is sealed",
+    "identity.authenticate": _EDGE,
+    "identity.link.redeem": _CONSOLE,
+    "identity.session.change": _CONSOLE,
+    "identity.session.close": _CONSOLE,
+    "identity.session.open": _CONSOLE,
+    "identity.session.read": _CONSOLE,
+    "identity.session.start": _CONSOLE,
+    "identity.source.check": _EDGE,
+}
 """Commands that nobody asks over this table, each with its reason. Only the system's own need no entry."""
-
-
-def only_inside(spec: Spec) -> bool:
-    """Whether nobody outside can ask: background work, or the agents' own sealed door."""
-    return set(spec.principals) <= {"System", "Agent"}
-
-
-def in_order(routes: Iterable[Route]) -> list[Route]:
-    """Sorted so that a fixed word wins over a placeholder in the same position."""
-    return sorted(routes, key=lambda route: [(part.startswith("{"), part) for part in route.path.split("/")])
-
-
-def mistakes(routes: Iterable[Route]) -> list[str]:
-    """What a row cannot mean: a placeholder that is no field, a path twice, a GET that changes something."""
-    found: list[str] = []
-    seen: set[tuple[str, str]] = set()
-    for route in routes:
-        name = f"{route.method} {route.path}"
-        fields = set(route.command.__struct_fields__)
-        named = {*route.placeholders, *route.words, *route.files}
-        found += [f"{name}: no field {field}" for field in sorted(named - fields)]
-        if not route.path.startswith(PREFIX + "/"):
-            found.append(f"{name}: outside {PREFIX}")
-        if route.method == "GET" and route.spec.kind is not Kind.READ:
-            found.append(f"{name}: GET of a command that is not a read")
-        shape = route.method, _PLACEHOLDER.sub("{}", route.path)
-        if shape in seen:
-            found.append(f"{name}: routed twice")
-        seen.add(shape)
-    return found
