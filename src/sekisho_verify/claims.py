@@ -72,14 +72,22 @@ def sites(case: Case) -> list[Line]:
                 lines.append(failed("site", error.at(f"records/{number:06}.json")))
     considered = dict.fromkeys(choice for detail in case.bundle.details for choice in detail.sites)
     for choice in considered:
-        fields = {"site": choice.site, "country": choice.country, "rules": ", ".join(choice.rules)}
+        fields = {
+            "site": choice.site,
+            "name": choice.name or choice.site,
+            "country": choice.country,
+            "rules": ", ".join(choice.rules),
+        }
         code = "site.chosen" if choice.chosen else "site.allowed" if choice.allowed else "site.denied"
         lines.append(Line("site", OK if choice.allowed else NOTE, code, fields))
     return lines
 
 
 def place(case: Case) -> list[Line]:
-    """Where attempts were, as declared, against the sites chosen and the countries the data may be in."""
+    """Where attempts were, as declared, against the sites chosen and the countries the data may be in.
+
+    A site of no known country is outside every residency.
+    """
     declared: dict[Place, None] = {}
     lines: list[Line] = []
     chosen = {Place(c.site, c.country) for detail in case.bundle.details for c in detail.sites if c.chosen}
@@ -94,10 +102,7 @@ def place(case: Case) -> list[Line]:
             lines.append(failed("place", error.at(f"records/{number:06}.json")))
     if not lines and not declared:
         return [Line("place", ABSENT, "place.none")]
-    return lines or [
-        Line("place", NOTE, "place.declared", {"site": at.site, "country": at.country}, DECLARED)
-        for at in declared
-    ]
+    return lines or [_place_line(case, at) for at in declared]
 
 
 def wall(case: Case) -> list[Line]:
@@ -162,14 +167,18 @@ def _check_place(case: Case, detail: Detail, here: list[Place], chosen: set[Plac
             raise PlaceError("place.residency", f"{at.site} is in {at.country}, where the data may not be")
 
 
+def _place_line(case: Case, at: Place) -> Line:
+    names = [c.name for detail in case.bundle.details for c in detail.sites if c.site == at.site and c.name]
+    fields = {"site": at.site, "name": names[0] if names else at.site, "country": at.country}
+    return Line("place", NOTE, "place.declared", fields, DECLARED)
+
+
 def _canaries(detail: Detail, said: Mapping[str, object]) -> Mapping[str, str] | None:
     """Results of one record; where the agent's own message has them too, both must agree."""
-    if "canaries" not in said:
-        return detail.canaries
-    signed = read_canaries(said["canaries"])
-    if detail.canaries is not None and detail.canaries != signed:
+    signed = read_canaries(said["canaries"]) if "canaries" in said else None
+    if signed is not None and detail.canaries is not None and detail.canaries != signed:
         raise EgressError("egress.differs", "canaries that differ from the agent's signed message")
-    return signed
+    return signed or detail.canaries or None
 
 
 def _reason(detail: Detail, said: Mapping[str, object]) -> str:

@@ -24,14 +24,19 @@ _UNDERSTOOD = frozenset({"level", "residency", "sites", "place", "canaries", "fi
 _RESULTS = {"closed", "open", "unproven"}
 _SITE_FIELDS = {"site", "country", "decision", "rules", "chosen"}
 _KEY_BYTES = 32
-_country = re.compile("[A-Z]{2}").fullmatch
+_NAME_CHARS_MAX = 255
+_country = re.compile("[A-Z]{2}").fullmatch  # ISO 3166-1
 _visible = re.compile("[!-~]{1,255}").fullmatch
 
 
 class SiteChoice(NamedTuple):
-    """One site as a placement considered it: the charter's answer, the rules named, whether it was taken."""
+    """One site as a placement considered it: the charter's answer, the rules named, whether it was taken.
+
+    `name` is for people and may be empty; so may `country`, where nothing says in which one the site is.
+    """
 
     site: str
+    name: str
     country: str
     allowed: bool
     rules: tuple[str, ...]
@@ -39,7 +44,7 @@ class SiteChoice(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where an attempt is, as declared."""
+    """Where an attempt is, as declared; an empty country is an unknown one."""
 
     site: str
     country: str
@@ -104,14 +109,19 @@ def _site(value: object) -> SiteChoice:
         raise _wrong("sites")
     if not all(isinstance(name, str) and _visible(name) for name in rules):
         raise _wrong("sites")
-    return SiteChoice(place.site, place.country, decision == "allow", tuple(rules), chosen)
+    name = value.get("name", "")
+    if not isinstance(name, str) or len(name) > _NAME_CHARS_MAX:
+        raise _wrong("sites")
+    return SiteChoice(place.site, name, place.country, decision == "allow", tuple(rules), chosen)
 
 
 def _place(value: object) -> Place:
     if not isinstance(value, dict):
         raise _wrong("place")
     site, country = value.get("site"), value.get("country")
-    if not (isinstance(site, str) and _visible(site) and isinstance(country, str) and _country(country)):
+    if not (isinstance(site, str) and _visible(site) and isinstance(country, str)):
+        raise _wrong("place")
+    if country and not _country(country):
         raise _wrong("place")
     return Place(site, country)
 

@@ -84,15 +84,15 @@ SENTENCES = {
         "{action}: denied ({count}); charter {charter}; rules: {rules}",
         "{action}：不許可（{count}件）。憲章{charter}、条項：{rules}",
     ),
-    "site.chosen": ("{site} ({country}): chosen", "{site}（{country}）：選ばれました。"),
+    "site.chosen": ("{name} ({country}): chosen", "{name}（{country}）：選ばれました。"),
     "site.allowed": (
-        "{site} ({country}): allowed, not chosen",
-        "{site}（{country}）：許可されましたが、選ばれていません。",
+        "{name} ({country}): allowed, not chosen",
+        "{name}（{country}）：許可されましたが、選ばれていません。",
     ),
-    "site.denied": ("{site} ({country}): denied by {rules}", "{site}（{country}）：不許可、条項：{rules}"),
+    "site.denied": ("{name} ({country}): denied by {rules}", "{name}（{country}）：不許可、条項：{rules}"),
     "place.declared": (
-        "{site}, {country}: declared, not measured",
-        "{site}、{country}：自己申告であり、実測ではありません。",
+        "{name}, {country}: declared, not measured",
+        "{name}、{country}：自己申告であり、実測ではありません。",
     ),
     "place.none": ("absent: no record says where an attempt was", "なし：試行の場所を示す記録がありません。"),
     "wall.closed": (
@@ -127,6 +127,8 @@ FAILURES = {
     Exit.EGRESS: ("The wall was open.", "遮断が破られていました。"),
     Exit.DEMAND: ("Less than the trust file demands.", "信頼ファイルの要求を満たしていません。"),
 }
+
+UNKNOWN = ("unknown", "不明")
 
 OUTCOMES = {
     "done": ("done", "実施済み"),

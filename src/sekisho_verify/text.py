@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sekisho_verify.canonical import to_base64url
 from sekisho_verify.errors import Exit
 from sekisho_verify.lines import Line
-from sekisho_verify.sentences import FAILURES, NOT_PROVEN, OUTCOMES, PARTS, SENTENCES, SUMMARIES
+from sekisho_verify.sentences import FAILURES, NOT_PROVEN, OUTCOMES, PARTS, SENTENCES, SUMMARIES, UNKNOWN
 from sekisho_verify.verdict import Verdict
 
 LANGUAGES = ("en", "ja")
@@ -77,6 +77,8 @@ def _field(name: str, value: str | int, column: int) -> str:
         return f"{value:,}"
     if name == "outcome":
         return OUTCOMES[value][column]
+    if name == "country":
+        return value or UNKNOWN[column]
     if name == "rules":
         return visible(value) or "-"
     if name in {"stream", "charter"}:

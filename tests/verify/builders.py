@@ -131,7 +131,7 @@ def job_stream(stream: str = "job-1", *, close: bool = True) -> list[Body]:
     site: Body = {"country": "JP", "decision": "allow", "rules": [], "chosen": False}
     considered = [
         {**site, "site": "azure-tokyo"},
-        {**site, "site": "sakura-ishikari", "chosen": True},
+        {**site, "site": "sakura-ishikari", "name": "Ishikari", "chosen": True},
         {**site, "site": "us-west", "country": "US", "decision": "deny", "rules": ["C01-residency"]},
     ]
     here = {"place": {"site": "sakura-ishikari", "country": "JP"}, "attempt": make_id("att", 1)}
@@ -237,7 +237,7 @@ class TestLog:
             body["seen"] = {"size": seen_size, "root": to_base64url(self.tree.root(seen_size))}
         if demand is not None:
             body["demand"] = demand
-        return json.dumps(body, indent=2).encode()
+        return json.dumps(body, indent=2).encode() + b"\n"
 
 
 def tile_tree(leaves: list[bytes]) -> TileTree:

@@ -155,6 +155,11 @@ def test_a_territory_may_be_part_of_a_charter() -> None:
         {"sites": [{"site": "a", "country": "JP", "decision": "allow", "rules": "C", "chosen": True}]},
         {"sites": [{"site": "a", "country": "JP", "decision": "allow", "rules": ["a b"], "chosen": True}]},
         {"sites": [{"site": "a", "country": "JP", "decision": "allow", "rules": [], "chosen": 1}]},
+        {
+            "sites": [
+                {"site": "a", "name": 5, "country": "JP", "decision": "allow", "rules": [], "chosen": True}
+            ]
+        },
         {"sites": [{"site": "a b", "country": "JP", "decision": "allow", "rules": [], "chosen": True}]},
         {"place": "here"},
         {"place": {"site": "a"}},

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sekisho_verify import Exit, Trust, Verdict, parse_trust, verify_bundle, write_bundle
+from sekisho_verify import Exit, Trust, Verdict, parse_trust, render, verify_bundle, write_bundle
 from sekisho_verify.canonical import digest, encode
 from sekisho_verify.checkpoint import SignedNote, cosign_note, format_note, parse_note, sign_note
 from sekisho_verify.record import parse_record
@@ -322,6 +322,7 @@ def test_denials_and_failures_without_effect_hold() -> None:
         ([{"residency": ["JP"]}, {"place": {"site": "b", "country": "US"}}], "place.residency"),
         ([{"residency": ["JP", "US"]}, {"residency": ["JP"]}, placed(country="US")], "place.residency"),
         ([{"residency": []}, placed()], "place.residency"),
+        ([{"residency": ["JP"]}, placed(country="")], "place.residency"),
     ],
 )
 def test_a_place_that_contradicts_the_records(details: list[Body], reason: str) -> None:
@@ -329,6 +330,13 @@ def test_a_place_that_contradicts_the_records(details: list[Body], reason: str) 
         *(record_body("s", number, detail=detail) for number, detail in enumerate(details))
     )
     assert (verdict.exit_code, set(reasons(verdict))) == (Exit.PLACE, {reason})
+
+
+def test_a_site_of_no_known_country_is_said_to_be_so() -> None:
+    verdict = stream_verdict(record_body("s", 0, detail=placed(country="", name="Nowhere")))
+    assert verdict.holds
+    assert "Nowhere (unknown): chosen" in render(verdict, "en")
+    assert "Nowhere、不明" in render(verdict, "ja")
 
 
 def test_no_place_is_absent() -> None:
@@ -384,6 +392,15 @@ def test_a_wall_that_is_not_wholly_closed_is_said(level: int, detail: Body) -> N
     verdict = stream_verdict(record_body("s", 0, detail={"level": level}), record_body("s", 1, detail=detail))
     assert verdict.holds
     assert [line.code for line in verdict.lines if line.part == "wall"] == ["wall.partly"]
+
+
+def test_an_empty_report_is_no_report() -> None:
+    ended: Body = {"kind": "ended", "reason": "finished", "canaries": {}}
+    silent: list[Body] = [agent_message(1, ended), {"canaries": {}}]
+    for detail in silent:
+        verdict = stream_verdict(record_body("s", 0, actor="system", detail=detail))
+        assert verdict.holds
+        assert states(verdict)["wall"] == "absent"
 
 
 def test_each_report_of_the_wall_is_printed_once() -> None:
