@@ -111,7 +111,9 @@ class House:
         if self.database.dialect == "sqlite":
             tables = [row["name"] for row in self.rows("select name from sqlite_master where type = 'table'")]
         else:
-            found = self.rows("select table_name from information_schema.tables where table_schema = 'public'")
+            found = self.rows(
+                "select table_name from information_schema.tables where table_schema = 'public'"
+            )
             tables = [row["table_name"] for row in found]
         assert len(tables) > 20
         return "\n".join(
@@ -128,7 +130,11 @@ class House:
 def first(**changes: Any) -> identity.Begin:
     given: dict[str, Any] = {
         "organisation": identity.NewOrganisation(
-            name="国立計算機構", jurisdiction="JP", parent_jurisdiction="JP", foreign_control_pct=0, certs=("ismap",)
+            name="国立計算機構",
+            jurisdiction="JP",
+            parent_jurisdiction="JP",
+            foreign_control_pct=0,
+            certs=("ismap",),
         ),
         "administrators": [
             identity.NewPerson(display_name="青木 愛子", email="aiko@example.jp", residence="JP"),

@@ -100,7 +100,9 @@ def test_a_fact_ends_at_its_time_and_the_worst_is_assumed(house: House) -> None:
     ann, end_ms = house.administrator(), house.clock.now_ms() + 1000
     house.perform(
         ann,
-        identity.UpdateOrganisation(organisation=house.organisation, foreign_control_pct=3, expires_ms=end_ms),
+        identity.UpdateOrganisation(
+            organisation=house.organisation, foreign_control_pct=3, expires_ms=end_ms
+        ),
     )
     source = identity.OrganisationEntities(house.clock)
 
@@ -121,7 +123,10 @@ def test_a_fact_stated_anew_outlives_the_old_end(house: House) -> None:
     ann, now_ms = house.administrator(), house.clock.now_ms()
     for end_ms in (now_ms + 1000, now_ms + 9000):
         house.perform(
-            ann, identity.UpdateOrganisation(organisation=house.organisation, jurisdiction="JP", expires_ms=end_ms)
+            ann,
+            identity.UpdateOrganisation(
+                organisation=house.organisation, jurisdiction="JP", expires_ms=end_ms
+            ),
         )
     house.clock.advance(1000)
     while house.gate.do_work():
@@ -168,7 +173,9 @@ def test_lists_hold_exactly_what_may_be_shown_and_page(house: House) -> None:
         if page.next is None:
             break
         cursor = page.next
-    everyone = [row["id"] for row in house.rows("select id from identity_accounts where kind = 'User' order by id")]
+    everyone = [
+        row["id"] for row in house.rows("select id from identity_accounts where kind = 'User' order by id")
+    ]
     assert [one for page in pages for one in page] == everyone
     assert max(map(len, pages)) == 3
     house.decider.denied.add((ann.ref.id, "identity.person.show"))
@@ -358,7 +365,9 @@ def test_teams_take_people_of_their_own_organisation(house: House) -> None:
     with pytest.raises(SekishoError) as error:
         house.perform(ann, identity.CreateTeam(organisation=house.organisation, name="vision"))
     assert code(error) == "identity.exists"
-    assert house.perform(ann, identity.AddMember(team=team.id, person=person.ref.id)).members == [person.ref.id]
+    assert house.perform(ann, identity.AddMember(team=team.id, person=person.ref.id)).members == [
+        person.ref.id
+    ]
     entity = house.entity(person)
     assert entity is not None
     assert entity.parents == (Ref("Team", team.id),)
@@ -397,7 +406,11 @@ def test_a_service_acts_with_its_token_until_disabled(house: House) -> None:
 
 def test_who_am_i(house: House) -> None:
     me = house.perform(house.administrator(), identity.ShowMe())
-    assert (me.display_name, me.organisation_name, me.roles) == ("青木 愛子", "国立計算機構", ["administrator"])
+    assert (me.display_name, me.organisation_name, me.roles) == (
+        "青木 愛子",
+        "国立計算機構",
+        ["administrator"],
+    )
     assert (me.kind, me.scopes, me.account) == ("User", None, house.administrator().ref.id)
 
 

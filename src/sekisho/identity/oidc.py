@@ -8,24 +8,25 @@ the answer). Nothing here touches the database. The provider must take the clien
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import re
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import JWKRegistry, Key
-from joserfc.jws import JWSRegistry
+from joserfc.jws import JWSAlgModel, JWSRegistry
 from joserfc.jwt import JWTClaimsRegistry
 
 from sekisho.identity.errors import DEVICE_DENIED, DEVICE_EXPIRED, PROVIDER_REFUSED
-from sekisho.identity.rules import ADMINISTRATOR, ROLES
+from sekisho.identity.rules import ADMINISTRATOR, ROLES, clean_text, same
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.errors import SekishoError
 
@@ -40,6 +41,7 @@ METADATA_MS_MAX = 3600 * 1000
 _LENGTH_MAX = 16_384
 _GROUPS_MAX = 500
 _SUBJECT_LENGTH_MAX = 255
+_NAME_LENGTH_MAX = 120
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _VISIT = re.compile(r"([0-9]{13})\.[A-Za-z0-9_-]{43}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
@@ -170,7 +172,7 @@ class OidcClient:
         """Redeem what the browser brought back (`code`, `state`, `iss`, or `error`); `auth.provider_refused`."""
         if not visit_holds(visit, self._clock.now_ms()):
             raise _refused("visit")
-        if not hmac.compare_digest(answer.get("state", "").encode(), derive(visit, "state").encode()):
+        if not same(answer.get("state", ""), derive(visit, "state")):
             raise _refused("state")
         must_name_issuer = self._discover().get("authorization_response_iss_parameter_supported") is True
         if answer.get("iss", "" if must_name_issuer else self.provider.issuer) != self.provider.issuer:
@@ -270,8 +272,7 @@ class OidcClient:
         keys = self._keys_for(header, fresh=False) or self._keys_for(header, fresh=True)
         for key in keys:
             try:
-                # The registry is given the names: joserfc's own default leaves some of them out, or warns.
-                return jwt.decode(token, key, registry=JWSRegistry(algorithms=list(ALGORITHMS))).claims
+                return jwt.decode(token, key, registry=_Signatures()).claims
             except (JoseError, ValueError, TypeError, KeyError):
                 continue
         raise _refused("signature")
@@ -310,10 +311,17 @@ class OidcClient:
             raise _refused("azp")
         if claims["iat"] < now - TOKEN_AGE_SECONDS_MAX:
             raise _refused("iat")
-        if nonce is not None and not hmac.compare_digest(
-            str(claims.get("nonce", "")).encode(), nonce.encode()
-        ):
+        if nonce is not None and not same(str(claims.get("nonce", "")), nonce):
             raise _refused("nonce")
+
+
+class _Signatures(JWSRegistry):
+    """Exactly `ALGORITHMS`. The library warns of the name `EdDSA`, which RFC 9864 retires but providers still use."""
+
+    def get_alg(self, name: str) -> JWSAlgModel:
+        if name not in ALGORITHMS:
+            raise UnsupportedAlgorithmError(name)
+        return self.algorithms[name]
 
 
 def identity_of(claims: Mapping[str, Any], provider: Provider) -> Identity:
@@ -321,7 +329,6 @@ def identity_of(claims: Mapping[str, Any], provider: Provider) -> Identity:
     subject = claims["sub"]
     if not isinstance(subject, str) or not 0 < len(subject) <= _SUBJECT_LENGTH_MAX:
         raise _refused("sub")
-    name = next((claims[key] for key in ("name", "preferred_username") if _filled(claims.get(key))), subject)
     email = claims.get("email")
     good = isinstance(email, str) and _EMAIL.fullmatch(email) and claims.get("email_verified") is not False
     groups = claims.get(provider.groups_claim, [])
@@ -329,7 +336,7 @@ def identity_of(claims: Mapping[str, Any], provider: Provider) -> Identity:
     return Identity(
         issuer=provider.issuer,
         subject=subject,
-        display_name=name.strip()[:120],
+        display_name=_name((claims.get("name"), claims.get("preferred_username"), subject)),
         email=email if good and isinstance(email, str) else "",
         groups=tuple(group for group in groups if isinstance(group, str))[:_GROUPS_MAX]
         if isinstance(groups, list)
@@ -387,8 +394,12 @@ def _text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _filled(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+def _name(candidates: Iterable[object]) -> str:
+    """The first that people can read."""
+    for candidate in candidates:
+        with contextlib.suppress(SekishoError):
+            return clean_text("name", candidate if isinstance(candidate, str) else "")[:_NAME_LENGTH_MAX]
+    raise _refused("name")
 
 
 def _string(answer: Mapping[str, Any], name: str, default: str | None = None) -> str:

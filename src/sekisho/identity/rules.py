@@ -53,7 +53,6 @@ FAILURES_MAX = 10
 FAILURE_WINDOW_MS = 5 * 60 * 1000
 
 _TOKEN = re.compile(r"sekisho_(pat|lnk)_([0-7][0-9a-hjkmnp-tv-z]{25})_([A-Za-z0-9_-]{43})")
-_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _SCOPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 _NOTHING = "0" * 64
 SCOPES_MAX = 50
@@ -87,7 +86,7 @@ def digest(text: str) -> str:
     One round of SHA-256 is right here and would be wrong for a password: the secret is 32 random bytes, so there
     is nothing to guess that a slow hash would make slower, and every request pays for it.
     """
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_bytes(text)).hexdigest()
 
 
 def matches(text: str, stored: str | None) -> bool:
@@ -95,9 +94,14 @@ def matches(text: str, stored: str | None) -> bool:
     return hmac.compare_digest(digest(text), stored or _NOTHING) and stored is not None
 
 
-def is_secret(text: str) -> bool:
-    """Whether text has the shape of 32 random bytes in base64url."""
-    return _SECRET.fullmatch(text) is not None
+def same(left: str, right: str) -> bool:
+    """Compare two secrets in time that does not depend on where they differ."""
+    return hmac.compare_digest(_bytes(left), _bytes(right))
+
+
+def _bytes(text: str) -> bytes:
+    # Lone surrogates reach us from hostile JSON; they must be wrong, not a crash.
+    return text.encode("utf-8", "surrogatepass")
 
 
 def clean_text(field: str, text: str) -> str:
@@ -143,7 +147,7 @@ def source_key(source: str) -> str:
     try:
         address = ipaddress.ip_address(source.partition("%")[0])
     except ValueError:
-        return "other:" + source[:_SOURCE_LENGTH_MAX]
+        return "other:" + ascii(source[:_SOURCE_LENGTH_MAX])[1:-1]
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     if address.ipv4_mapped is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
@@ -83,14 +82,14 @@ class SignIn:
 
 def check_form(session: m.SessionView, given: str) -> None:
     """Hold a form's hidden field against its session; `auth.csrf`."""
-    if not hmac.compare_digest(session.csrf.encode(), given.encode()):
+    if not rules.same(session.csrf, given):
         raise SekishoError(CSRF)
 
 
 def check_visitor_form(visit: str, given: str, now_ms: int) -> None:
     """The same for the sign-in page's own forms, before there is a session: `visit` is the visitor's cookie."""
     expected = oidc.derive(visit, "form")
-    if not oidc.visit_holds(visit, now_ms) or not hmac.compare_digest(expected.encode(), given.encode()):
+    if not oidc.visit_holds(visit, now_ms) or not rules.same(expected, given):
         raise SekishoError(CSRF)
 
 
