@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sekisho_verify.checks import is_closed
 from sekisho_verify.detail import LEVEL_MAX, ROUTES, Detail, Place, read_canaries
@@ -102,7 +102,7 @@ def place(case: Case) -> list[Line]:
             lines.append(failed("place", error.at(f"records/{number:06}.json")))
     if not lines and not declared:
         return [Line("place", ABSENT, "place.none")]
-    return lines or [_place_line(case, at) for at in declared]
+    return lines or _place_lines(case, declared)
 
 
 def wall(case: Case) -> list[Line]:
@@ -167,10 +167,18 @@ def _check_place(case: Case, detail: Detail, here: list[Place], chosen: set[Plac
             raise PlaceError("place.residency", f"{at.site} is in {at.country}, where the data may not be")
 
 
-def _place_line(case: Case, at: Place) -> Line:
-    names = [c.name for detail in case.bundle.details for c in detail.sites if c.site == at.site and c.name]
-    fields = {"site": at.site, "name": names[0] if names else at.site, "country": at.country}
-    return Line("place", NOTE, "place.declared", fields, DECLARED)
+def _place_lines(case: Case, declared: Iterable[Place]) -> list[Line]:
+    names = {c.site: c.name for detail in case.bundle.details for c in detail.sites if c.name}
+    return [
+        Line(
+            "place",
+            NOTE,
+            "place.declared",
+            {"site": at.site, "name": names.get(at.site, at.site), "country": at.country},
+            DECLARED,
+        )
+        for at in declared
+    ]
 
 
 def _canaries(detail: Detail, said: Mapping[str, object]) -> Mapping[str, str] | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sekisho_verify import Exit, parse_trust, verify_bundle, write_bundle
+from sekisho_verify import Exit, parse_trust, render, verify_bundle, write_bundle
 from sekisho_verify.canonical import digest
 from tests.verify.builders import TestLog, charter, facts, job_log, job_members, job_stream, record_body
 
@@ -40,8 +40,11 @@ def test_one_flipped_bit_at_every_byte_of_every_member_with_the_zip_rebuilt() ->
     chance = random.Random(SEED)
     for name, data in MEMBERS.items():
         for at in range(len(data)):
-            changed = write_bundle(MEMBERS | {name: flipped(data, at, chance)})
-            assert not verify_bundle(changed, TRUST).holds, (name, at)
+            verdict = verify_bundle(write_bundle(MEMBERS | {name: flipped(data, at, chance)}), TRUST)
+            assert not verdict.holds, (name, at)
+            assert (
+                f"{int(verdict.exit_code)}" in render(verdict, chance.choice(["en", "ja"])).splitlines()[-1]
+            )
 
 
 def large_log() -> TestLog:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import pytest
@@ -9,13 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho_verify.errors import MerkleError
-from sekisho_verify.merkle import EMPTY_ROOT, Frontier, tree_root, verify_consistency, verify_inclusion
+from sekisho_verify.merkle import (
+    EMPTY_ROOT,
+    Frontier,
+    inclusion_root,
+    tree_root,
+    verify_consistency,
+    verify_inclusion,
+)
 from sekisho_verify.tiles import Tile, TileTree, decode_entries, encode_entries, tile_at, tiles_between
 from tests.verify.builders import tile_tree
 
 SIZE = 70_000
 LEAVES = [sha256(b"%d" % number).digest() for number in range(SIZE)]
 TREE = tile_tree(LEAVES)
+TREE_READER = TREE._read
+ROOTS = {size: tree_root(LEAVES[:size]) for size in (700, 1500, 66_000)}
 EDGES = [1, 2, 255, 256, 257, 511, 512, 513, 65_535, 65_536, 65_537, 65_792, SIZE]
 
 
@@ -135,6 +145,20 @@ def test_nothing_is_asked_of_an_empty_tree() -> None:
 def test_a_reader_that_returns_too_little_is_refused() -> None:
     with pytest.raises(MerkleError):
         TileTree(lambda tile: bytes(32)).root(2)
+
+
+def test_many_readers_share_a_tree_whose_caches_are_too_small() -> None:
+    tree = TileTree(TREE_READER, tiles_max=3, edges_max=2)
+    sizes = [700, 1500, 66_000]
+
+    def prove(number: int) -> bool:
+        size = sizes[number % 3]
+        index = number * 7919 % size
+        root = inclusion_root(LEAVES[index], index, size, tree.inclusion_path(index, size))
+        return root == ROOTS[size] == tree.root(size)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(prove, range(600)))
 
 
 def test_caches_stay_within_their_bounds_and_still_answer() -> None:
