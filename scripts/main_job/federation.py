@@ -1,0 +1,69 @@
+"""Registers what `examples/japan/federation.yaml` lists: organisations, sites, teams, accounts, agents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from sekisho_client.client import Client
+
+
+class Federation(NamedTuple):
+    """What was registered: site ids and account tokens, by name."""
+
+    sites: dict[str, str]
+    tokens: dict[str, str]
+
+
+def register(administrator: Client, file: Path) -> Federation:
+    """Read the file and register everything in it, in the administrator's name."""
+    described: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    organisations = {item["name"]: _organisation(administrator, item) for item in described["organisations"]}
+    sites = {item["name"]: _site(administrator, item, organisations) for item in described["sites"]}
+    teams = {
+        item["name"]: administrator.call(
+            "identity.team.create", name=item["name"], organisation=organisations[item["organisation"]]
+        )["id"]
+        for item in described["teams"]
+    }
+    tokens = {item["name"]: _account(administrator, item, organisations, teams) for item in described["accounts"]}
+    return Federation(sites, tokens)
+
+
+def agent_folders(administrator: Client, sites: Mapping[str, str], folder: Path, url: str) -> Iterator[tuple[Path, str]]:
+    """A configuration file and a one-time registration code for each site's agent."""
+    for name, site in sites.items():
+        home = folder / name
+        home.mkdir(parents=True, exist_ok=True)
+        config = home / "agent.toml"
+        config.write_text(f'control_url = "{url}"\nstate_dir = "{home / "state"}"\n', encoding="utf-8")
+        yield config, administrator.call("identity.agent.invite", site=site)["code"]
+
+
+def _organisation(administrator: Client, item: Mapping[str, Any]) -> str:
+    facts = {name: fact["value"] for name, fact in item["facts"].items()}
+    created = administrator.call("identity.organisation.create", name=item["name"], **facts)
+    return str(created["id"])
+
+
+def _site(administrator: Client, item: Mapping[str, Any], organisations: Mapping[str, str]) -> str:
+    fields = dict(item) | {"operator": organisations[item["operator"]]}
+    return str(administrator.call("sites.site.register", **fields)["id"])
+
+
+def _account(
+    administrator: Client, item: Mapping[str, Any], organisations: Mapping[str, str], teams: Mapping[str, str]
+) -> str:
+    """A service account with its roles; answers its token."""
+    account = administrator.call(
+        "identity.service.create", name=item["name"], organisation=organisations[item["organisation"]]
+    )["id"]
+    for role in item["roles"]:
+        administrator.call("identity.role.grant", account=account, role=role)
+    for team in item["teams"]:
+        administrator.call("identity.team.member.add", team=teams[team], account=account)
+    token = administrator.call("identity.service.token.create", service=account, label="example")
+    return str(token["secret"])
