@@ -114,11 +114,11 @@ class Control:
             orders=compute.OrderActions(self.seals, self.tickets, ledger.under_checkpoint),
             keeps=compute.KeepActions(box, self.objects),
         )
-        install = charter.installer(self.engine, log.keep_charter)
+        office = charter.Office(self.engine, keep=log.keep_charter)
 
         def found(ctx: Ctx, text: str) -> None:
             """What the genesis record brings beside people: the first charter, and this place as a site."""
-            install(ctx, text)
+            office.install(ctx, text)
             sites.found_control_site(
                 ctx, operator=ctx.target.resource.ref.id, country=self.settings.country
             )
@@ -136,7 +136,7 @@ class Control:
                     control_key=self.seals.public_key,
                     install_charter=found,
                 ),
-                *charter.handlers(self.engine, log.keep_charter),
+                *charter.handlers(office),
                 *ledger.handlers(parts),
                 *sites.handlers(),
                 *data.handlers(data.DataActions(self.objects, self.tickets, _own_place)),

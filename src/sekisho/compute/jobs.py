@@ -263,11 +263,12 @@ def job_target(tx: Tx, principal: Entity, command: Any) -> Target:
     return Target(resource=entity_of(row), stream=row["id"])
 
 
-def own_organisation(tx: Tx, principal: Entity, command: Any) -> Target:
-    """The asker's organisation, for lists."""
+def _listing(tx: Tx, principal: Entity, command: ListJobs) -> Target:
+    """All jobs of the asker's organisation; each row is then asked about by itself."""
     del tx, command
     owner = owner_of(principal)
-    return Target(resource=Entity(Ref("Org", owner)), stream=owner)
+    entity = candidates.job_entity("all", owner=owner, level=0, labels=[], residency=["any"])
+    return Target(resource=entity, stream=owner)
 
 
 def handlers(actions: JobActions) -> tuple[Handler[Any], ...]:
@@ -277,7 +278,7 @@ def handlers(actions: JobActions) -> tuple[Handler[Any], ...]:
         Handler(PlanJob, actions.plan_target, actions.plan),
         Handler(ShowJob, job_target, actions.show),
         Handler(ExplainJob, job_target, actions.explain),
-        Handler(ListJobs, own_organisation, actions.list_jobs),
+        Handler(ListJobs, _listing, actions.list_jobs),
         Handler(CancelJob, job_target, actions.cancel),
         Handler(ReadLog, job_target, actions.read_log),
     )

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from sekisho.compute import tables_keepsakes as tables
 from sekisho.compute.errors import BAD_LOCK
-from sekisho.compute.jobs import own_organisation
 from sekisho.compute.model import (
     AddImage,
     DeleteSecret,
@@ -109,6 +108,12 @@ def list_images(ctx: Ctx, command: ListImages) -> ImagePage:
     return ImagePage(tables.list_images(ctx.tx, owner_of(ctx.principal)))
 
 
+def _own_secrets(tx: Tx, principal: Entity, command: ListSecrets) -> Target:
+    del tx, command
+    owner = owner_of(principal)
+    return Target(resource=Entity(Ref("Secret", "all"), {"owner": Ref("Org", owner)}), stream=owner)
+
+
 def _secret_target(tx: Tx, principal: Entity, command: SetSecret | DeleteSecret) -> Target:
     owner = owner_of(principal)
     if isinstance(command, DeleteSecret) and not any(
@@ -118,10 +123,11 @@ def _secret_target(tx: Tx, principal: Entity, command: SetSecret | DeleteSecret)
     return Target(resource=Entity(Ref("Secret", command.name), {"owner": Ref("Org", owner)}), stream=owner)
 
 
-def _image_target(tx: Tx, principal: Entity, command: AddImage) -> Target:
+def _image_target(tx: Tx, principal: Entity, command: AddImage | ListImages) -> Target:
     del tx
     owner = owner_of(principal)
-    entity = Entity(Ref("Image", command.name), {"owner": Ref("Org", owner), "level": 0})
+    name = command.name if isinstance(command, AddImage) else "all"
+    entity = Entity(Ref("Image", name), {"owner": Ref("Org", owner), "level": 0})
     return Target(resource=entity, stream=owner)
 
 
@@ -130,7 +136,7 @@ def handlers(actions: KeepActions) -> tuple[Handler[Any], ...]:
     return (
         Handler(SetSecret, _secret_target, actions.set_secret),
         Handler(DeleteSecret, _secret_target, delete_secret),
-        Handler(ListSecrets, own_organisation, list_secrets),
+        Handler(ListSecrets, _own_secrets, list_secrets),
         Handler(AddImage, _image_target, actions.add_image),
-        Handler(ListImages, own_organisation, list_images),
+        Handler(ListImages, _image_target, list_images),
     )

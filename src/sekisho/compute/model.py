@@ -224,7 +224,7 @@ class SubmitJob(Command[JobView]):
     "compute.job.place",
     kind=Kind.RECORDED,
     resource="Job",
-    groups=("processing",),
+    groups=("use", "processing"),
     ja="ジョブを拠点に配置します（配置の判断そのもので、直接は送れません）。",
 )
 class PlaceJob(Command[bool]):
@@ -247,7 +247,7 @@ class ShowJob(Command[JobDetail]):
     job: str
 
 
-@command("compute.job.list", kind=Kind.READ, resource="Org", groups=("view",), ja="ジョブを一覧します。")
+@command("compute.job.list", kind=Kind.READ, resource="Job", groups=("view",), ja="ジョブを一覧します。")
 class ListJobs(Command[JobPage]):
     """List the jobs that you may see, newest first."""
 
@@ -289,7 +289,7 @@ class SetSecret(Command[SecretView]):
     team: Annotated[str, Meta(max_length=64)] = ""
 
 
-@command("compute.secret.list", kind=Kind.READ, resource="Org", groups=("view",), ja="秘密情報の名前を一覧します。")
+@command("compute.secret.list", kind=Kind.READ, resource="Secret", groups=("view",), ja="秘密情報の名前を一覧します。")
 class ListSecrets(Command[SecretPage]):
     """List the names of your organisation's secrets."""
 
@@ -309,7 +309,7 @@ class AddImage(Command[ImageView]):
     lock: Annotated[str, Meta(max_length=1_000_000)]
 
 
-@command("compute.image.list", kind=Kind.READ, resource="Org", groups=("view",), ja="実行環境を一覧します。")
+@command("compute.image.list", kind=Kind.READ, resource="Image", groups=("view",), ja="実行環境を一覧します。")
 class ListImages(Command[ImagePage]):
     """List your organisation's environments."""
 

@@ -215,10 +215,13 @@ def _artefact_target(tx: Tx, principal: Entity, command: ShowArtefact | FetchArt
     return Target(resource=rules.artefact_entity(artefact), stream=artefact.job or artefact.owner)
 
 
-def _own_organisation(tx: Tx, principal: Entity, command: ListDatasets | ListArtefacts) -> Target:
-    del tx, command
-    owner = owner_of(principal)
-    return Target(resource=Entity(Ref("Org", owner)), stream=owner)
+def _listing(tx: Tx, principal: Entity, command: ListDatasets | ListArtefacts) -> Target:
+    """Everything of one kind in the asker's organisation; each row is then asked about by itself."""
+    del tx
+    owner, kind = owner_of(principal), "Dataset" if isinstance(command, ListDatasets) else "Artifact"
+    return Target(
+        resource=rules.labelled(kind, "all", owner=owner, level=0, labels=(), residency=(rules.ANYWHERE,)), stream=owner
+    )
 
 
 def _show_dataset(ctx: Ctx, command: ShowDataset) -> DatasetView:
@@ -257,9 +260,9 @@ def handlers(actions: DataActions) -> tuple[Handler[Any], ...]:
         Handler(AddDataset, actions.add_dataset_target, actions.add_dataset),
         Handler(SealDataset, _dataset_target, actions.seal_dataset),
         Handler(ShowDataset, _dataset_target, _show_dataset),
-        Handler(ListDatasets, _own_organisation, _list_datasets),
+        Handler(ListDatasets, _listing, _list_datasets),
         Handler(AddWorkdir, actions.add_workdir_target, actions.add_workdir),
         Handler(ShowArtefact, _artefact_target, _show_artefact),
-        Handler(ListArtefacts, _own_organisation, _list_artefacts),
+        Handler(ListArtefacts, _listing, _list_artefacts),
         Handler(FetchArtefact, _artefact_target, actions.fetch_artefact),
     )

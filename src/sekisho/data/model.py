@@ -139,7 +139,7 @@ class ShowDataset(Command[DatasetView]):
     dataset: str
 
 
-@command("data.dataset.list", kind=Kind.READ, resource="Org", groups=("view",), ja="データセットを一覧します。")
+@command("data.dataset.list", kind=Kind.READ, resource="Dataset", groups=("view",), ja="データセットを一覧します。")
 class ListDatasets(Command[DatasetPage]):
     """List the datasets that you may see."""
 
@@ -171,7 +171,7 @@ class ShowArtefact(Command[ArtefactView]):
     artefact: str
 
 
-@command("data.artefact.list", kind=Kind.READ, resource="Org", groups=("view",), ja="成果物を一覧します。")
+@command("data.artefact.list", kind=Kind.READ, resource="Artifact", groups=("view",), ja="成果物を一覧します。")
 class ListArtefacts(Command[ArtefactPage]):
     """List artefacts that you may see, newest first, of one job when it is named."""
 

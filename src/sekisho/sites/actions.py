@@ -60,24 +60,7 @@ def all_sites(tx: Tx) -> list[SiteView]:
 
 def _register_target(tx: Tx, principal: Entity, command: RegisterSite) -> Target:
     del tx, principal
-    draft = SiteView(
-        id="new",
-        name=command.name,
-        operator=command.operator,
-        engine=command.engine,
-        state="serving",
-        stand_in=command.stand_in,
-        control=False,
-        cpus=command.cpus,
-        memory_bytes=command.memory_bytes,
-        yen_per_hour=command.yen_per_hour,
-        accelerators=command.accelerators,
-        facts={},
-        wall="unknown",
-        heard_ms=0,
-        record_id="",
-    )
-    return Target(resource=rules.site_entity(draft), stream=command.operator)
+    return Target(resource=rules.site_entity(rules.unplaced(command.operator)), stream=command.operator)
 
 
 def _site_target(tx: Tx, principal: Entity, command: Any) -> Target:
@@ -89,8 +72,8 @@ def _site_target(tx: Tx, principal: Entity, command: Any) -> Target:
 def _list_target(tx: Tx, principal: Entity, command: ListSites) -> Target:
     del tx, command
     org = principal.attributes.get("org")
-    ref = org if isinstance(org, Ref) else Ref("Org", "")
-    return Target(resource=Entity(ref), stream=ref.id)
+    owner = org.id if isinstance(org, Ref) else ""
+    return Target(resource=rules.site_entity(rules.unplaced(owner)), stream=owner)
 
 
 def found_control_site(ctx: Ctx, *, operator: str, country: str) -> None:

@@ -156,7 +156,7 @@ class ShowSite(Command[SiteView]):
     site: str
 
 
-@command("sites.site.list", kind=Kind.READ, resource="Org", groups=("view",), ja="拠点を一覧します。")
+@command("sites.site.list", kind=Kind.READ, resource="Site", groups=("view",), ja="拠点を一覧します。")
 class ListSites(Command[SitePage]):
     """List the sites that you may see."""
 

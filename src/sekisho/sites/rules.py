@@ -36,6 +36,27 @@ def check_fact(name: str, value: FactValue) -> None:
         raise SekishoError(WRONG_TYPE, name=name, expected=expected.__name__)
 
 
+def unplaced(operator: str) -> SiteView:
+    """A site nothing is known of but its operator: what is asked about before one exists, or for all at once."""
+    return SiteView(
+        id="all",
+        name="",
+        operator=operator,
+        engine="",
+        state="",
+        stand_in=False,
+        control=False,
+        cpus=0,
+        memory_bytes=0,
+        yen_per_hour=0,
+        accelerators=[],
+        facts={},
+        wall="unknown",
+        heard_ms=0,
+        record_id="",
+    )
+
+
 def site_entity(site: SiteView) -> Entity:
     """The site as the charter sees it; an unstated fact counts as the worst."""
     facts = site.facts
