@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sekisho.kernel.clock import Clock
 from sekisho.kernel.command import Command
 from sekisho.kernel.db import Database, open_database
 from sekisho.kernel.errors import NotFoundError
@@ -76,14 +77,18 @@ class Things:
 class World(toy.World):
     """The toy world with a ledger, its keys and a folder to publish to."""
 
-    def __init__(self, database: Database, folder: Path, holder: str = "control-1") -> None:
+    def __init__(
+        self, database: Database, folder: Path, holder: str = "control-1", *, clock: Clock | None = None
+    ) -> None:
         keys = folder / "keys"
         self.keys = KeyFolder(keys, ORIGIN) if keys.exists() else KeyFolder.create(keys, ORIGIN)
         self.ledger = Ledger(self.keys.stream_key)
         self.published = folder / "published"
         self.parts = Parts(self.ledger, self.keys, Things(), holder, self.published)
         self.charter = Charter()
-        super().__init__(database, decider=self.charter, recorder=self.ledger, more=handlers(self.parts))
+        super().__init__(
+            database, decider=self.charter, recorder=self.ledger, more=handlers(self.parts), clock=clock
+        )
         database.write(lambda tx: self.ledger.keep_charter(tx, CHARTER_DIGEST, CHARTER))
         database.write(lambda tx: self.ledger.keep_facts(tx, FACTS_DIGEST, FACTS))
 
@@ -173,10 +178,10 @@ def draft(number: int, *, stream: str = "job_x", now_ms: int = toy.START_MS, **c
 
 
 @contextlib.contextmanager
-def opened(db_url: str, folder: Path, holder: str = "control-1") -> Iterator[World]:
+def opened(db_url: str, folder: Path, *, clock: Clock | None = None) -> Iterator[World]:
     """A world on this database, with its keys and published files in `folder`."""
     database = open_database(db_url)
     try:
-        yield World(database, folder, holder)
+        yield World(database, folder, clock=clock)
     finally:
         database.close()

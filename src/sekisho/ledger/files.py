@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.tx import Tx
 from sekisho.ledger import tables
-from sekisho.ledger.errors import PUBLISHED_AHEAD, TREE_DAMAGED
+from sekisho.ledger.errors import NOT_COVERED, PUBLISHED_AHEAD, TREE_DAMAGED
 from sekisho.ledger.model import TileBatch, TileFile
 from sekisho.ledger.sequencer import leaf_data
 from sekisho_verify.merkle import HASH_BYTES
@@ -19,11 +19,14 @@ BATCH_LEAVES = 64 * TILE_WIDTH
 def batch(tx: Tx, size: int) -> TileBatch:
     """Files from a published `size` towards the newest checkpoint; the checkpoint itself with the last batch.
 
-    `ledger.published_ahead` when more was published than the database has signed.
+    `ledger.published_ahead` when more was published than the database has signed, `ledger.not_covered` before the
+    first checkpoint.
     """
     head = tables.latest_checkpoint(tx)
-    goal = head["size"] if head else 0
-    if head is None or size > goal:
+    if head is None:
+        raise SekishoError(NOT_COVERED, seconds=1)
+    goal = head["size"]
+    if size > goal:
         raise SekishoError(PUBLISHED_AHEAD, published=size, size=goal)
     end = min(goal, (size // TILE_WIDTH) * TILE_WIDTH + BATCH_LEAVES)
     last = end == goal
