@@ -143,11 +143,11 @@ def check_a_pattern_is_learnt() -> None:
 
 
 def check_the_rate_rises_and_falls() -> None:
-    require(loop.rate(0.0, 0) == loop.RATE_PEAK / loop.WARM_UP_STEPS)
-    require(abs(loop.rate(0.0, 1000) - loop.RATE_PEAK) < 1e-12)
-    falling = [loop.rate(share / 10, 1000) for share in range(11)]
+    require(loop.rate(0.0, 0, peak=1.0) == 1 / loop.WARM_UP_STEPS)
+    require(loop.rate(0.0, 1000, peak=2.0) == 2.0)
+    falling = [loop.rate(share / 10, 1000, peak=1.0) for share in range(11)]
     require(falling == sorted(falling, reverse=True))
-    require(abs(loop.rate(2.0, 1000) - loop.RATE_PEAK * loop.RATE_FINAL_SHARE) < 1e-12)
+    require(abs(loop.rate(2.0, 1000, peak=1.0) - loop.RATE_FINAL_SHARE) < 1e-12)
 
 
 def check_every_text_survives_the_vocabulary() -> None:

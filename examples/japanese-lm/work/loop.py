@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event
 
-BATCH_SEQUENCES = 8
-RATE_PEAK = 6e-3
 RATE_FINAL_SHARE = 0.05
 WARM_UP_STEPS = 50
 SHOWN_EVERY_SECONDS = 2.0
@@ -37,6 +35,7 @@ SAVED_EVERY_SECONDS = 20.0
 # The running mean of the loss looks back over about this many steps.
 _RECENT_STEPS = 50
 _HELD_OUT_WINDOWS_MAX = 256
+_HELD_OUT_BATCH = 8
 
 
 def _is_matrix(leaf: jax.Array) -> bool:
@@ -49,6 +48,35 @@ OPTIMIZER = optax.chain(
     optax.scale_by_adam(b1=0.9, b2=0.95),
     optax.add_decayed_weights(0.05, mask=functools.partial(jax.tree.map, _is_matrix)),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A model with what suits it: sequences a batch, and the peak of the learning rate (found by trying)."""
+
+    config: model.Config
+    batch_sequences: int
+    rate_peak: float
+
+
+# tiny is made for a minute and a half on two processor cores, where many small steps beat few large ones;
+# small for a few minutes on one GPU.
+RECIPES: dict[str, Recipe] = {
+    "tiny": Recipe(config=model.Config(), batch_sequences=4, rate_peak=3e-3),
+    "small": Recipe(
+        config=model.Config(
+            vocabulary=8192,
+            width=512,
+            feed_forward_width=1408,
+            layers=8,
+            heads=8,
+            key_heads=4,
+            context=256,
+        ),
+        batch_sequences=32,
+        rate_peak=1e-3,
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +94,12 @@ class Settings:
     seconds: float
     steps: int | None
     seed: int
-    config: model.Config
+    recipe: Recipe
+
+    @property
+    def config(self) -> model.Config:
+        """The shape of the model."""
+        return self.recipe.config
 
     def share_spent(self, position: Position) -> float:
         """How much of the budget is used, from 0; 1 or more ends the run."""
@@ -88,10 +121,10 @@ class Stopped(Exception):  # noqa: N818 - it is no error: the run was asked to s
     """The run was asked to stop; its checkpoint, where it has a folder for one, is written."""
 
 
-def rate(share_spent: float, step: int) -> float:
+def rate(share_spent: float, step: int, *, peak: float) -> float:
     """The learning rate: up linearly over the first steps, then down to a twentieth of its peak along a cosine."""
     decayed = RATE_FINAL_SHARE + (1 - RATE_FINAL_SHARE) * (1 + math.cos(math.pi * min(1.0, share_spent))) / 2
-    return RATE_PEAK * min(1.0, (step + 1) / WARM_UP_STEPS) * decayed
+    return peak * min(1.0, (step + 1) / WARM_UP_STEPS) * decayed
 
 
 @functools.partial(jax.jit, static_argnames="config", donate_argnames="state")
@@ -159,7 +192,7 @@ def _kept_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
 
 def _run_name(settings: Settings, text_digest: str, vocabulary: bytes) -> str:
     parts = {
-        "config": asdict(settings.config),
+        "recipe": asdict(settings.recipe),
         "seed": settings.seed,
         "text": text_digest,
         "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
@@ -181,6 +214,7 @@ class Trainer:
         if saved is not None:
             self.state, self.position = saved
             say("resumed", step=self.position.step, spent_s=round(self.position.spent_seconds, 1))
+        self._tokens_per_step = settings.recipe.batch_sequences * settings.config.context
         self._spent_before = self.position.spent_seconds
         self._step_before = self.position.step
         self._started = time.monotonic()
@@ -188,7 +222,7 @@ class Trainer:
     @property
     def tokens_per_second(self) -> int:
         """Over this attempt, compilation included."""
-        tokens = (self.position.step - self._step_before) * BATCH_SEQUENCES * self.settings.config.context
+        tokens = (self.position.step - self._step_before) * self._tokens_per_step
         return round(tokens / max(1e-9, time.monotonic() - self._started))
 
     def train(self, stop: Event) -> None:
@@ -213,13 +247,13 @@ class Trainer:
         settings, position = self.settings, self.position
         tokens = text.batch(
             self.ready.trained,
-            size=BATCH_SEQUENCES,
+            size=settings.recipe.batch_sequences,
             context=settings.config.context,
             seed=settings.seed,
             step=position.step,
         )
-        learning_rate = jnp.float32(rate(settings.share_spent(position), position.step))
-        self.state, loss = step(self.state, jnp.asarray(tokens), learning_rate, settings.config)
+        learning_rate = rate(settings.share_spent(position), position.step, peak=settings.recipe.rate_peak)
+        self.state, loss = step(self.state, jnp.asarray(tokens), jnp.float32(learning_rate), settings.config)
         # The value is read every step: else dozens of steps queue up, and the clock and a stop lag seconds behind.
         value = float(loss)
         if not math.isfinite(value):
@@ -262,7 +296,7 @@ def held_out_loss(parameters: model.Parameters, ready: Text, config: model.Confi
     found = text.windows(ready.held_out, context=config.context, count_max=_HELD_OUT_WINDOWS_MAX)
     measure = jax.jit(model.loss, static_argnames="config")
     # A last part of another size would be compiled again, so each part counts by its own number of windows.
-    parts = np.array_split(found, math.ceil(len(found) / BATCH_SEQUENCES))
+    parts = np.array_split(found, math.ceil(len(found) / _HELD_OUT_BATCH))
     total = sum(float(measure(parameters, jnp.asarray(part), config)) * len(part) for part in parts)
     return total / len(found)
 
@@ -302,7 +336,7 @@ def run(settings: Settings, stop: Event, say: Callable[..., None]) -> None:
         "v": 1,
         **figures,
         "seed": settings.seed,
-        "config": asdict(settings.config),
+        "recipe": asdict(settings.recipe),
         **platform,
         "run": ready.run,
     }

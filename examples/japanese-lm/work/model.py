@@ -29,7 +29,7 @@ class Config:
     layers: int = 3
     heads: int = 4
     key_heads: int = 2
-    context: int = 128
+    context: int = 96
     rope_base: float = 10_000.0
     norm_epsilon: float = 1e-5
 
@@ -46,15 +46,6 @@ class Config:
     def head_width(self) -> int:
         """W: the width of one head."""
         return self.width // self.heads
-
-
-# tiny is made for a minute and a half on two processor cores, small for a few minutes on one GPU.
-SIZES: dict[str, Config] = {
-    "tiny": Config(),
-    "small": Config(
-        vocabulary=8192, width=512, feed_forward_width=1408, layers=8, heads=8, key_heads=4, context=256
-    ),
-}
 
 
 def shapes(config: Config) -> dict[str, tuple[int, ...]]:

@@ -73,10 +73,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     # The numeric libraries start one thread for every core they see, which may be more than the wall lets run.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    import loop  # noqa: PLC0415 - only once a stop is heeded
-    import model  # noqa: PLC0415 - brings JAX, which takes seconds
+    import loop  # noqa: PLC0415 - brings JAX, which takes seconds
 
-    chosen = options(list(model.SIZES))
+    chosen = options(list(loop.RECIPES))
     settings = loop.Settings(
         data_folder=chosen.data,
         out_folder=chosen.out,
@@ -84,7 +83,7 @@ def main() -> int:
         seconds=chosen.seconds,
         steps=chosen.steps,
         seed=chosen.seed,
-        config=model.SIZES[chosen.size],
+        recipe=loop.RECIPES[chosen.size],
     )
     try:
         loop.run(settings, stop, say)
