@@ -107,11 +107,12 @@ class Control:
             holder=self.seals.public_key,
             published=self.folders.published,
         )
+        patience = compute.Patience(self.settings.compute.lease_seconds)
         actions = compute.ComputeActions(
-            jobs=compute.JobActions(principals, log.keep_file, self.logs),
-            rounds=compute.RoundActions(principals),
-            attempts=compute.AttemptActions(self.seals, box, self.tickets, self.logs),
-            orders=compute.OrderActions(self.seals, self.tickets, ledger.under_checkpoint),
+            jobs=compute.JobActions(principals, log.keep_file, self.logs, patience),
+            rounds=compute.RoundActions(principals, patience),
+            attempts=compute.AttemptActions(self.seals, box, self.tickets, self.logs, patience),
+            orders=compute.OrderActions(self.seals, self.tickets, ledger.under_checkpoint, patience),
             keeps=compute.KeepActions(box, self.objects),
         )
         office = charter.Office(self.engine, keep=log.keep_charter)

@@ -42,6 +42,7 @@ from sekisho.compute.model import SiteChoice as SiteChoice
 from sekisho.compute.model import SubmitJob as SubmitJob
 from sekisho.compute.orders import OrderActions as OrderActions
 from sekisho.compute.rounds import RoundActions as RoundActions
+from sekisho.compute.rules import Patience as Patience
 from sekisho.compute.seals import Seals as Seals
 from sekisho.compute.subjects import JobSubjects as JobSubjects
 from sekisho.compute.texts import reason_sentence as reason_sentence

@@ -46,12 +46,15 @@ class LogSink(Protocol):
 class AttemptActions:
     """The handlers, with the keys and files they use."""
 
-    def __init__(self, signer: Seals, box: Box, tickets: Tickets, logs: LogSink) -> None:
+    def __init__(  # noqa: PLR0913 - what answers are made of
+        self, signer: Seals, box: Box, tickets: Tickets, logs: LogSink, patience: rules.Patience
+    ) -> None:
         """Everything an answer may need."""
         self._signer = signer
         self._box = box
         self._tickets = tickets
         self._logs = logs
+        self._patience = patience
 
     def report(self, ctx: Ctx, command: ReportAttempt) -> bytes:
         """Apply one message of the main lane, once."""
@@ -70,7 +73,7 @@ class AttemptActions:
 
     def _step(self, ctx: Ctx, row: Row, command: ReportAttempt) -> Body:
         body = command.envelope.body
-        heartbeats.beat(ctx.tx, f"attempt:{row['id']}", at_ms=ctx.now_ms, until_ms=_until(ctx))
+        heartbeats.beat(ctx.tx, f"attempt:{row['id']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms + self._patience.lease_ms)
         match body:
             case messages.Accept():
                 _move(ctx, row, rules.Event.ACCEPT, agent=command.envelope.agent)
@@ -120,9 +123,9 @@ class AttemptActions:
             return stored
         row = _held(ctx.tx, envelope)
         job = tables.find_job(ctx.tx, row["job"], "") or {}
-        heartbeats.beat(ctx.tx, f"attempt:{row['id']}", at_ms=ctx.now_ms, until_ms=_until(ctx))
+        heartbeats.beat(ctx.tx, f"attempt:{row['id']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms + self._patience.lease_ms)
         body = messages.Lease(
-            lease_s=rules.LEASE_SECONDS, cancel=bool(job["cancelling"]), grace_s=_grace(spec_of_row(job).checkpoint)
+            lease_s=self._patience.lease_seconds, cancel=bool(job["cancelling"]), grace_s=_grace(spec_of_row(job).checkpoint)
         )
         answer = self._signer.answer(envelope, body, ctx.now_ms)
         lanes.applied(ctx.tx, envelope.agent, envelope.lane, envelope.seq, (_digest(command.sealed), answer))
@@ -146,10 +149,6 @@ class AttemptActions:
 
 def _grace(checkpoint: dict[str, Any]) -> int:
     return int(checkpoint.get("grace_s", 10))
-
-
-def _until(ctx: Ctx) -> int:
-    return ctx.now_ms + rules.LEASE_SECONDS * 1000
 
 
 def _digest(sealed: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from sekisho.charter import Labels
-from sekisho.compute import candidates, placement, tables, texts
+from sekisho.compute import candidates, placement, rules, tables, texts
 from sekisho.compute.errors import ENDED, LEVEL_FIVE
 from sekisho.compute.model import (
     AttemptState,
@@ -91,11 +91,12 @@ def end_job(ctx: Ctx, job: str, state: JobState, reason: str) -> None:
 class JobActions:
     """The handlers, with what they need from outside the database."""
 
-    def __init__(self, principals: Principals, keep_file: KeepFile, logs: Logs) -> None:
+    def __init__(self, principals: Principals, keep_file: KeepFile, logs: Logs, patience: rules.Patience) -> None:
         """`keep_file` stores the job file as evidence; `logs` holds what sites sent."""
         self._principals = principals
         self._keep_file = keep_file
         self._logs = logs
+        self._patience = patience
 
     def _resolve(self, tx: Tx, principal: Entity, text: str, workdir: str = "") -> Resolved:
         resolved = resolve(tx, text, Asker(owner_of(principal), workdir))
@@ -152,7 +153,7 @@ class JobActions:
         )
         allowed = frozenset(item.site.id for item in judged if item.decision.allowed)
         waiting = placement.Waiting("plan", resolved.spec.need, allowed)
-        snapshot = placement.Snapshot(ctx.now_ms, (waiting,), read_sites(ctx.tx, ctx.now_ms))
+        snapshot = placement.Snapshot(ctx.now_ms, (waiting,), read_sites(ctx.tx, ctx.now_ms, self._patience))
         chosen = placement.choose(snapshot)[0].site
         return Plan(
             resolved.file.name,

@@ -31,11 +31,14 @@ UnderCheckpoint = Callable[[Tx, str], bool]
 class OrderActions:
     """The handlers, with what an order needs."""
 
-    def __init__(self, signer: Seals, tickets: Tickets, under_checkpoint: UnderCheckpoint) -> None:
+    def __init__(
+        self, signer: Seals, tickets: Tickets, under_checkpoint: UnderCheckpoint, patience: rules.Patience
+    ) -> None:
         """Orders are signed, and open exactly the objects they name."""
         self._signer = signer
         self._tickets = tickets
         self._under_checkpoint = under_checkpoint
+        self._patience = patience
 
     def waiting(self, ctx: Ctx, command: OrdersWaiting) -> bool:
         """Cheap and often: whether polling would give something."""
@@ -73,7 +76,7 @@ class OrderActions:
             level=job["level"],
             image=spec.image or "none",
             limits=_limits(spec),
-            lease_s=rules.LEASE_SECONDS,
+            lease_s=self._patience.lease_seconds,
             run=spec.run,
             env={**spec.envs, **_rendezvous(job, row)},
             secrets=spec.secrets,

@@ -33,9 +33,10 @@ RETRY_ROUND_MS = 5_000
 class RoundActions:
     """The handlers, with identity's view of who submitted what."""
 
-    def __init__(self, principals: Principals) -> None:
+    def __init__(self, principals: Principals, patience: rules.Patience) -> None:
         """A job is judged in its submitter's name as that account stands now, not as it stood then."""
         self._principals = principals
+        self._patience = patience
 
     def place(self, ctx: Ctx, command: PlaceRound) -> int:
         """Take the head of the queue, judge, choose, offer: one record per job whose standing changed."""
@@ -50,7 +51,7 @@ class RoundActions:
             )
             for row in rows
         )
-        snapshot = placement.Snapshot(ctx.now_ms, waiting, read_sites(ctx.tx, ctx.now_ms))
+        snapshot = placement.Snapshot(ctx.now_ms, waiting, read_sites(ctx.tx, ctx.now_ms, self._patience))
         choices = placement.choose(snapshot)
         for row, choice in zip(rows, choices, strict=True):
             _apply(ctx, row, choice, judged[row["id"]])
@@ -65,25 +66,24 @@ class RoundActions:
         return candidates.judge(ctx, submitter, entity_of(row), spec_of_row(row), all_sites(ctx.tx))
 
 
+    def reconcile(self, ctx: Ctx, command: ReconcileAttempts) -> int:
+        """Attempts whose agent was not heard for too long are lost; their jobs wait again, under a new token."""
+        del command
+        silent_ms = self._patience.silent_since_ms(ctx.now_ms)
+        lost = 0
+        for attempt in tables.active_attempts(ctx.tx):
+            beat = heartbeats.last(ctx.tx, f"attempt:{attempt['id']}")
+            if max(attempt["offered_ms"], beat["at_ms"] if beat else 0) < silent_ms:
+                lose(ctx, attempt)
+                lost += 1
+        ctx.later(ReconcileAttempts(), delay_ms=self._patience.reconcile_ms, dedupe="reconcile")
+        return lost
+
+
 def submitter_of(tx: Tx, principals: Principals, account: str) -> Entity | None:
     """The submitter's present entity, person or service account; None when the account is gone or disabled."""
     kind = "Service" if account.startswith("svc_") else "User"
     return principals.principal(tx, Actor(Ref(kind, account)))
-
-
-def reconcile(ctx: Ctx, command: ReconcileAttempts) -> int:
-    """Attempts whose agent was not heard for too long are lost; their jobs wait again, under a new token."""
-    del command
-    silent = rules.silent_since_ms(ctx.now_ms)
-    lost = 0
-    for attempt in tables.active_attempts(ctx.tx):
-        beat = heartbeats.last(ctx.tx, f"attempt:{attempt['id']}")
-        heard_ms = max(attempt["offered_ms"], beat["at_ms"] if beat else 0)
-        if heard_ms < silent:
-            lose(ctx, attempt)
-            lost += 1
-    ctx.later(ReconcileAttempts(), delay_ms=rules.RECONCILE_SECONDS * 1000, dedupe="reconcile")
-    return lost
 
 
 def lose(ctx: Ctx, attempt: Row) -> None:
@@ -147,6 +147,7 @@ def _offer(ctx: Ctx, row: Row, chosen: Judged, judged: list[Judged]) -> None:
             "attempt": attempt,
             "token": number,
             "level": row["level"],
+            "residency": msgspec.json.decode(row["residency"]),
             "site": site.id,
             "stand_in": site.stand_in,
             "country": {"value": str(country.value), "grade": country.grade} if country else {},
@@ -188,5 +189,5 @@ def handlers(actions: RoundActions) -> tuple[Handler[Any], ...]:
     """The background rounds. Rounds take turns: two at once would offer one GPU twice."""
     return (
         Handler(PlaceRound, _round_target, actions.place, lambda _command: "queue"),
-        Handler(ReconcileAttempts, _round_target, reconcile, lambda _command: "queue"),
+        Handler(ReconcileAttempts, _round_target, actions.reconcile, lambda _command: "queue"),
     )

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import enum
 
+import msgspec
+
 from sekisho.compute.errors import OUT_OF_ORDER
 from sekisho.compute.model import AttemptState, JobState
 from sekisho.kernel.errors import SekishoError
 from sekisho_wire import messages
 
-LEASE_SECONDS = 60
-REPLACE_AFTER_SECONDS = 90
-"""Later than any lease ends, so that the old payload is dead before the next one starts."""
 ATTEMPTS_MAX = 5
-RECONCILE_SECONDS = 15
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How long an attempt's lease lasts, and everything that follows from it."""
+
+    lease_seconds: int = 60
+
+    @property
+    def lease_ms(self) -> int:
+        """The lease in milliseconds."""
+        return self.lease_seconds * 1000
+
+    @property
+    def reconcile_ms(self) -> int:
+        """How often silent attempts are looked for: as often as leases are renewed."""
+        return self.lease_ms // 4
+
+    def silent_since_ms(self, now_ms: int) -> int:
+        """Whoever was last heard before this moment is lost.
+
+        Later than any lease ends, so that the old payload is dead before the next one starts.
+        """
+        return now_ms - self.lease_ms * 3 // 2
 
 
 class Event(enum.StrEnum):
@@ -98,11 +119,6 @@ def ending(reason: str, exit_status: int | None, *, cancelling: bool) -> Event:
     if reason == messages.REASON_CANCELLED or cancelling:
         return Event.CANCEL
     return Event.FAIL
-
-
-def silent_since_ms(now_ms: int) -> int:
-    """Whoever was last heard before this moment is lost."""
-    return now_ms - REPLACE_AFTER_SECONDS * 1000
 
 
 def egress_word(wall: str, wish: str | list[str]) -> str:

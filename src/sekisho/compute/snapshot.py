@@ -8,15 +8,16 @@ from sekisho.kernel.tx import Row, Tx
 from sekisho.sites import SiteView, all_sites
 
 
-def read_sites(tx: Tx, now_ms: int) -> tuple[Site, ...]:
+def read_sites(tx: Tx, now_ms: int, patience: rules.Patience) -> tuple[Site, ...]:
     """All sites that run engines; room is what was declared less what active attempts hold."""
     held: dict[str, list[Row]] = {}
+    heard_after_ms = patience.silent_since_ms(now_ms)
     for attempt in tables.active_attempts(tx):
         held.setdefault(attempt["site"], []).append(attempt)
-    return tuple(_site(site, held.get(site.id, []), now_ms) for site in all_sites(tx) if not site.control)
+    return tuple(_site(site, held.get(site.id, []), heard_after_ms) for site in all_sites(tx) if not site.control)
 
 
-def _site(site: SiteView, held: list[Row], now_ms: int) -> Site:
+def _site(site: SiteView, held: list[Row], heard_after_ms: int) -> Site:
     total = Room(site.cpus, site.memory_bytes, {item.type: item.count for item in site.accelerators})
     free = total
     for attempt in held:
@@ -28,7 +29,7 @@ def _site(site: SiteView, held: list[Row], now_ms: int) -> Site:
         name=site.name,
         total=total,
         free=free,
-        answers=site.state == "serving" and site.heard_ms >= rules.silent_since_ms(now_ms),
+        answers=site.state == "serving" and site.heard_ms >= heard_after_ms,
         yen_per_hour=site.yen_per_hour,
         gpu_yen_per_hour={item.type: item.yen_per_hour for item in site.accelerators},
     )

@@ -18,7 +18,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sekisho.compute import FindAgent, NoteProgress, OrdersWaiting, PollOrders, RenewAttempt, ReportAttempt, Seals
+from sekisho.compute import (
+    FindAgent,
+    NoteProgress,
+    OrdersWaiting,
+    PollOrders,
+    RenewAttempt,
+    ReportAttempt,
+    Seals,
+)
 from sekisho.http import envelope as request_envelope
 from sekisho.http.edge import problem
 from sekisho.identity import RegisterAgent
@@ -47,7 +55,10 @@ UNKNOWN = problems.define(
     "agent.unknown",
     401,
     Exit.SIGN_IN,
-    Text("This message is not from an agent that may speak here.", "このメッセージは、登録された有効なエージェントのものではありません。"),
+    Text(
+        "This message is not from an agent that may speak here.",
+        "このメッセージは、登録された有効なエージェントのものではありません。",
+    ),
 )
 OLD = problems.define(
     "agent.version",

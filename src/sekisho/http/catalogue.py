@@ -119,6 +119,9 @@ def _field(route: Route, field: msgspec.structs.FieldInfo, schema: Json) -> Json
         "word": field.name in (*route.placeholders, *route.words),
         "on": kind == "boolean" and field.default is True,
     }
+    own = FIELDS.get(f"{route.spec.name}:{entry['name']}")
+    if own is not None:
+        optional |= {"help": _text(own.help), "sample": own.sample}
     return entry | {name: value for name, value in optional.items() if value}
 
 

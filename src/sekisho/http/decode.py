@@ -32,7 +32,7 @@ from sekisho.http.errors import (
 from sekisho.http.route import Route
 from sekisho.kernel.command import Command
 from sekisho_wire import problems
-from sekisho_wire.problems import Text
+from sekisho_wire.problems import Language, Text
 
 DEPTH_MAX = 32
 QUERY_FIELDS_MAX = 100
@@ -109,6 +109,9 @@ def parse_query(query: bytes) -> dict[str, list[str]]:
     for name, value in pairs:
         if name != LANGUAGE:
             found.setdefault(name, []).append(value)
+        elif value not in set(Language):
+            what = Text("en or ja is needed", "enまたはjaが必要です")
+            raise RefusedError(problems.INPUT_INVALID, field=LANGUAGE, texts={"what": what})
     return found
 
 
@@ -237,8 +240,8 @@ def _moment(kind: inspect.Type, value: object, path: str) -> object:
     if value is None:
         return None if isinstance(kind, inspect.UnionType) else 0
     try:
-        if isinstance(value, str):
-            return spelling.moment_ms(value)
+        if isinstance(value, str) and (found := spelling.moment_ms(value)) >= 0:
+            return found
     except (ValueError, OverflowError):
         pass
     what = Text(

@@ -7,7 +7,7 @@ here is in `WITHOUT_ROUTE` with its reason, or is asked only from inside.
 
 from __future__ import annotations
 
-from sekisho import data, identity, ledger, sites
+from sekisho import charter, compute, data, identity, ledger, sites
 from sekisho.http.route import Route
 from sekisho.kernel.proposals import ApproveProposal, ListProposals
 
@@ -133,6 +133,40 @@ ACCESS: tuple[Route, ...] = (
     ),
 )
 
+CHARTER: tuple[Route, ...] = (
+    Route(
+        "POST",
+        "/v1/charter/versions",
+        charter.DraftVersion,
+        status=201,
+        cli=("charter", "draft"),
+        words=("policies",),
+        files=("policies",),
+    ),
+    Route(
+        "POST",
+        "/v1/charter/versions/{version}/activate",
+        charter.ActivateVersion,
+        cli=("charter", "activate"),
+    ),
+    Route(
+        "GET",
+        "/v1/charter/versions",
+        charter.ListVersions,
+        cli=("charter", "list"),
+        columns=("id", "state", "digest", "drafted_by", "drafted", "activated"),
+    ),
+    Route("GET", "/v1/charter", charter.ShowVersion, cli=("charter", "show"), words=("version",)),
+    Route(
+        "GET",
+        "/v1/charter/difference",
+        charter.DiffVersions,
+        cli=("charter", "diff"),
+        words=("after", "before"),
+    ),
+    Route("POST", "/v1/charter/try", charter.TryRequest, cli=("charter", "try"), words=("action",)),
+)
+
 LEDGER: tuple[Route, ...] = (
     Route(
         "GET",
@@ -190,23 +224,85 @@ DATA: tuple[Route, ...] = (
     Route("POST", "/v1/artefacts/{artefact}/fetch", data.FetchArtefact, cli=("artefact", "ticket")),
 )
 
+COMPUTE: tuple[Route, ...] = (
+    Route(
+        "POST",
+        "/v1/jobs",
+        compute.SubmitJob,
+        status=201,
+        cli=("job", "submit"),
+        words=("file",),
+        files=("file",),
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/plan",
+        compute.PlanJob,
+        cli=("job", "plan"),
+        daily="plan",
+        words=("file",),
+        files=("file",),
+    ),
+    Route(
+        "GET",
+        "/v1/jobs",
+        compute.ListJobs,
+        cli=("job", "list"),
+        daily="jobs",
+        columns=("id", "name", "state", "site_name", "level", "created_at", "reason"),
+    ),
+    Route("GET", "/v1/jobs/{job}", compute.ShowJob, cli=("job", "show")),
+    Route("GET", "/v1/jobs/{job}/explanation", compute.ExplainJob, cli=("job", "why"), daily="why"),
+    Route("POST", "/v1/jobs/{job}/cancel", compute.CancelJob, cli=("job", "cancel"), daily="cancel"),
+    Route("GET", "/v1/jobs/{job}/log", compute.ReadLog, cli=("job", "logs"), daily="logs"),
+    Route("PUT", "/v1/secrets/{name}", compute.SetSecret, cli=("secret", "set"), files=("value",)),
+    Route(
+        "GET",
+        "/v1/secrets",
+        compute.ListSecrets,
+        cli=("secret", "list"),
+        columns=("name", "team", "changed_at"),
+    ),
+    Route("DELETE", "/v1/secrets/{name}", compute.DeleteSecret, cli=("secret", "delete"), final=True),
+    Route(
+        "POST",
+        "/v1/images",
+        compute.AddImage,
+        status=201,
+        cli=("image", "add"),
+        words=("name", "lock"),
+        files=("lock",),
+    ),
+    Route(
+        "GET",
+        "/v1/images",
+        compute.ListImages,
+        cli=("image", "list"),
+        columns=("name", "owner", "created_at"),
+    ),
+)
+
 ROUTES: tuple[Route, ...] = (
     *KERNEL,
     *ORGANISATIONS,
     *PEOPLE,
     *TEAMS,
     *ACCESS,
+    *CHARTER,
     *LEDGER,
     *SITES,
     *DATA,
+    *COMPUTE,
 )
 
 _CONSOLE = "the console's own sign-in performs it; a session is no use to a program"
+_DOOR = "performed by the agents' own door, whose messages are sealed"
 _EDGE = "performed by whoever authenticates a request, never asked for by it"
 
 WITHOUT_ROUTE: dict[str, str] = {
+    "compute.agent.find": _DOOR,
     "compute.job.place": "the question every placement asks for each site; nobody sends it",
-    "identity.agent.register": "agents register at their own door, where the answer is sealed",
+    "identity.agent.register": _DOOR,
     "identity.authenticate": _EDGE,
     "identity.link.redeem": _CONSOLE,
     "identity.session.change": _CONSOLE,

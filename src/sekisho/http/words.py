@@ -218,7 +218,37 @@ _WORK: Mapping[str, Word] = {
     ),
 }
 
-FIELDS: Mapping[str, Word] = {**_IDENTITY, **_EVIDENCE, **_PLACES, **_WORK}
+_CHARTER: Mapping[str, Word] = {
+    "activated": _word(("activated", "有効化日時")),
+    "at": _word(
+        ("at", "時刻"), "as if it were then", "この時刻であるとして試します", sample="2026-12-01T00:00:00Z"
+    ),
+    "before": _word(
+        ("before", "前の版"), "the older version, else the one in force", "前の版（省略時は効力のある版）"
+    ),
+    "charter.version.diff:after": _word(
+        ("after", "後の版"), "the newer version", "後の版のID", sample="chv_01kae7x2m4"
+    ),
+    "context": _word(("context", "状況"), "what the action is about", "操作の状況", sample="'{}'"),
+    "digest": _word(("digest", "ダイジェスト")),
+    "drafted": _word(("drafted", "作成日時")),
+    "drafted_by": _word(("drafted by", "作成者")),
+    "policies": _word(
+        ("policies", "条文"), "a file of Cedar policies", "Cedarの条文のファイル", sample="charter.cedar"
+    ),
+    "principal": _word(
+        ("principal", "実行者"), "who would ask, else you", "実行者（省略時は自分）", sample="'{}'"
+    ),
+    "resource": _word(
+        ("resource", "対象"), "what it would be done to", "操作の対象", sample='\'{"type":"Job","id":"x"}\''
+    ),
+    "version": _word(
+        ("version", "版"), "the version's id, else the one in force", "版のID（省略時は効力のある版）"
+    ),
+}
+
+FIELDS: Mapping[str, Word] = {**_IDENTITY, **_EVIDENCE, **_PLACES, **_WORK, **_CHARTER}
+"""By name; `command:name` where a command means something else by a name than all others do."""
 
 NOUNS: Mapping[str, Text] = {
     "administrator": Text("Who may change everything", "すべてを変更できる管理者"),
@@ -245,7 +275,7 @@ NOUNS: Mapping[str, Text] = {
 """What a noun of the command line stands for."""
 
 
-def word(name: str) -> Word:
-    """The word of a field; an unknown one is its own name, which `tests/http` does not let pass."""
+def word(name: str, command: str = "") -> Word:
+    """The word of a field of a command; an unknown one is its own name, which `tests/http` does not let pass."""
     plain = name.replace("_", " ")
-    return FIELDS.get(name) or _word((plain, plain))
+    return FIELDS.get(f"{command}:{name}") or FIELDS.get(name) or _word((plain, plain))

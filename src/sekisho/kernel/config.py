@@ -98,6 +98,13 @@ class Oidc(_Section):
     """Group name to the roles it gives."""
 
 
+class Compute(_Section):
+    """Attempts and their leases."""
+
+    lease_seconds: Annotated[int, Meta(ge=2, le=3600)] = 60
+    """How long an attempt runs on after its agent was last heard; it is placed again after 1.5 times that."""
+
+
 class Log(_Section):
     """What the server says about itself."""
 
@@ -126,6 +133,8 @@ class Settings(_Section):
     """The control plane's own object store."""
     oidc: Oidc = Oidc()
     """Sign-in through an identity provider."""
+    compute: Compute = Compute()
+    """Attempts and their leases."""
     log: Log = Log()
     """What the server says about itself."""
 

@@ -37,7 +37,7 @@ def sequence(tx: Tx, *, holder: str, now_ms: int, batch_max: int = BATCH_MAX) ->
     entries = tables.order_batch(tx, size=tree.size, limit=batch_max)
     if entries:
         edge = _edge(tree)
-        _extend(tx, edge, [leaf_hash(leaf_data(entry)) for entry in entries])
+        extend(tx, edge, [leaf_hash(leaf_data(entry)) for entry in entries])
         tables.empty_outbox(tx, tree.size)
         tables.advance(tx, size=edge.size, root=edge.root(), edge=b"".join(edge.hashes()))
     size = tree.size + len(entries)
@@ -85,7 +85,7 @@ def _edge(tree: tables.Tree) -> Frontier:
     return Frontier(tree.size, hashes)
 
 
-def _extend(tx: Tx, edge: Frontier, leaves: Sequence[bytes]) -> None:
+def extend(tx: Tx, edge: Frontier, leaves: Sequence[bytes]) -> None:
     """Grow the edge and write every tile that changed."""
     start = edge.size
     nodes: dict[int, tuple[int, list[bytes]]] = {0: (start, list(leaves))}
