@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -79,8 +80,8 @@ class AgentLoop:
         """Work until `stop` is called, then end what runs and report it."""
         leftovers = self._recover()
         helpers = [
-            threading.Thread(target=self._poll, name="poll", daemon=True),
-            threading.Thread(target=self._renew, name="lease", daemon=True),
+            threading.Thread(target=self._guarded, args=(self._poll,), name="poll", daemon=True),
+            threading.Thread(target=self._guarded, args=(self._renew,), name="lease", daemon=True),
         ]
         for helper in helpers:
             helper.start()
@@ -105,6 +106,17 @@ class AgentLoop:
         self.site.logs.stop()
         self.site.client.close()
         log.info("agent.stopped")
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """A thread of the agent never dies quietly: a fault of ours is logged, and the work begun again."""
+        while True:
+            try:
+                work()
+            except Exception:  # noqa: BLE001 (see above)
+                log.exception("agent.thread_broken", thread=threading.current_thread().name)
+                self._stopping.wait(PAUSE_SECONDS_MAX)
+            else:
+                return
 
     # --- orders
 

@@ -50,7 +50,7 @@ def decode_public_key(text: str) -> Ed25519PublicKey:
 
 def seal(key: Ed25519PrivateKey, envelope: Envelope) -> bytes:
     """The sealed bytes of an envelope. CanonicalError where a value has no canonical form."""
-    payload = canonical.encode(msgspec.to_builtins(envelope, str_keys=True))
+    payload = canonical.encode(_lists(msgspec.to_builtins(envelope, str_keys=True)))
     return canonical.to_base64(key.sign(payload)).encode() + b"\n" + payload
 
 
@@ -107,6 +107,17 @@ def format_time(seconds: float) -> str:
     milliseconds = int(seconds * 1000)
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000))
     return f"{whole}.{milliseconds % 1000:03d}Z"
+
+
+def _lists(value: object) -> object:
+    """Builtins with lists for tuples: the canonical form knows one kind of sequence."""
+    match value:
+        case dict():
+            return {key: _lists(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_lists(item) for item in value]
+        case _:
+            return value
 
 
 def _split(sealed: bytes) -> tuple[bytes, bytes]:

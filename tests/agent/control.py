@@ -51,6 +51,7 @@ from sekisho_wire.signing import (
 
 Heard = TypeVar("Heard")
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+REPEAT_SECONDS = 1.0
 SITE = "site_" + "0" * 26
 
 
@@ -116,6 +117,7 @@ class ControlPlane:
         self._codes: dict[str, str] = {}
         self._orders: list[str] = []
         self._order_seq = 0
+        self._unheard: dict[str, tuple[int, Offer, float]] = {}
         self._changed = threading.Condition()
         self._server = _Server(self)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -156,7 +158,9 @@ class ControlPlane:
         """Queue an offer for whichever agent polls next; returns the attempt id."""
         attempt = attempt or make_id("att")
         self.tokens[attempt] = token
-        self.order(attempt, token, offer)
+        with self._changed:
+            self._unheard[attempt] = (token, offer, 0.0)
+            self._changed.notify_all()
         return attempt
 
     def cancel(self, attempt: str, *, grace_s: int = 10) -> None:
@@ -257,9 +261,23 @@ class ControlPlane:
         with self._changed:
             self.polls.append(poll)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: bool(self._orders) or self.faults.silent, min(poll.wait_s, 2))
+            self._changed.wait_for(lambda: self._due() or self.faults.silent, min(poll.wait_s, 1))
             orders, self._orders = self._orders, []
+            for attempt in self._due_offers():
+                token, offer, _ = self._unheard[attempt]
+                self._unheard[attempt] = token, offer, time.monotonic()
+                self._order_seq += 1
+                orders.append(self._seal_order(attempt, token, offer, seq=self._order_seq))
         return Orders(nonce=poll.nonce, orders=orders)
+
+    def _due(self) -> bool:
+        return bool(self._orders or self._due_offers())
+
+    def _due_offers(self) -> list[str]:
+        """An offer is repeated, under a new order number, until the agent has said something about it."""
+        heard = {message.attempt for message in self.messages}
+        self._unheard = {key: value for key, value in self._unheard.items() if key not in heard}
+        return [key for key, (_, _, at) in self._unheard.items() if time.monotonic() - at > REPEAT_SECONDS]
 
     def _answer(self, question: Envelope, body: Body) -> bytes:
         return answer(self.key, question, time_text=format_time(time.time()), body=body)
