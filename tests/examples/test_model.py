@@ -14,6 +14,7 @@ from tests.support import tree
 CHECKS = programs.FOLDER / "checks.py"
 NAMES = [f.name for f in tree.functions(tree.parse(CHECKS), "checks.py") if f.name.startswith("check_")]
 SECONDS_MAX = 120
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,9 @@ import pytest
 from tests.examples import programs
 
 TRAIN = programs.FOLDER / "work" / "train.py"
-STEPS = 60
+# Each starts JAX anew and compiles.
+pytestmark = pytest.mark.slow
+STEPS = 40
 SECONDS_MAX = 120
 STOPPED = 75
 
