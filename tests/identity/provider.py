@@ -9,7 +9,7 @@ import html
 import json
 import os
 import re
-import select
+import selectors
 import shutil
 import subprocess
 import tempfile
@@ -73,8 +73,9 @@ def running() -> Iterator[str]:
         )
     try:
         assert child.stdout is not None
-        ready, _, _ = select.select([child.stdout], [], [], START_SECONDS)
-        line = child.stdout.readline() if ready else b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.stdout, selectors.EVENT_READ)
+            line = child.stdout.readline() if selector.select(START_SECONDS) else b""
         assert line, (folder / "log").read_text()[-2000:]
         yield json.loads(line)["issuer"]
     finally:

@@ -166,7 +166,8 @@ def test_lists_hold_exactly_what_may_be_shown_and_page(house: House) -> None:
     ann = house.administrator()
     for number in range(7):
         house.person(f"人{number}")
-    pages, cursor = [], ""
+    pages: list[list[str]] = []
+    cursor = ""
     while True:
         page = house.perform(ann, identity.ListPeople(cursor=cursor, limit=3))
         pages.append([one.id for one in page.items])

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sekisho import charter, identity
 from sekisho.kernel import proposals
 from sekisho.kernel.clock import ManualClock
-from sekisho.kernel.command import all_specs
 from sekisho.kernel.db import open_database
 from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
 from sekisho.kernel.facts import ANONYMOUS, SYSTEM, Actor, Entity, Moment, Ref
@@ -112,10 +111,7 @@ class Nation:
 
 
 @pytest.fixture
-def nation(db_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nation]:
-    # Toys of other tests in this process are registered too, and mean nothing to a real charter.
-    real = tuple(spec for spec in all_specs() if not spec.name.startswith("toy."))
-    monkeypatch.setattr("sekisho.charter.actions.all_specs", lambda: real)
+def nation(db_url: str) -> Iterator[Nation]:
     found = Nation(db_url)
     yield found
     found.database.close()

@@ -127,7 +127,8 @@ def test_memory_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_many_threads_see_every_change(house: House) -> None:
-    person, wrong, stop = house.person(), [], threading.Event()
+    person, stop = house.person(), threading.Event()
+    wrong: list[Entity | None] = []
     changes = 0  # odd while the role is known to be there; only this thread counts
 
     def look() -> None:

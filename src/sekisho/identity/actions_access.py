@@ -9,6 +9,7 @@ from sekisho.identity import model_access as m
 from sekisho.identity import rules, tables, tables_access
 from sekisho.identity.errors import ALREADY_JOINED, LINK_SPENT, PEOPLE_ONLY
 from sekisho.identity.issue import ID_PREFIX, issue, open_session
+from sekisho.identity.model_sessions import Opened
 from sekisho.identity.targets import (
     find_organisation,
     find_person,
@@ -204,7 +205,7 @@ def _usable_link(tx: Tx, text: str) -> Row:
     return row
 
 
-def redeem(ctx: Ctx, command: m.RedeemLink) -> m.Opened:
+def redeem(ctx: Ctx, command: m.RedeemLink) -> Opened:
     """Use the link up and open a session, in one transaction."""
     row = _usable_link(ctx.tx, command.secret)
     if row["expires_ms"] <= ctx.now_ms:
@@ -216,7 +217,7 @@ def redeem(ctx: Ctx, command: m.RedeemLink) -> m.Opened:
     end_ms = rules.session_end_ms(ctx.now_ms, ctx.now_ms)
     secret, csrf = open_session(ctx, row["account"], end_ms)
     ctx.detail(holder=row["account"])
-    return m.Opened(secret, csrf, row["account"], end_ms)
+    return Opened(secret, csrf, row["account"], end_ms)
 
 
 def handlers(*, clock: Clock) -> tuple[Handler[Any], ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from sekisho.identity import model_access as m
+from sekisho.identity import model_agents as m
 from sekisho.identity import rules, tables, tables_access
 from sekisho.identity.errors import CODE_REFUSED, DISABLED, EXISTS, TWO_PEOPLE
 from sekisho.identity.issue import SECRET_BYTES

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from sekisho.identity import model as m
+from sekisho.identity import model_people as m
 from sekisho.identity import rules, tables, tables_access
 from sekisho.identity.declarations import declare, declare_person
 from sekisho.identity.errors import GENESIS_DONE, LAST_ADMINISTRATORS

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sekisho.identity import model_access as m
+from sekisho.identity import model_sessions as m
 from sekisho.identity import rules, tables, tables_access
 from sekisho.identity.errors import DISABLED, EXPIRED, PEOPLE_ONLY, RATE_LIMITED
 from sekisho.identity.issue import ID_PREFIX, open_session

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sekisho.identity import model as m
+from sekisho.identity import model_people as people
 from sekisho.identity import rules, tables
 from sekisho.kernel.context import Ctx
 from sekisho.kernel.errors import InvalidInputError
@@ -32,16 +33,18 @@ def declare(ctx: Ctx, organisation: str, given: Declaration, about: tuple[str, i
             state(ctx, ("Org", organisation), (name, value), about)
 
 
-def declare_person(ctx: Ctx, person: str, given: m.CreatePerson | m.UpdatePerson | m.NewPerson) -> None:
+def declare_person(
+    ctx: Ctx, person: str, given: people.CreatePerson | people.UpdatePerson | people.NewPerson
+) -> None:
     """Write a person's residence and clearances where given; clearances need their end."""
-    source = "" if isinstance(given, m.NewPerson) else given.source
-    anew = isinstance(given, m.UpdatePerson)
+    source = "" if isinstance(given, people.NewPerson) else given.source
+    anew = isinstance(given, people.UpdatePerson)
     if given.residence or (anew and given.residence is not None):
         state(ctx, ("User", person), ("residence", given.residence), (source, 0))
-    clearances = None if isinstance(given, m.NewPerson) else given.clearances
+    clearances = None if isinstance(given, people.NewPerson) else given.clearances
     if not clearances and not (anew and clearances is not None):
         return
-    until_ms = 0 if isinstance(given, m.NewPerson) else given.clearance_until_ms
+    until_ms = 0 if isinstance(given, people.NewPerson) else given.clearance_until_ms
     if clearances and not until_ms:
         raise InvalidInputError(field="clearance_until_ms", what="a clearance needs its end")
     state(ctx, ("User", person), ("clearances", clearances or []), (source, until_ms if clearances else 0))

@@ -318,6 +318,7 @@ class OidcClient:
 class _Signatures(JWSRegistry):
     """Exactly `ALGORITHMS`. The library warns of the name `EdDSA`, which RFC 9864 retires but providers still use."""
 
+    # pyrefly: ignore[missing-override-decorator] - typing.override came with Python 3.12
     def get_alg(self, name: str) -> JWSAlgModel:
         if name not in ALGORITHMS:
             raise UnsupportedAlgorithmError(name)

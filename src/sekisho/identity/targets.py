@@ -8,7 +8,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from sekisho.identity import tables
-from sekisho.identity.model import FactView, ListPeople, ListServices, ListTeams
+from sekisho.identity.model import FactView, ListServices, ListTeams
+from sekisho.identity.model_people import ListPeople
 from sekisho.identity.principals import organisation_entity
 from sekisho.identity.rules import Facts, standing
 from sekisho.kernel.command import Command
