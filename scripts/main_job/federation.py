@@ -23,13 +23,11 @@ def register(administrator: Client, file: Path) -> Federation:
     described: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     organisations = {item["name"]: _organisation(administrator, item) for item in described["organisations"]}
     sites = {item["name"]: _site(administrator, item, organisations) for item in described["sites"]}
-    teams = {
-        item["name"]: administrator.call(
+    for item in described["teams"]:
+        administrator.call(
             "identity.team.create", name=item["name"], organisation=organisations[item["organisation"]]
-        )["id"]
-        for item in described["teams"]
-    }
-    tokens = {item["name"]: _account(administrator, item, organisations, teams) for item in described["accounts"]}
+        )
+    tokens = {item["name"]: _account(administrator, item, organisations) for item in described["accounts"]}
     return Federation(sites, tokens)
 
 
@@ -54,16 +52,12 @@ def _site(administrator: Client, item: Mapping[str, Any], organisations: Mapping
     return str(administrator.call("sites.site.register", **fields)["id"])
 
 
-def _account(
-    administrator: Client, item: Mapping[str, Any], organisations: Mapping[str, str], teams: Mapping[str, str]
-) -> str:
+def _account(administrator: Client, item: Mapping[str, Any], organisations: Mapping[str, str]) -> str:
     """A service account with its roles; answers its token."""
     account = administrator.call(
         "identity.service.create", name=item["name"], organisation=organisations[item["organisation"]]
     )["id"]
     for role in item["roles"]:
         administrator.call("identity.role.grant", account=account, role=role)
-    for team in item["teams"]:
-        administrator.call("identity.team.member.add", team=teams[team], account=account)
     token = administrator.call("identity.service.token.create", service=account, label="example")
     return str(token["secret"])

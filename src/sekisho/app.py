@@ -89,6 +89,7 @@ class Control:
             raise
         self.publisher = ledger.Publisher(self.folders.published)
         self.sign_in = identity.SignIn(self.gate.perform)
+        self.outside = self._outside()
 
     def _wire(self, box: SecretBox) -> None:
         principals = identity.IdentityPrincipals(self.clock)
@@ -144,6 +145,23 @@ class Control:
                 *compute.handlers(actions),
             ),
         )
+
+    def _outside(self) -> identity.OutsideSignIn | None:
+        """Sign-in through the configured identity provider; None without one."""
+        oidc = self.settings.oidc
+        if not oidc.issuer:
+            return None
+        provider = identity.Provider(
+            issuer=oidc.issuer,
+            client_id=oidc.client_id,
+            client_secret=oidc.client_secret,
+            redirect_uri=f"{self.settings.server.public_url}/oidc/callback",
+            organisation=oidc.organisation,
+            roles=oidc.roles,
+            groups_claim=oidc.groups_claim,
+        )
+        client = identity.OidcClient(provider, self.network, self.clock)
+        return identity.OutsideSignIn(self.gate.perform, client, self.clock)
 
     def ready(self) -> Mapping[str, bool]:
         """What this process needs, and whether it is there; asked by `/readyz`."""

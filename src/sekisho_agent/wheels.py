@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -64,33 +65,16 @@ def locked_hashes(lock_file: Path) -> frozenset[str]:
 def resolve(lock_file: Path, uv: Path, *, python: Path, arguments: list[str]) -> ResolvedWheels:
     """Ask the index for the locked wheels; ImageError `image.resolve_failed` where one has no wheel for us."""
     hashes = locked_hashes(lock_file)
-    command = [
-        str(uv),
-        "pip",
-        "compile",
-        "-q",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--format",
-        "pylock.toml",
-    ]
-    command += ["--python", str(python), "--no-header", *arguments, "-o", "-", str(lock_file)]
-    try:
-        done = subprocess.run(  # noqa: S603 (a fixed program, arguments without a shell)
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=RESOLVE_SECONDS_MAX,
-            check=False,
-            cwd="/",
-            env=dict(os.environ),
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ImageError("image.resolve_failed", f"uv did not answer: {type(error).__name__}") from error
-    if done.returncode != 0:
-        raise ImageError("image.resolve_failed", done.stderr.decode(errors="replace").strip()[-2000:])
-    return _locked_only(tomllib.loads(done.stdout.decode()), hashes)
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "pylock.toml"
+        command = [str(uv), "pip", "compile", "-q", "--no-deps", "--only-binary", ":all:", "--format", "pylock.toml"]
+        command += ["--python", str(python), *arguments, "-o", str(answer), str(lock_file.resolve())]
+        _run(command, folder)
+        try:
+            pylock = tomllib.loads(answer.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ImageError("image.resolve_failed", "uv's answer cannot be read") from error
+    return _locked_only(pylock, hashes)
 
 
 def check_hosts(resolved: ResolvedWheels, permitted: list[str]) -> None:
@@ -134,3 +118,20 @@ def _wheel(wheel: dict[str, Any]) -> str:
 def _quoted(text: str) -> str:
     """A TOML basic string; JSON's escapes are a subset of TOML's."""
     return json.dumps(text)
+
+
+def _run(command: list[str], folder: str) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603 (a fixed program, arguments without a shell)
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=RESOLVE_SECONDS_MAX,
+            check=False,
+            cwd=folder,
+            env=dict(os.environ),
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ImageError("image.resolve_failed", f"uv did not answer: {type(error).__name__}") from error
+    if done.returncode != 0:
+        raise ImageError("image.resolve_failed", done.stderr.decode(errors="replace").strip()[-2000:])

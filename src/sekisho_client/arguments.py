@@ -34,8 +34,10 @@ class Parser(argparse.ArgumentParser):
     # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
     def error(self, message: str) -> NoReturn:
         """Called by argparse for every mistake."""
-        options = [option for action in self._actions for option in action.option_strings]
-        unknown = next(iter(re.findall(r"unrecognized arguments: (--[\w-]+)", message)), "")
+        options = [
+            option[2:] for action in self._actions for option in action.option_strings if option[:2] == "--"
+        ]
+        unknown = next(iter(re.findall(r"unrecognized arguments: --([\w-]+)", message)), "")
         near = nearest(unknown, options) if unknown else ""
         if self.language == "ja":
             message = next(
@@ -47,7 +49,7 @@ class Parser(argparse.ArgumentParser):
                 message,
             )
         raise Refused(
-            "input.usage", what=message, hint=f"{self.prog} {near}" if near else f"{self.prog} --help"
+            "input.usage", what=message, hint=f"{self.prog} --{near}" if near else f"{self.prog} --help"
         )
 
 

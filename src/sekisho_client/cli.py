@@ -76,12 +76,12 @@ def _run(words: list[str], screen: Screen) -> int:
         return 0
     wants_help = bool(given.get("help"))
     if rest[:1] == [_HELP]:
-        wants_help, rest = True, rest[1:]
+        wants_help, rest = True, _globals(rest[1:], screen.language)[1]
     helper = Help(known, screen.language)
     if not rest:
         sys.stdout.write(helper.top())
         return 0
-    found = _find(known, rest)
+    found = _find(known, rest, wants_help=wants_help or _asks_help(rest))
     if isinstance(found, str):
         sys.stdout.write(helper.noun(found))
         return 0
@@ -103,7 +103,7 @@ def _globals(words: Sequence[str], language: str) -> tuple[dict[str, Any], list[
     return parsed, parsed.pop("rest")
 
 
-def _find(known: Catalogue, words: Sequence[str]) -> tuple[Entry, list[str]] | str:
+def _find(known: Catalogue, words: Sequence[str], *, wants_help: bool) -> tuple[Entry, list[str]] | str:
     """The command meant and its own words, or a noun whose verbs should be shown."""
     first, second = words[0], words[1] if len(words) > 1 else ""
     noun = known.noun_of(first)
@@ -126,7 +126,7 @@ def _find(known: Catalogue, words: Sequence[str]) -> tuple[Entry, list[str]] | s
         hint = f"sekisho {noun} {near}" if near else f"sekisho {noun} --help"
         raise Refused("input.unknown_command", word=f"{noun} {second}", hint=hint)
     default = listing or known.by_words.get((noun, "show"))
-    if default is None or _asks_help(words[1:]) or (default is not listing and default.fields):
+    if default is None or wants_help or (default is not listing and default.fields):
         return noun
     return default, list(words[1:])
 

@@ -137,6 +137,25 @@ class Client:
             response.read()
             return response.status_code, _json(response)
 
+    def put_object(self, digest: str, ticket: str, content: bytes | Iterator[bytes]) -> None:
+        """Send an object's bytes under a ticket; ProblemError when the server does not take them."""
+        headers = {"Authorization": f"Bearer {ticket}"}
+        with contextlib.closing(
+            self._once("PUT", f"/objects/{digest}", {"content": content, "headers": headers})
+        ) as response:
+            if response.status_code >= _FAILED:
+                response.read()
+                raise ProblemError(_problem(response))
+
+    def get_object(self, digest: str, ticket: str) -> Iterator[bytes]:
+        """An object's bytes in chunks, not yet checked against its digest."""
+        headers = {"Authorization": f"Bearer {ticket}"}
+        with contextlib.closing(self._once("GET", f"/objects/{digest}", {"headers": headers})) as response:
+            if response.status_code >= _FAILED:
+                response.read()
+                raise ProblemError(_problem(response))
+            yield from response.iter_bytes(_CHUNK_BYTES)
+
     def _send(self, entry: Entry, fields: Mapping[str, Any], key: str) -> httpx2.Response:
         """The open response to one command, tried again where that is safe. Its caller closes it."""
         path, options = _request(entry, fields)

@@ -72,10 +72,18 @@ class _Blank(dict[str, Any]):
 
 
 EVENTS: Mapping[str, tuple[str, str, str]] = {
-    "accepted": ("✓", "Accepted    level {level}, joined over its inputs", "受付済み    レベル{level}（入力から継承）"),
+    "accepted": (
+        "✓",
+        "Accepted    level {level}, joined over its inputs",
+        "受付済み    レベル{level}（入力から継承）",
+    ),
     "waits": ("!", "Waiting     {reason}", "待機中      {reason}"),
     "placed": ("✓", "Placed      {site}, attempt {attempt}", "配置        {site}（試行{attempt}）"),
-    "starting": (" ", "Staged      data and image lie at the site", "転送済み    データと実行環境が拠点にあります"),
+    "starting": (
+        " ",
+        "Staged      data and image lie at the site",
+        "転送済み    データと実行環境が拠点にあります",
+    ),
     "wall": (
         "✓",
         "Wall        {closed} of {routes} routes closed (the site's own report)",

@@ -55,6 +55,7 @@ _SENTENCES: Mapping[str, tuple[int, str, str]] = {
     "config.value": (USAGE, "{name} cannot be {value}.", "{name}を{value}にはできません。"),
     "input.bad_file": (USAGE, "{path} is not a text in UTF-8.", "{path}はUTF-8のテキストではありません。"),
     "input.bad_value": (USAGE, "{name}: {value} is not {kind}.", "{name}：{value}は{kind}ではありません。"),
+    "input.exists": (USAGE, "{path} is already there.", "{path}は既に存在します。"),
     "input.missing": (USAGE, "{name} is needed.", "{name}を指定してください。"),
     "input.needs_yes": (
         USAGE,
@@ -63,6 +64,7 @@ _SENTENCES: Mapping[str, tuple[int, str, str]] = {
     ),
     "input.no_file": (USAGE, "no such file: {path}", "ファイルがありません：{path}"),
     "input.not_confirmed": (USAGE, "Nothing was done.", "何も実行していません。"),
+    "input.tree": (USAGE, "{path}: {what}", "{path}：{what}"),
     "input.unknown_command": (USAGE, "No such command: {word}", "「{word}」というコマンドはありません。"),
     "input.unknown_field": (
         USAGE,

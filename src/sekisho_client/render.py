@@ -60,6 +60,12 @@ class Screen:
         self.err.write(clean(text) + "\n")
         self.err.flush()
 
+    def overwrite(self, text: str) -> None:
+        """A line that the next one replaces; on a terminal only, so that a log file does not fill with it."""
+        if self.err.isatty():
+            self.err.write("\r\x1b[K" + clean(text))
+            self.err.flush()
+
     def json(self, value: object) -> None:
         """One JSON value on one line: what `--json` promises, and nothing else on standard output."""
         self._print(json.dumps(value, ensure_ascii=not _is_utf8(self.out)))

@@ -42,7 +42,7 @@ _EFFECT_PARTS = 3
 
 _id = "[0-9a-hjkmnp-tv-z]{26}"
 _record_id = re.compile(f"rec_{_id}").fullmatch
-_actor = re.compile(f"system|(?:usr|svc|agt)_{_id}").fullmatch
+_actor = re.compile(f"system|anonymous|(?:usr|svc|agt)_{_id}").fullmatch
 _time = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII).fullmatch
 _action = re.compile(r"[a-z][a-z0-9_]{0,63}(?:\.[a-z][a-z0-9_]{0,63}){1,7}").fullmatch
 _resource_type = re.compile(r"[A-Z][A-Za-z0-9]{0,63}").fullmatch

@@ -78,7 +78,7 @@ class AttemptActions:
             case messages.Accept():
                 _move(ctx, row, rules.Event.ACCEPT, agent=command.envelope.agent)
             case messages.Refused():
-                _end(ctx, row, rules.Event.REFUSE, body.reason)
+                _end(ctx, row, rules.Event.REFUSE, body.reason, detail=body.detail)
             case messages.Staged():
                 _staged(ctx, row)
             case messages.Started():
@@ -220,7 +220,7 @@ def _ended(ctx: Ctx, row: Row, body: messages.Ended) -> None:
         "max_rss_bytes": body.max_rss_bytes,
         "oom_kills": body.oom_kills,
     }
-    changes: dict[str, Any] = {"usage": usage}
+    changes: dict[str, Any] = {"usage": usage, "detail": body.detail}
     if body.exit_status is not None:
         changes["exit_status"] = body.exit_status
     if body.canaries:

@@ -64,7 +64,14 @@ def _judge_one(ctx: Ctx, submitter: Entity, job: Entity, spec: JobSpec, site: Si
     if decision.allowed:
         return _wished(site, decision, spec)
     sentences = ctx.explain(request, decision)
-    return Judged(site, decision, sentences[0].en if sentences else "", sentences[0].ja if sentences else "")
+    if not sentences:
+        return Judged(site, decision)
+    return Judged(site, decision, _named(sentences[0].en, job, site), _named(sentences[0].ja, job, site))
+
+
+def _named(sentence: str, job: Entity, site: SiteView) -> str:
+    """The charter knows ids only; people read the site's name, and the job is the one in front of them."""
+    return sentence.replace(site.id, site.name).replace(job.ref.id, "this job" if sentence.isascii() else "このジョブ")
 
 
 def _wished(site: SiteView, decision: Decision, spec: JobSpec) -> Judged:

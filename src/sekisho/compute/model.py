@@ -86,6 +86,7 @@ class AttemptView(msgspec.Struct, frozen=True):
     token: int
     state: AttemptState
     reason: str
+    detail: str
     exit_status: int | None
     wall: str
     canaries: dict[str, str]

@@ -139,9 +139,9 @@ def mark_cancelling(tx: Tx, job: str, now_ms: int) -> None:
 def insert_attempt(tx: Tx, attempt: Row) -> None:
     """Offer a job to a site; `attempt` holds id, job, number, site, token, needs, offer_record, now."""
     tx.run(
-        "insert into compute_attempts (id, job, number, site, agent, token, state, reason, wall, canaries, limits,"
+        "insert into compute_attempts (id, job, number, site, agent, token, state, reason, detail, wall, canaries, limits,"
         " image, usage, cpus, memory_bytes, gpus, gpu_type, offered_ms, started_ms, ended_ms, offer_record,"
-        " record_id) values (:id, :job, :number, :site, '', :token, 'offered', '', '', '{}', '{}', '', '{}', :cpus,"
+        " record_id) values (:id, :job, :number, :site, '', :token, 'offered', '', '', '', '{}', '{}', '', '{}', :cpus,"
         " :memory_bytes, :gpus, :gpu_type, :now, 0, 0, :offer_record, :record_id)",
         **attempt,
     )
@@ -247,6 +247,7 @@ def attempt_view(row: Row, site_names: dict[str, str]) -> AttemptView:
         token=row["token"],
         state=AttemptState(row["state"]),
         reason=row["reason"],
+        detail=row["detail"],
         exit_status=row["exit_status"],
         wall=row["wall"],
         canaries=msgspec.json.decode(row["canaries"]),

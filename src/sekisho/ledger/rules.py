@@ -30,7 +30,7 @@ _encoder = msgspec.json.Encoder(order="sorted")
 _ID = "[0-9a-hjkmnp-tv-z]{26}"
 # One look at what differs from record to record, joined by a character that none of the parts may hold.
 _varying = re.compile(
-    rf"rec_{_ID}\n(?:system|(?:usr|svc|agt)_{_ID})\n[!-~]{{1,255}}\nsha256:[0-9a-f]{{64}}"
+    rf"rec_{_ID}\n(?:system|anonymous|(?:usr|svc|agt)_{_ID})\n[!-~]{{1,255}}\nsha256:[0-9a-f]{{64}}"
 ).fullmatch
 _action = re.compile(r"[a-z][a-z0-9_]{0,63}(?:\.[a-z][a-z0-9_]{0,63}){1,7}").fullmatch
 _resource_type = re.compile(r"[A-Z][A-Za-z0-9]{0,63}").fullmatch

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import subprocess  # the agents of `up` are programs of their own
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -15,6 +16,7 @@ from sekisho.app import MODULES, Control, opened
 from sekisho.background import loop
 from sekisho.compute import ReconcileAttempts
 from sekisho.http import Listen, Listener, agents, build, objects
+from sekisho.http.spelling import answer
 from sekisho.identity import RemoveExpired
 from sekisho.kernel import telemetry
 from sekisho.kernel.clock import SystemClock
@@ -29,8 +31,21 @@ ALWAYS_WAITING = {"reconcile": ReconcileAttempts(), "expired": RemoveExpired()}
 """Reconcilers that put themselves back into the queue; a start makes sure that they are in it."""
 
 
-def application(control: Control) -> Starlette:
-    """The whole HTTP face of one control plane: API, agents' door, objects, console, published log."""
+def application(control: Control, *, stopping: Callable[[], bool] = lambda: False) -> Starlette:
+    """The whole HTTP face of one control plane: API, agents' door, objects, console, published log.
+
+    `stopping` is asked by open event streams, so that a server that ends does not wait for them.
+    """
+    pages = console.Parts(
+        gate=control.gate,
+        sign_in=control.sign_in,
+        clock=control.clock,
+        drawing=console.Drawing(),
+        spell=answer,
+        outside=control.outside,
+        secure=control.settings.server.public_url.startswith("https://"),
+        stopping=stopping,
+    )
     door = agents.AgentDoor(control.gate, control.seals, control.clock)
     store = objects.ObjectDoor(control.objects, control.tickets)
     return build(
@@ -38,7 +53,7 @@ def application(control: Control) -> Starlette:
         control.sign_in.authenticate,
         ready=control.ready,
         clock=control.clock,
-        mounts=[*door.routes(), *store.routes(), *console.routes(control.gate, control.sign_in)],
+        mounts=[*door.routes(), *store.routes(), *console.routes(pages)],
         log_directory=control.folders.published,
     )
 
@@ -84,7 +99,8 @@ def _run(call: Call, *, with_agents: bool) -> int:
     server = call.settings.server
     listen = Listen(host=server.host, port=server.port, certificate=server.certificate, key=server.key)
     with opened(call.settings) as control, started(control):
-        listener = Listener(application(control), listen)
+        stopping = threading.Event()
+        listener = Listener(application(control, stopping=stopping.is_set), listen)
         call.note(SAYS["serving"].render(call.language, {"url": server.public_url or listener.url}))
         folders = sorted(control.folders.agents.glob(f"*/{AGENT_FILE}")) if with_agents else []
         with _agents(call, folders):

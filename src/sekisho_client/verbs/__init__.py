@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sekisho_client.verbs import work
+
 _URL = {
     "name": "url",
     "help": {"en": "the server's address", "ja": "サーバーのアドレス"},
@@ -17,6 +19,7 @@ _URL = {
 }
 
 BY_HAND: Mapping[str, Mapping[str, Any]] = {
+    **work.BY_HAND,
     "status": {
         "daily": "status",
         "module": "status",

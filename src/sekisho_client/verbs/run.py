@@ -35,7 +35,7 @@ def read_job_file(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise Refused("input.not_text", path=str(file)) from error
+        raise Refused("input.bad_file", path=str(file)) from error
     except OSError as error:
         raise Refused("input.no_file", path=str(file)) from error
 
@@ -45,7 +45,11 @@ def send_workdir(client: Client, file: Path, text: str) -> str:
 
     The server reads the job file properly; here only this one line is looked for.
     """
-    named = [line.partition(":")[2].split("#")[0].strip() for line in text.splitlines() if line.startswith("workdir:")]
+    named = [
+        line.partition(":")[2].split("#")[0].strip()
+        for line in text.splitlines()
+        if line.startswith("workdir:")
+    ]
     if not named or not named[0]:
         return ""
     folder = file.parent / named[0].strip("\"'")

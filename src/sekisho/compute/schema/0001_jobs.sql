@@ -33,6 +33,7 @@ create table compute_attempts (
   token bigint not null,
   state text not null,
   reason text not null,
+  detail text not null,
   exit_status bigint,
   wall text not null,
   canaries text not null,

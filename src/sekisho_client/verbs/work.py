@@ -1,0 +1,166 @@
+"""The hand-written verbs about jobs, data and evidence, in the shape of the catalogue's entries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_JOB = {
+    "name": "job",
+    "required": True,
+    "word": True,
+    "help": {"en": "the job's id, or its name", "ja": "ジョブのIDまたは名前"},
+    "sample": "job_01kae7x2m4",
+}
+_JOB_FILE = {
+    "name": "path",
+    "required": True,
+    "word": True,
+    "help": {"en": "the job file (YAML)", "ja": "ジョブファイル（YAML）"},
+    "sample": "train.yaml",
+}
+
+BY_HAND: Mapping[str, Mapping[str, Any]] = {
+    "job run": {
+        "daily": "run",
+        "module": "run",
+        "needs": "compute.job.submit",
+        "en": "Submit a job file and follow the job to its end; Ctrl-C stops following, not the job.",
+        "ja": "ジョブファイルを投入し、終わりまで見守ります。Ctrl-Cでは見守りだけを止めます。",
+        "fields": [
+            _JOB_FILE,
+            {
+                "name": "detach",
+                "kind": "boolean",
+                "help": {"en": "submit and return", "ja": "投入したらすぐ戻ります"},
+            },
+            {
+                "name": "timeout",
+                "kind": "integer",
+                "help": {
+                    "en": "stop following after so many seconds (exit 8)",
+                    "ja": "指定秒数で見守りを終えます（終了コード8）",
+                },
+                "sample": "600",
+            },
+        ],
+        "examples": ["sekisho run train.yaml", "sekisho run train.yaml --detach --json"],
+    },
+    "job plan": {
+        "daily": "plan",
+        "module": "plan",
+        "needs": "compute.job.plan",
+        "en": "Tell what would happen to a job file: its level, and the charter's answer for every site.",
+        "ja": "ジョブファイルのレベルと、拠点ごとの可否を試算します。",
+        "fields": [_JOB_FILE],
+        "examples": ["sekisho plan train.yaml"],
+    },
+    "job logs": {
+        "daily": "logs",
+        "module": "logs",
+        "needs": "compute.log.read",
+        "en": "Print a job's log; with --follow until the job ends.",
+        "ja": "ジョブのログを表示します。--followで終わりまで表示し続けます。",
+        "fields": [
+            _JOB,
+            {
+                "name": "follow",
+                "kind": "boolean",
+                "help": {"en": "go on until the job ends", "ja": "終わるまで表示し続けます"},
+            },
+            {
+                "name": "attempt",
+                "kind": "integer",
+                "help": {
+                    "en": "number of the attempt; the newest unless given",
+                    "ja": "試行の番号（省略時は最新）",
+                },
+                "sample": "1",
+            },
+        ],
+        "examples": ["sekisho logs job_01kae7x2m4 --follow"],
+    },
+    "data add": {
+        "module": "data_add",
+        "needs": "data.dataset.add",
+        "en": "Add a folder or file as a dataset; the charter is asked before a byte is sent.",
+        "ja": "フォルダーまたはファイルをデータセットとして追加します。送る前に憲章が判断します。",
+        "fields": [
+            {
+                "name": "name",
+                "required": True,
+                "word": True,
+                "help": {"en": "name of the dataset", "ja": "データセットの名前"},
+                "sample": "corpus-ja",
+            },
+            {
+                "name": "path",
+                "required": True,
+                "word": True,
+                "help": {"en": "the folder or file", "ja": "フォルダーまたはファイル"},
+                "sample": "corpus/",
+            },
+            {
+                "name": "level",
+                "kind": "integer",
+                "required": True,
+                "help": {"en": "how sensitive: 0 public to 4", "ja": "区分：0（公開）から4まで"},
+                "sample": "1",
+            },
+            {
+                "name": "residency",
+                "required": True,
+                "help": {"en": "countries it may be in, or any", "ja": "置いてよい国（制限なしはany）"},
+                "sample": "JP",
+            },
+            {
+                "name": "labels",
+                "help": {"en": "labels, separated by commas", "ja": "ラベル（コンマ区切り）"},
+                "sample": "personal",
+            },
+            {
+                "name": "licence",
+                "help": {"en": "its licence", "ja": "ライセンス"},
+                "sample": "CC-BY-4.0",
+            },
+        ],
+        "examples": ["sekisho data add corpus-ja corpus/ --level 1 --residency JP"],
+    },
+    "artefact fetch": {
+        "module": "artefact_fetch",
+        "needs": "data.artefact.fetch",
+        "en": "Write an artefact's files to a new folder.",
+        "ja": "成果物のファイルを新しいフォルダーに書き出します。",
+        "fields": [
+            {
+                "name": "artefact",
+                "required": True,
+                "word": True,
+                "help": {"en": "the artefact's id", "ja": "成果物のID"},
+                "sample": "art_01kae7x2m4",
+            },
+            {
+                "name": "to",
+                "help": {"en": "folder to write to", "ja": "書き出し先のフォルダー"},
+                "sample": "model/",
+            },
+        ],
+        "examples": ["sekisho artefact fetch art_01kae7x2m4 --to model"],
+    },
+    "evidence export": {
+        "module": "evidence_export",
+        "needs": "ledger.bundle.export",
+        "noun": {"en": "Evidence of a job", "ja": "ジョブの証跡"},
+        "en": "Write a job's evidence bundle, for checking without a network.",
+        "ja": "ジョブの証跡一式を書き出します。ネットワークなしで検証できます。",
+        "fields": [
+            _JOB,
+            {
+                "name": "to",
+                "help": {"en": "file to write", "ja": "書き出すファイル"},
+                "sample": "job.bundle.zip",
+            },
+        ],
+        "examples": ["sekisho evidence export job_01kae7x2m4"],
+    },
+}
