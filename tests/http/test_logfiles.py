@@ -14,7 +14,14 @@ from tests.http.toyserver import kernel_database, served
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     found = tmp_path / "log"
-    for name in ("checkpoint", "tile/0/000", "tile/0/x001/067.p/8", "tile/entries/000", ".lock", "tile/0/000.tmp"):
+    for name in (
+        "checkpoint",
+        "tile/0/000",
+        "tile/0/x001/067.p/8",
+        "tile/entries/000",
+        ".lock",
+        "tile/0/000.tmp",
+    ):
         file = found / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(name.encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
 import msgspec
@@ -20,7 +20,18 @@ from sekisho.kernel.facts import Actor, Entity, Ref, Target
 from sekisho.kernel.gate import NOT_FOR_YOU
 from sekisho.kernel.migrate import migrate
 from sekisho.kernel.tx import Tx
-from tests.support.toy import ANN, BEN, START_MS, DropThing, PutThing, SealThing, ShowThing, Thing, TickThing, World
+from tests.support.toy import (
+    ANN,
+    BEN,
+    START_MS,
+    DropThing,
+    PutThing,
+    SealThing,
+    ShowThing,
+    Thing,
+    TickThing,
+    World,
+)
 
 TOKENS: Mapping[str, Actor] = {"ann-token": ANN, "ben-token": BEN}
 
@@ -62,7 +73,7 @@ class ListThings(Command[Things]):
     """List things by name."""
 
     cursor: str = ""
-    limit: int = 2
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 2
     large: bool = False
 
 

@@ -85,6 +85,7 @@ def _command(route: Route) -> Json:
         "people": 2 if spec.two_people else None,
         "page": _page(route),
         "media": route.media if route.download else "",
+        "final": route.final,
         "keyed": spec.kind is Kind.RECORDED,
     }
     return entry | {name: value for name, value in optional.items() if value}
