@@ -32,9 +32,11 @@ from sekisho_agent.state import replace_file
 from sekisho_agent.wall import Mount
 from sekisho_verify import canonical
 from sekisho_wire.messages import REASON_FINISHED, Limits
+from sekisho_wire.trees import DIGEST
 
 SYSTEM_IMAGE: Final = "system"
 LEASE_SECONDS: Final = 3600.0
+START_SECONDS_MAX: Final = 60.0
 LOG_TAIL_BYTES: Final = 4000
 UNSTABLE_SUFFIXES: Final = (".pyc",)
 UNSTABLE_NAMES: Final = frozenset(
@@ -90,7 +92,7 @@ class ImageShelf:
             return Image(name=name, digest="", folder=None)
         digest = self._config.images.names.get(name, name)
         folder = self._folder / digest.removeprefix(canonical.DIGEST_PREFIX)
-        if not digest.startswith(canonical.DIGEST_PREFIX) or "/" in digest or not folder.is_dir():
+        if DIGEST.fullmatch(digest) is None or not folder.is_dir():
             raise ImageError("image.unknown", "no image of this digest or name at this site")
         return Image(name=name, digest=digest, folder=folder)
 
@@ -188,6 +190,7 @@ class ImageShelf:
     def _wait(self, attempt: str, out: Path, progress: ImageProgress) -> None:
         """Watch the build to its end; says how much is unpacked about once a second."""
         try:
+            self._runner.observe(attempt, known="starting", timeout_seconds=START_SECONDS_MAX)
             while True:
                 seen = self._runner.observe(attempt, known="running", timeout_seconds=1.0)
                 if seen.end is not None:
