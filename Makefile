@@ -26,7 +26,7 @@ $(STAMP): $(LOCKS)
 
 run: $(STAMP) ## the main job from end to end, then the console; ONCE=1 ends after the summary, TEXT=folder, IMAGE=cuda
 	@scripts/system_packages.sh run
-	@$(BIN)/python scripts/run_main_job.py
+	@$(BIN)/python -m scripts.main_job
 
 test: $(STAMP) ## the whole suite on both databases, with the coverage bars
 	@scripts/system_packages.sh test

@@ -1,1 +1,1 @@
-"""The main job from end to end, step by step; `scripts/run_main_job.py` tells the story."""
+"""The main job from end to end, step by step; `__main__.py` tells the story."""

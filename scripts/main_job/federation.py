@@ -31,7 +31,9 @@ def register(administrator: Client, file: Path) -> Federation:
     return Federation(sites, tokens)
 
 
-def agent_folders(administrator: Client, sites: Mapping[str, str], folder: Path, url: str) -> Iterator[tuple[Path, str]]:
+def agent_folders(
+    administrator: Client, sites: Mapping[str, str], folder: Path, url: str
+) -> Iterator[tuple[Path, str]]:
     """A configuration file and a one-time registration code for each site's agent."""
     for name, site in sites.items():
         home = folder / name

@@ -28,7 +28,13 @@ def run(command: Sequence[str], *, env: dict[str, str], log: Path, stdin: str = 
     """Run to the end and answer standard output; StepFailedError with the log's last lines otherwise."""
     with log.open("ab") as errors:
         done = subprocess.run(
-            command, env=os.environ | env, input=stdin, stdout=subprocess.PIPE, stderr=errors, text=True, check=False
+            command,
+            env=os.environ | env,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            check=False,
         )
     if done.returncode:
         raise StepFailedError(f"{' '.join(command[2:4])} ended with {done.returncode}\n{tail(log)}")

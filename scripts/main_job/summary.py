@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from main_job.verify import Verdict
+from scripts.main_job.verify import Verdict
 
 TAMPERED = range(10, 20)
 """Exit statuses of the verifier for a bundle whose bytes were touched."""
@@ -44,7 +44,10 @@ def _sites(found: Found) -> Iterator[tuple[str, str]]:
     yield "sites considered", f"{len(sites)}: {', '.join(site['name'] for site in sites)}"
     for site in sites:
         if site["decision"] != "allow":
-            yield "  refused", f"{site['name']} ({site['country']}): {', '.join(site['rules'])}  {site['why']}"
+            yield (
+                "  refused",
+                f"{site['name']} ({site['country']}): {', '.join(site['rules'])}  {site['why']}",
+            )
     chosen = next(site for site in sites if site["chosen"])
     yield "  chosen", f"{chosen['name']} ({chosen['country']}, grade D: a stand-in on this machine)"
 
@@ -60,12 +63,18 @@ def _wall(found: Found) -> Iterator[tuple[str, str]]:
     canaries = found.detail["attempts"][-1]["canaries"]
     closed = sum(1 for result in canaries.values() if result == "closed")
     others = ", ".join(f"{name} {result}" for name, result in canaries.items() if result != "closed")
-    yield "canaries", f"{closed} of {len(canaries)} closed{': ' + others if others else ''} (the site's own report, D)"
+    yield (
+        "canaries",
+        f"{closed} of {len(canaries)} closed{': ' + others if others else ''} (the site's own report, D)",
+    )
 
 
 def _proof(found: Found) -> Iterator[tuple[str, str]]:
     yield "bundle", f"{found.bundle}  ({found.bundle.stat().st_size:,} bytes)"
     yield "trust file", str(found.trust)
     word = "everything holds" if found.verdict.status == 0 else f"REFUSED with {found.verdict.status}"
-    yield "verdict", f"{word}; network {'cut by ' + found.verdict.cut_by if found.verdict.cut_by else 'not cut'}"
+    yield (
+        "verdict",
+        f"{word}; network {'cut by ' + found.verdict.cut_by if found.verdict.cut_by else 'not cut'}",
+    )
     yield "one bit flipped", f"refused with {found.flipped_status}" if found.flipped_status else "ACCEPTED"

@@ -21,7 +21,17 @@ class Verdict(NamedTuple):
 def verify_offline(bundle: Path, trust: Path) -> Verdict:
     """Check a bundle against the trust file that was written when the installation began."""
     cut_by, prefix = _without_network()
-    command = [*prefix, sys.executable, "-I", "-m", "sekisho_verify", str(bundle), "--trust", str(trust), "--json"]
+    command = [
+        *prefix,
+        sys.executable,
+        "-I",
+        "-m",
+        "sekisho_verify",
+        str(bundle),
+        "--trust",
+        str(trust),
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
@@ -43,6 +53,9 @@ def _without_network() -> tuple[str, list[str]]:
     """The first way that works here, tried before it is relied on."""
     ways = (("unshare --net", ["unshare", "--net"]), ("unshare --user --net", ["unshare", "--user", "--net"]))
     for name, prefix in ways:
-        if shutil.which(prefix[0]) and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
+        if (
+            shutil.which(prefix[0])
+            and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0
+        ):
             return name, prefix
     return "", []

@@ -112,7 +112,9 @@ class Control:
         actions = compute.ComputeActions(
             jobs=compute.JobActions(principals, log.keep_file, self.logs, patience),
             rounds=compute.RoundActions(principals, patience),
-            attempts=compute.AttemptActions(self.seals, box, self.tickets, self.logs, patience),
+            attempts=compute.AttemptActions(
+                self.seals, box=box, tickets=self.tickets, logs=self.logs, patience=patience
+            ),
             orders=compute.OrderActions(self.seals, self.tickets, ledger.under_checkpoint, patience),
             keeps=compute.KeepActions(box, self.objects),
         )
@@ -121,9 +123,7 @@ class Control:
         def found(ctx: Ctx, text: str) -> None:
             """What the genesis record brings beside people: the first charter, and this place as a site."""
             office.install(ctx, text)
-            sites.found_control_site(
-                ctx, operator=ctx.target.resource.ref.id, country=self.settings.country
-            )
+            sites.found_control_site(ctx, operator=ctx.target.resource.ref.id, country=self.settings.country)
 
         self.gate = Gate(
             self.database,
@@ -187,7 +187,9 @@ class Control:
     def check_published(self) -> None:
         """Refuse to continue a published log that this database does not hold (a restore that is too old)."""
         trust = msgspec.json.decode(self.gate.perform(SYSTEM, ledger.ShowTrust()).text)
-        self.publisher.start(lambda size: self.gate.perform(SYSTEM, ledger.ShowRoot(size=size)), trust["keys"])
+        self.publisher.start(
+            lambda size: self.gate.perform(SYSTEM, ledger.ShowRoot(size=size)), trust["keys"]
+        )
 
     def write_trust(self) -> Path:
         """Write the trust file that auditors are handed, apart from any bundle."""

@@ -102,7 +102,9 @@ def _write(client: Client, file: trees.TreeFile, ticket: str, folder: Path) -> N
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for entry in os.scandir(folder):
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
         if entry.name in SKIPPED:
             continue
         path = Path(entry.path)

@@ -55,8 +55,8 @@ class ObjectsByDigest:
                 return cls(LocalStore(folder), scratch)
             return cls(from_url(url), scratch)
         except (BaseError, OSError, ValueError) as error:
-            raise ConfigError(
-                "config.store_url", f"the store cannot be opened: {type(error).__name__}"
+            raise ObjectError(
+                "object.store_url", f"the store cannot be opened: {type(error).__name__}"
             ) from error
 
     def has(self, digest: str) -> bool:

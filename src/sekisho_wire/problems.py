@@ -87,7 +87,7 @@ class Details(msgspec.Struct, frozen=True, omit_defaults=True):
 _DEFINED: dict[str, Problem] = {}
 
 
-def define(code: str, status: int, exit_status: Exit, text: Text, hint: Text | None = None) -> Problem:
+def define(code: str, status: int, exit_status: Exit, text: Text, *, hint: Text | None = None) -> Problem:
     """Add one code to the registry. Defining a code twice is a mistake in the program and raises."""
     if code in _DEFINED:
         message = f"problem code defined twice: {code}"
@@ -111,7 +111,10 @@ INTERNAL = define(
     "internal",
     500,
     Exit.INTERNAL,
-    Text("Our fault. Nothing was changed. Request {request}.", "内部エラーです。変更はありません。受付番号{request}。"),
+    Text(
+        "Our fault. Nothing was changed. Request {request}.",
+        "内部エラーです。変更はありません。受付番号{request}。",
+    ),
 )
 UNAVAILABLE = define(
     "unavailable",
@@ -135,7 +138,9 @@ STORAGE_FULL = define(
     "storage.full",
     507,
     Exit.UNAVAILABLE,
-    Text("The server's disk is full. Nothing was changed.", "サーバーのディスクが満杯です。変更はありません。"),
+    Text(
+        "The server's disk is full. Nothing was changed.", "サーバーのディスクが満杯です。変更はありません。"
+    ),
 )
 NOT_FOUND = define(
     "not_found",

@@ -43,6 +43,6 @@ def level_world(database: Database) -> toy.World:
         del tx, principal
         return Target(resource=Entity(Ref("Thing", command.id), {"level": 2}), stream=command.id)
 
-    handlers = world.gate._handlers  # noqa: SLF001 - a test may change one handler in place
+    handlers = world.gate._handlers
     handlers[toy.ShowThing] = Handler(toy.ShowThing, target, shown.run)
     return world

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Self
 
 import psycopg
 import pytest
@@ -29,14 +30,16 @@ def test_a_second_process_on_the_sqlite_file_is_refused(database: Database, db_u
         "try: open_database(sys.argv[1])\n"
         "except SekishoError as error: sys.exit(error.code)"
     )
-    found = subprocess.run([sys.executable, "-c", program, db_url], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", program, db_url], capture_output=True, text=True, check=False
+    )
     assert (found.returncode, found.stderr.strip()) == (1, "database.in_use")
 
 
 @pytest.mark.database("sqlite")
 def test_a_full_disk_fails_the_whole_group_and_nothing_is_half_done(toy_world: toy.World) -> None:
     assert isinstance(toy_world.database, SqliteDatabase)
-    writer = toy_world.database._writer  # noqa: SLF001 - the fault is set on the writer's own connection
+    writer = toy_world.database._writer
     pages = writer.execute("pragma page_count").fetchone()[0]
     writer.execute(f"pragma max_page_count = {pages + 2}")
     errors: list[str] = []
@@ -126,7 +129,7 @@ class Cutter:
         self.cuts = 0
         self._listener = socket.socket(socket.AF_UNIX)
 
-    def __enter__(self) -> Cutter:
+    def __enter__(self) -> Self:
         self._listener.bind(str(self._path))
         self._listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -150,7 +153,7 @@ class Cutter:
             threading.Thread(target=self._relay, args=(client, server, cut, True), daemon=True).start()
             threading.Thread(target=self._relay, args=(server, client, cut, False), daemon=True).start()
 
-    def _relay(self, source: socket.socket, target: socket.socket, cut: threading.Event, asks: bool) -> None:  # noqa: FBT001
+    def _relay(self, source: socket.socket, target: socket.socket, cut: threading.Event, asks: bool) -> None:
         try:
             while data := source.recv(65_536):
                 if asks and b"commit" in data and self._armed.is_set():

@@ -33,7 +33,12 @@ def drafts(world: toy.World) -> list[str]:
 def test_a_permitted_command_takes_effect_and_is_recorded(world: toy.World) -> None:
     assert world.gate.perform(ANN, PutThing(id="a", amount=3)) == Thing("a", "thing", 3)
     draft = world.recorder.last
-    assert (draft.actor, draft.action, draft.outcome, draft.stream) == ("usr_ann", "toy.thing.put", "done", "a")
+    assert (draft.actor, draft.action, draft.outcome, draft.stream) == (
+        "usr_ann",
+        "toy.thing.put",
+        "done",
+        "a",
+    )
     assert [effect[:2] for effect in draft.effects] == [("toy_things", '["a"]')]
     assert world.rows("select record_id from toy_things") == [{"record_id": draft.id}]
 
@@ -100,7 +105,9 @@ def test_an_unknown_account_is_asked_to_sign_in(world: toy.World) -> None:
 
 
 @pytest.mark.parametrize("actor", [ANONYMOUS, SYSTEM, Actor(Ref("Agent", "agt_x"))])
-def test_an_actor_of_the_wrong_type_is_refused_before_anything_is_loaded(world: toy.World, actor: Actor) -> None:
+def test_an_actor_of_the_wrong_type_is_refused_before_anything_is_loaded(
+    world: toy.World, actor: Actor
+) -> None:
     with pytest.raises(SekishoError) as caught:
         world.gate.perform(actor, PutThing(id="a"))
     assert caught.value.code in {"auth.required", "not_found"}
@@ -109,7 +116,13 @@ def test_an_actor_of_the_wrong_type_is_refused_before_anything_is_loaded(world: 
 
 @pytest.mark.parametrize(
     ("scopes", "allowed"),
-    [({"toy.thing.put"}, True), ({"toy"}, True), ({"toy.thing"}, True), ({"toy.thing.pu"}, False), (set(), False)],
+    [
+        ({"toy.thing.put"}, True),
+        ({"toy"}, True),
+        ({"toy.thing"}, True),
+        ({"toy.thing.pu"}, False),
+        (set(), False),
+    ],
 )
 def test_a_token_is_good_for_its_scopes_only(world: toy.World, scopes: set[str], *, allowed: bool) -> None:
     actor = Actor(ANN.ref, scopes=frozenset(scopes))
@@ -144,7 +157,11 @@ def test_two_people_are_needed_and_both_are_on_record(world: toy.World) -> None:
     raw = world.gate.perform(BEN, ApproveProposal(proposal=proposed.proposal))
     assert msgspec.json.decode(bytes(raw), type=Thing).id == "a"
     draft = world.recorder.last
-    assert (draft.action, draft.actor, draft.approvers) == ("toy.thing.seal", "usr_ben", ("usr_ann", "usr_ben"))
+    assert (draft.action, draft.actor, draft.approvers) == (
+        "toy.thing.seal",
+        "usr_ben",
+        ("usr_ann", "usr_ben"),
+    )
     assert world.rows("select note from toy_things") == [{"note": "sealed"}]
     assert world.gate.perform(ANN, ListProposals()) == []
 
@@ -189,7 +206,12 @@ def test_reading_something_of_level_two_leaves_a_record_in_the_readers_stream(le
     level_world.gate.perform(ANN, PutThing(id="a"))
     level_world.gate.perform(BEN, ShowThing(id="a"))
     draft = level_world.recorder.last
-    assert (draft.action, draft.actor, draft.stream, draft.effects) == ("toy.thing.show", "usr_ben", "usr_ben", [])
+    assert (draft.action, draft.actor, draft.stream, draft.effects) == (
+        "toy.thing.show",
+        "usr_ben",
+        "usr_ben",
+        [],
+    )
 
 
 def test_sixty_four_callers_lose_nothing(world: toy.World) -> None:

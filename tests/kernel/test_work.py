@@ -68,7 +68,9 @@ def test_a_claim_that_is_not_finished_comes_back_and_the_late_one_takes_no_effec
     assert amount(world) == 1
 
 
-def test_failed_work_is_put_back_and_waits_longer_each_time(world: toy.World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_work_is_put_back_and_waits_longer_each_time(
+    world: toy.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.gate.schedule(TickThing(id="a"), dedupe="")
     broken = [True]
     original = toy.AllowAll.decide

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sekisho.compute import tables_keepsakes, rules, tables
+from sekisho.compute import rules, tables, tables_keepsakes
 from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET
 from sekisho.compute.jobs import spec_of_row
 from sekisho.compute.model import AttemptState, JobState, NoteProgress, RenewAttempt, ReportAttempt
@@ -46,8 +46,8 @@ class LogSink(Protocol):
 class AttemptActions:
     """The handlers, with the keys and files they use."""
 
-    def __init__(  # noqa: PLR0913 - what answers are made of
-        self, signer: Seals, box: Box, tickets: Tickets, logs: LogSink, patience: rules.Patience
+    def __init__(
+        self, signer: Seals, *, box: Box, tickets: Tickets, logs: LogSink, patience: rules.Patience
     ) -> None:
         """Everything an answer may need."""
         self._signer = signer
@@ -59,7 +59,9 @@ class AttemptActions:
     def report(self, ctx: Ctx, command: ReportAttempt) -> bytes:
         """Apply one message of the main lane, once."""
         envelope = command.envelope
-        stored = lanes.repeated(ctx.tx, envelope.agent, envelope.lane, envelope.seq, _digest(command.sealed))
+        stored = lanes.repeated(
+            ctx.tx, (envelope.agent, envelope.lane), envelope.seq, _digest(command.sealed)
+        )
         if stored:
             return stored
         row = _held(ctx.tx, envelope)
@@ -68,12 +70,14 @@ class AttemptActions:
         body = self._give(ctx, row, envelope) if transient else self._step(ctx, row, command)
         answer = self._signer.answer(envelope, body, ctx.now_ms)
         kept = b"" if transient else answer
-        lanes.applied(ctx.tx, envelope.agent, envelope.lane, envelope.seq, (_digest(command.sealed), kept))
+        lanes.applied(ctx.tx, (envelope.agent, envelope.lane), envelope.seq, (_digest(command.sealed), kept))
         return answer
 
     def _step(self, ctx: Ctx, row: Row, command: ReportAttempt) -> Body:
         body = command.envelope.body
-        heartbeats.beat(ctx.tx, f"attempt:{row['id']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms + self._patience.lease_ms)
+        heartbeats.beat(
+            ctx.tx, f"attempt:{row['id']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms + self._patience.lease_ms
+        )
         match body:
             case messages.Accept():
                 _move(ctx, row, rules.Event.ACCEPT, agent=command.envelope.agent)
@@ -118,17 +122,25 @@ class AttemptActions:
     def renew(self, ctx: Ctx, command: RenewAttempt) -> bytes:
         """Extend the lease, and tell of a cancel."""
         envelope = command.envelope
-        stored = lanes.repeated(ctx.tx, envelope.agent, envelope.lane, envelope.seq, _digest(command.sealed))
+        stored = lanes.repeated(
+            ctx.tx, (envelope.agent, envelope.lane), envelope.seq, _digest(command.sealed)
+        )
         if stored:
             return stored
         row = _held(ctx.tx, envelope)
         job = tables.find_job(ctx.tx, row["job"], "") or {}
-        heartbeats.beat(ctx.tx, f"attempt:{row['id']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms + self._patience.lease_ms)
+        heartbeats.beat(
+            ctx.tx, f"attempt:{row['id']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms + self._patience.lease_ms
+        )
         body = messages.Lease(
-            lease_s=self._patience.lease_seconds, cancel=bool(job["cancelling"]), grace_s=_grace(spec_of_row(job).checkpoint)
+            lease_s=self._patience.lease_seconds,
+            cancel=bool(job["cancelling"]),
+            grace_s=_grace(spec_of_row(job).checkpoint),
         )
         answer = self._signer.answer(envelope, body, ctx.now_ms)
-        lanes.applied(ctx.tx, envelope.agent, envelope.lane, envelope.seq, (_digest(command.sealed), answer))
+        lanes.applied(
+            ctx.tx, (envelope.agent, envelope.lane), envelope.seq, (_digest(command.sealed), answer)
+        )
         return answer
 
     def note(self, ctx: Ctx, command: NoteProgress) -> bytes:
@@ -138,7 +150,9 @@ class AttemptActions:
         body = envelope.body
         if isinstance(body, messages.Progress):
             line = msgspec.json.encode(body.line).decode()
-            heartbeats.beat(ctx.tx, f"progress:{row['job']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms, note=line)
+            heartbeats.beat(
+                ctx.tx, f"progress:{row['job']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms, note=line
+            )
         elif isinstance(body, messages.LogChunk):
             job = tables.find_job(ctx.tx, row["job"], "") or {}
             if job["level"] > LOG_LEVEL_MAX:
@@ -201,7 +215,13 @@ def _started(ctx: Ctx, row: Row, body: messages.Started) -> None:
     job = tables.find_job(ctx.tx, row["job"], "") or {}
     closed = sum(1 for result in body.canaries.values() if result == "closed")
     tables.add_event(
-        ctx.tx, row["job"], "wall", ctx.now_ms, wall=body.wall, closed=str(closed), routes=str(len(body.canaries))
+        ctx.tx,
+        row["job"],
+        "wall",
+        ctx.now_ms,
+        wall=body.wall,
+        closed=str(closed),
+        routes=str(len(body.canaries)),
     )
     ctx.detail(canaries=dict(body.canaries), wall=body.wall, level=job["level"])
 
@@ -270,7 +290,9 @@ def _target(tx: Tx, principal: Entity, command: ReportAttempt | RenewAttempt | N
     if row is None or not isinstance(site, Ref) or site.id != row["site"]:
         raise SekishoError(FENCED, attempt=command.envelope.attempt[:64], token=command.envelope.token)
     job = tables.find_job(tx, row["job"], "") or {}
-    entity = Entity(Ref("Attempt", row["id"]), {"site": Ref("Site", row["site"]), "owner": Ref("Org", job["owner"])})
+    entity = Entity(
+        Ref("Attempt", row["id"]), {"site": Ref("Site", row["site"]), "owner": Ref("Org", job["owner"])}
+    )
     return Target(resource=entity, stream=row["job"])
 
 

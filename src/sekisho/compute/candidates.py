@@ -42,12 +42,12 @@ def job_entity(job: str, *, owner: str, level: int, labels: list[str], residency
     return labelled("Job", job, owner=owner, level=level, labels=labels, residency=residency)
 
 
-def judge(ctx: Ctx, submitter: Entity, job: Entity, spec: JobSpec, sites: list[SiteView]) -> list[Judged]:
+def judge(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, sites: list[SiteView]) -> list[Judged]:
     """Ask the charter for each site where engines run; the control plane's own site runs none."""
-    return [_judge_one(ctx, submitter, job, spec, site) for site in sites if not site.control]
+    return [_judge_one(ctx, submitter, job, spec=spec, site=site) for site in sites if not site.control]
 
 
-def _judge_one(ctx: Ctx, submitter: Entity, job: Entity, spec: JobSpec, site: SiteView) -> Judged:
+def _judge_one(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, site: SiteView) -> Judged:
     request = Request(
         principal=submitter,
         action=spec_of(PlaceJob).name,
@@ -71,7 +71,9 @@ def _judge_one(ctx: Ctx, submitter: Entity, job: Entity, spec: JobSpec, site: Si
 
 def _named(sentence: str, job: Entity, site: SiteView) -> str:
     """The charter knows ids only; people read the site's name, and the job is the one in front of them."""
-    return sentence.replace(site.id, site.name).replace(job.ref.id, "this job" if sentence.isascii() else "このジョブ")
+    return sentence.replace(site.id, site.name).replace(
+        job.ref.id, "this job" if sentence.isascii() else "このジョブ"
+    )
 
 
 def _wished(site: SiteView, decision: Decision, spec: JobSpec) -> Judged:

@@ -39,7 +39,10 @@ UNKNOWN_IMAGE = define(
     422,
     Exit.USAGE,
     Text('There is no image "{image}".', "「{image}」という実行環境はありません。"),
-    Text("sekisho image add --name {image} --lock image.txt", "sekisho image add --name {image} --lock image.txt"),
+    hint=Text(
+        "sekisho image add --name {image} --lock image.txt",
+        "sekisho image add --name {image} --lock image.txt",
+    ),
 )
 BAD_LOCK = define(
     "compute.image.lock",
@@ -72,7 +75,9 @@ OUT_OF_ORDER = define(
     "attempt.order",
     409,
     Exit.CONFLICT,
-    Text("An attempt that is {state} cannot report {event}.", "状態が{state}の試行は{event}を報告できません。"),
+    Text(
+        "An attempt that is {state} cannot report {event}.", "状態が{state}の試行は{event}を報告できません。"
+    ),
 )
 LOG_STAYS = define(
     "compute.log.stays",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, dataclass_transform
 
 import msgspec
 import yaml
@@ -20,20 +20,31 @@ from sekisho_wire.messages import EnvironmentName, MountPath
 DEPTH_MAX = 12
 NODES_MAX = 20_000
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_UNITS_BYTES = {"": 1 << 30, "gb": 10**9, "gib": 1 << 30, "mb": 10**6, "mib": 1 << 20, "tb": 10**12, "tib": 1 << 40}
+_UNITS_BYTES = {
+    "": 1 << 30,
+    "gb": 10**9,
+    "gib": 1 << 30,
+    "mb": 10**6,
+    "mib": 1 << 20,
+    "tb": 10**12,
+    "tib": 1 << 40,
+}
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 _MEMORY = re.compile(r"(\d{1,9})\s*([A-Za-z]{0,3})\+?")
 _ACCELERATORS = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,31})(?::(\d{1,4}))?")
 _WHERE = re.compile(r" - at `(.+)`$")
 _UNKNOWN = re.compile(r"unknown field `(.+?)`")
 
+Plain: TypeAlias = Any
+"""What YAML gives: text, numbers, booleans, lists, objects, nothing."""
 Duration = Annotated[str, Meta(pattern=r"^\d{1,6}[smhd]$")]
 Short = Annotated[str, Meta(max_length=128)]
 JobName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A section of the file."""
 
 
@@ -42,17 +53,22 @@ class Resources(_Part):
 
     accelerators: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,31}(:\d{1,4})?)?$")] = ""
     cpus: Annotated[int, Meta(ge=1, le=4096)] = 1
-    memory: Annotated[int, Meta(ge=1, le=1_000_000)] | Annotated[str, Meta(pattern=r"^\d{1,9}\s*[A-Za-z]{0,3}\+?$")] = 2
+    memory: (
+        Annotated[int, Meta(ge=1, le=1_000_000)]
+        | Annotated[str, Meta(pattern=r"^\d{1,9}\s*[A-Za-z]{0,3}\+?$")]
+    ) = 2
     image: Short = ""
     disk: Annotated[int, Meta(ge=1, le=1_000_000)] = 8
 
 
 class Mount(_Part):
-    """One line of `data`: an input (`from`, a dataset or artefact) or an output (`to`, a name), and where it appears."""
+    """One line of `data`: an input (`from`: a dataset or artefact) or an output (`to`: a name), and its mount."""
 
     mount: MountPath
     source: Short = field(default="", name="from")
-    target: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")] = field(default="", name="to")
+    target: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")] = field(
+        default="", name="to"
+    )
 
 
 class Wishes(_Part):
@@ -88,7 +104,9 @@ class JobFile(_Part):
     resources: Resources = Resources()
     num_nodes: Annotated[int, Meta(ge=1, le=1)] = 1
     workdir: Annotated[str, Meta(max_length=4096)] = ""
-    envs: Annotated[dict[EnvironmentName, Annotated[str, Meta(max_length=4096)] | int], Meta(max_length=256)] = {}
+    envs: Annotated[
+        dict[EnvironmentName, Annotated[str, Meta(max_length=4096)] | int], Meta(max_length=256)
+    ] = {}
     secrets: Annotated[list[Short], Meta(max_length=64)] = field(default_factory=list)
     data: Annotated[list[Mount], Meta(max_length=64)] = field(default_factory=list)
     charter: Wishes = Wishes()
@@ -126,7 +144,9 @@ def parse(text: str) -> JobFile:
     for number, mount in enumerate(job.data):
         if bool(mount.source) == bool(mount.target):
             line, column = marks.find(f"$.data[{number}]")
-            raise SekishoError(FILE_INVALID, line=line, column=column, field="data", what="needs either from or to")
+            raise SekishoError(
+                FILE_INVALID, line=line, column=column, field="data", what="needs either from or to"
+            )
     return job
 
 
@@ -148,7 +168,7 @@ def accelerators(text: str) -> tuple[str, int]:
     return (match[1], int(match[2] or 1)) if match else ("", 0)
 
 
-def _load(text: str, marks: _Marks) -> Any:
+def _load(text: str, marks: _Marks) -> Plain:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
@@ -162,7 +182,7 @@ def _load(text: str, marks: _Marks) -> Any:
         raise _malformed((1, 1), "not YAML text") from error
 
 
-def _value(node: yaml.Node, path: str, marks: _Marks, depth: int) -> Any:
+def _value(node: yaml.Node, path: str, marks: _Marks, depth: int) -> Plain:
     """The plain value of a node, its place noted on the way; no aliases, no tags of Python's."""
     marks.note(path, node.start_mark)
     marks.nodes += 1
@@ -214,7 +234,9 @@ def _explain(message: str, marks: _Marks) -> SekishoError:
         )
     line, column = marks.find(path)
     what = _WHERE.sub("", message)
-    return SekishoError(FILE_INVALID, line=line, column=column, field=path.removeprefix("$.") or "file", what=what)
+    return SekishoError(
+        FILE_INVALID, line=line, column=column, field=path.removeprefix("$.") or "file", what=what
+    )
 
 
 def _fields(path: str) -> list[str]:

@@ -22,19 +22,20 @@ from sekisho.compute.model import (
     JobView,
     ListJobs,
     LogText,
+    PlaceRound,
     Plan,
     PlanJob,
     ReadLog,
     ShowJob,
     SubmitJob,
 )
-from sekisho.compute.model import PlaceRound
 from sekisho.compute.snapshot import read_sites
 from sekisho.compute.spec import Asker, JobSpec, Resolved, resolve
 from sekisho.data import owner_of
 from sekisho.kernel import heartbeats
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError, SekishoError
+from sekisho.kernel.evidence import Evidence
 from sekisho.kernel.facts import Actor, Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
 from sekisho.ledger import CloseStream
@@ -91,7 +92,9 @@ def end_job(ctx: Ctx, job: str, state: JobState, reason: str) -> None:
 class JobActions:
     """The handlers, with what they need from outside the database."""
 
-    def __init__(self, principals: Principals, keep_file: KeepFile, logs: Logs, patience: rules.Patience) -> None:
+    def __init__(
+        self, principals: Principals, keep_file: KeepFile, logs: Logs, patience: rules.Patience
+    ) -> None:
         """`keep_file` stores the job file as evidence; `logs` holds what sites sent."""
         self._principals = principals
         self._keep_file = keep_file
@@ -134,12 +137,18 @@ class JobActions:
             ),
         )
         tables.add_event(ctx.tx, job, "accepted", ctx.now_ms, level=str(label.level))
-        inputs = [{"source": item.source, "object": item.object} for item in resolved.spec.inputs]
+        inputs: list[Evidence] = [
+            {"source": item.source, "object": item.object} for item in resolved.spec.inputs
+        ]
         ctx.into(job, Ref("Job", job))
         ctx.detail(
             files={"job.yaml": digest},
             inputs=inputs,
-            label={"level": label.level, "labels": sorted(label.labels), "residency": sorted(label.residency)},
+            label={
+                "level": label.level,
+                "labels": [*sorted(label.labels)],
+                "residency": [*sorted(label.residency)],
+            },
         )
         ctx.later(PlaceRound(), dedupe="place")
         return self._view(ctx, find_job(ctx.tx, job, ctx.principal))
@@ -149,7 +158,7 @@ class JobActions:
         resolved = self._resolve(ctx.tx, ctx.principal, command.file)
         label = resolved.label
         judged = candidates.judge(
-            ctx, ctx.principal, _draft(ctx.principal, label), resolved.spec, all_sites(ctx.tx)
+            ctx, ctx.principal, _draft(ctx.principal, label), spec=resolved.spec, sites=all_sites(ctx.tx)
         )
         allowed = frozenset(item.site.id for item in judged if item.decision.allowed)
         waiting = placement.Waiting("plan", resolved.spec.need, allowed)
@@ -182,7 +191,9 @@ class JobActions:
         submitter = submitter or self._principals.principal(ctx.tx, Actor(Ref("Service", row["submitter"])))
         sites = tables.site_choices(row)
         if JobState(row["state"]) is JobState.WAITING and submitter is not None:
-            judged = candidates.judge(ctx, submitter, entity_of(row), spec_of_row(row), all_sites(ctx.tx))
+            judged = candidates.judge(
+                ctx, submitter, entity_of(row), spec=spec_of_row(row), sites=all_sites(ctx.tx)
+            )
             sites = [item.choice("") for item in judged]
         view = self._view(ctx, row)
         sentence = texts.reason_sentence(view)
@@ -233,7 +244,9 @@ class JobActions:
             return LogText("", command.offset, command.offset, ended)
         content, length = self._logs.read(chosen[-1]["id"], command.offset)
         following = command.offset + len(content)
-        done = AttemptState(chosen[-1]["state"]).ended and following >= length and (ended or command.attempt > 0)
+        done = (
+            AttemptState(chosen[-1]["state"]).ended and following >= length and (ended or command.attempt > 0)
+        )
         return LogText(content.decode(errors="replace"), command.offset, following, done)
 
     def _view(self, ctx: Ctx, row: Row) -> JobView:
@@ -258,7 +271,7 @@ def _draft(principal: Entity, label: Labels) -> Entity:
     )
 
 
-def job_target(tx: Tx, principal: Entity, command: Any) -> Target:
+def job_target(tx: Tx, principal: Entity, command: ShowJob | ExplainJob | CancelJob | ReadLog) -> Target:
     """A stored job, for every command that names one."""
     row = find_job(tx, command.job, principal)
     return Target(resource=entity_of(row), stream=row["id"])

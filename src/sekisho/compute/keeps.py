@@ -23,7 +23,6 @@ from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import Tx
-from sekisho_verify import canonical
 
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==\S+( ; .+)?( \\)?")
 _HASH = re.compile(r" +--hash=sha256:[0-9a-f]{64}( \\)?")
@@ -56,12 +55,18 @@ def check_lock(lock: str) -> None:
         if _HASH.fullmatch(line):
             requirement_open = False
         elif requirement_open or not _REQUIREMENT.fullmatch(line.rstrip()):
-            what = "each requirement needs its hashes" if requirement_open else "not a pinned requirement with hashes"
+            what = (
+                "each requirement needs its hashes"
+                if requirement_open
+                else "not a pinned requirement with hashes"
+            )
             raise SekishoError(BAD_LOCK, line=number, what=what)
         else:
             requirement_open = True
     if requirement_open or not lines:
-        raise SekishoError(BAD_LOCK, line=len(lock.splitlines()) or 1, what="each requirement needs its hashes")
+        raise SekishoError(
+            BAD_LOCK, line=len(lock.splitlines()) or 1, what="each requirement needs its hashes"
+        )
 
 
 class KeepActions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from pathlib import Path
 
@@ -47,12 +48,8 @@ class LogFiles:
 
 
 def _whole_characters(content: bytes) -> bytes:
-    """Drop the beginning of a character whose rest is in the next piece."""
-    for back in range(1, min(4, len(content)) + 1):
-        lead = content[-back]
-        if lead < 0x80:
-            return content
-        if lead >= 0xC0:
-            width = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
-            return content if back >= width else content[:-back]
-    return content
+    """Drop the beginning of a character whose rest is in the next piece; bytes that are not UTF-8 pass."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    decoder.decode(content)
+    pending = len(decoder.getstate()[0])
+    return content[: len(content) - pending]

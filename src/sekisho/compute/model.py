@@ -234,7 +234,13 @@ class PlaceJob(Command[bool]):
     job: str
 
 
-@command("compute.job.plan", kind=Kind.READ, resource="Job", groups=("use",), ja="ジョブファイルの行き先を試算します。")
+@command(
+    "compute.job.plan",
+    kind=Kind.READ,
+    resource="Job",
+    groups=("use",),
+    ja="ジョブファイルの行き先を試算します。",
+)
 class PlanJob(Command[Plan]):
     """Tell what would happen to a job file, without submitting it."""
 
@@ -258,14 +264,22 @@ class ListJobs(Command[JobPage]):
     limit: Limit = 50
 
 
-@command("compute.job.explain", kind=Kind.READ, resource="Job", groups=("view",), ja="ジョブがなぜその状態かを説明します。")
+@command(
+    "compute.job.explain",
+    kind=Kind.READ,
+    resource="Job",
+    groups=("view",),
+    ja="ジョブがなぜその状態かを説明します。",
+)
 class ExplainJob(Command[Explanation]):
     """Explain why a job is where it is, or why it waits."""
 
     job: str
 
 
-@command("compute.job.cancel", kind=Kind.RECORDED, resource="Job", groups=("use",), ja="ジョブを取り消します。")
+@command(
+    "compute.job.cancel", kind=Kind.RECORDED, resource="Job", groups=("use",), ja="ジョブを取り消します。"
+)
 class CancelJob(Command[JobView]):
     """Cancel a job, in any state."""
 
@@ -281,7 +295,9 @@ class ReadLog(Command[LogText]):
     offset: Count = 0
 
 
-@command("compute.secret.set", kind=Kind.RECORDED, resource="Secret", groups=("use",), ja="秘密情報を登録します。")
+@command(
+    "compute.secret.set", kind=Kind.RECORDED, resource="Secret", groups=("use",), ja="秘密情報を登録します。"
+)
 class SetSecret(Command[SecretView]):
     """Keep a secret for jobs of your organisation; attempts get it as a file."""
 
@@ -290,19 +306,37 @@ class SetSecret(Command[SecretView]):
     team: Annotated[str, Meta(max_length=64)] = ""
 
 
-@command("compute.secret.list", kind=Kind.READ, resource="Secret", groups=("view",), ja="秘密情報の名前を一覧します。")
+@command(
+    "compute.secret.list",
+    kind=Kind.READ,
+    resource="Secret",
+    groups=("view",),
+    ja="秘密情報の名前を一覧します。",
+)
 class ListSecrets(Command[SecretPage]):
     """List the names of your organisation's secrets."""
 
 
-@command("compute.secret.delete", kind=Kind.RECORDED, resource="Secret", groups=("use",), ja="秘密情報を削除します。")
+@command(
+    "compute.secret.delete",
+    kind=Kind.RECORDED,
+    resource="Secret",
+    groups=("use",),
+    ja="秘密情報を削除します。",
+)
 class DeleteSecret(Command[bool]):
     """Delete a secret."""
 
     name: Name
 
 
-@command("compute.image.add", kind=Kind.RECORDED, resource="Image", groups=("use",), ja="実行環境をロックファイルから登録します。")
+@command(
+    "compute.image.add",
+    kind=Kind.RECORDED,
+    resource="Image",
+    groups=("use",),
+    ja="実行環境をロックファイルから登録します。",
+)
 class AddImage(Command[ImageView]):
     """Register an environment from a requirements lock with hashes; sites build it apart from any data."""
 
@@ -310,7 +344,9 @@ class AddImage(Command[ImageView]):
     lock: Annotated[str, Meta(max_length=1_000_000)]
 
 
-@command("compute.image.list", kind=Kind.READ, resource="Image", groups=("view",), ja="実行環境を一覧します。")
+@command(
+    "compute.image.list", kind=Kind.READ, resource="Image", groups=("view",), ja="実行環境を一覧します。"
+)
 class ListImages(Command[ImagePage]):
     """List your organisation's environments."""
 

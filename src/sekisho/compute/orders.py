@@ -51,7 +51,9 @@ class OrderActions:
         for subject in (f"agent:{agent}", f"site:{site}"):
             heartbeats.beat(ctx.tx, subject, at_ms=ctx.now_ms, until_ms=ctx.now_ms, note="")
         if find_site(ctx.tx, site).wall != command.capabilities.wall:
-            ctx.later(ReportCapabilities(site=site, wall=command.capabilities.wall), dedupe=f"capabilities:{site}")
+            ctx.later(
+                ReportCapabilities(site=site, wall=command.capabilities.wall), dedupe=f"capabilities:{site}"
+            )
         orders = [(row, self._offer(ctx, row)) for row in self._ready(ctx.tx, site)]
         orders += [(row, messages.Cancel()) for row in _cancelling(ctx.tx, ctx.principal)]
         return [self._seal(ctx, agent, row, body) for row, body in orders]
@@ -61,10 +63,12 @@ class OrderActions:
 
     def _seal(self, ctx: Ctx, agent: str, row: Row, body: Body) -> str:
         last = ctx.tx.one(
-            "select seq from kernel_lanes where agent = :agent and lane = :lane", agent=agent, lane=messages.LANE_ORDER
+            "select seq from kernel_lanes where agent = :agent and lane = :lane",
+            agent=agent,
+            lane=messages.LANE_ORDER,
         )
         seq = (last["seq"] if last else 0) + 1
-        lanes.applied(ctx.tx, agent, messages.LANE_ORDER, seq, ("", b""))
+        lanes.applied(ctx.tx, (agent, messages.LANE_ORDER), seq, ("", b""))
         return self._signer.order(agent, (row["id"], row["token"]), body, seq=seq, now_ms=ctx.now_ms)
 
     def _offer(self, ctx: Ctx, row: Row) -> Body:
@@ -97,7 +101,9 @@ class OrderActions:
             ],
             image_lock=self._reference(spec.lock, "file", spec.lock_bytes) if spec.lock else None,
             workdir=(
-                self._reference(spec.workdir.object, "tree", spec.workdir.size_bytes) if spec.workdir else None
+                self._reference(spec.workdir.object, "tree", spec.workdir.size_bytes)
+                if spec.workdir
+                else None
             ),
             checkpoint=messages.CheckpointPlan(**spec.checkpoint, upload=job["level"] <= 1)
             if spec.checkpoint

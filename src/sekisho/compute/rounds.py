@@ -63,8 +63,9 @@ class RoundActions:
         submitter = submitter_of(ctx.tx, self._principals, row["submitter"])
         if submitter is None:
             return []
-        return candidates.judge(ctx, submitter, entity_of(row), spec_of_row(row), all_sites(ctx.tx))
-
+        return candidates.judge(
+            ctx, submitter, entity_of(row), spec=spec_of_row(row), sites=all_sites(ctx.tx)
+        )
 
     def reconcile(self, ctx: Ctx, command: ReconcileAttempts) -> int:
         """Attempts whose agent was not heard for too long are lost; their jobs wait again, under a new token."""
@@ -127,7 +128,7 @@ def _apply(ctx: Ctx, row: Row, choice: Choice, judged: list[Judged]) -> None:
             decision=msgspec.structs.replace(ctx.decision, charter=decision.charter),
             detail={"reason": choice.reason.value, "sites": evidence(judged, "")},
         ):
-            tables.keep_waiting(ctx.tx, row["id"], choice.reason.value, sites, ctx.now_ms)
+            tables.keep_waiting(ctx.tx, row["id"], choice.reason.value, sites, now_ms=ctx.now_ms)
             tables.add_event(ctx.tx, row["id"], "waits", ctx.now_ms, reason=choice.reason.value)
         return
     _offer(ctx, row, next(item for item in judged if item.site.id == choice.site), judged)
@@ -154,7 +155,9 @@ def _offer(ctx: Ctx, row: Row, chosen: Judged, judged: list[Judged]) -> None:
             "sites": evidence(judged, site.id),
         },
     ) as record:
-        tables.place_job(ctx.tx, row["id"], site.id, [item.choice(site.id) for item in judged], ctx.now_ms)
+        tables.place_job(
+            ctx.tx, row["id"], site.id, [item.choice(site.id) for item in judged], now_ms=ctx.now_ms
+        )
         tables.insert_attempt(
             ctx.tx,
             {

@@ -14,7 +14,9 @@ def read_sites(tx: Tx, now_ms: int, patience: rules.Patience) -> tuple[Site, ...
     heard_after_ms = patience.silent_since_ms(now_ms)
     for attempt in tables.active_attempts(tx):
         held.setdefault(attempt["site"], []).append(attempt)
-    return tuple(_site(site, held.get(site.id, []), heard_after_ms) for site in all_sites(tx) if not site.control)
+    return tuple(
+        _site(site, held.get(site.id, []), heard_after_ms) for site in all_sites(tx) if not site.control
+    )
 
 
 def _site(site: SiteView, held: list[Row], heard_after_ms: int) -> Site:

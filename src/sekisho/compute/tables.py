@@ -103,7 +103,7 @@ def move_job(tx: Tx, job: str, state: JobState, now_ms: int, *, reason: str = ""
     )
 
 
-def place_job(tx: Tx, job: str, site: str, sites: list[SiteChoice], now_ms: int) -> None:
+def place_job(tx: Tx, job: str, site: str, sites: list[SiteChoice], *, now_ms: int) -> None:
     """The job goes to a site, for its next attempt."""
     tx.run(
         "update compute_jobs set state = 'staging', reason = '', site = :site, attempts = attempts + 1,"
@@ -115,7 +115,7 @@ def place_job(tx: Tx, job: str, site: str, sites: list[SiteChoice], now_ms: int)
     )
 
 
-def keep_waiting(tx: Tx, job: str, reason: str, sites: list[SiteChoice], now_ms: int) -> None:
+def keep_waiting(tx: Tx, job: str, reason: str, sites: list[SiteChoice], *, now_ms: int) -> None:
     """The round left the job where it is; what it found is kept for `why`."""
     tx.run(
         "update compute_jobs set reason = :reason, sites = :sites, changed_ms = :now, record_id = :record_id"
@@ -172,14 +172,20 @@ def active_of_job(tx: Tx, job: str) -> Row | None:
 
 def offered_at(tx: Tx, site: str) -> list[Row]:
     """Attempts that wait for the site's agent to take them."""
-    return tx.all("select * from compute_attempts where state = 'offered' and site = :site order by id", site=site)
+    return tx.all(
+        "select * from compute_attempts where state = 'offered' and site = :site order by id", site=site
+    )
 
 
 def move_attempt(tx: Tx, attempt: str, state: AttemptState, now_ms: int, **changes: Any) -> None:
     """Change an attempt's state and what its agent reported with it."""
     settings = "".join(f", {name} = :{name}" for name in sorted(changes))
-    stamp = ", ended_ms = :now" if state.ended else ", started_ms = :now" if state is AttemptState.RUNNING else ""
-    values = {name: value if isinstance(value, (str, int)) else encode(value) for name, value in changes.items()}
+    stamp = (
+        ", ended_ms = :now" if state.ended else ", started_ms = :now" if state is AttemptState.RUNNING else ""
+    )
+    values = {
+        name: value if isinstance(value, (str, int)) else encode(value) for name, value in changes.items()
+    }
     tx.run(
         f"update compute_attempts set state = :state{settings}{stamp}, record_id = :record_id where id = :attempt",
         attempt=attempt,
@@ -206,7 +212,10 @@ def add_event(tx: Tx, job: str, what: str, now_ms: int, **params: str) -> None:
 def events_of(tx: Tx, job: str) -> list[Event]:
     """The timeline, in order."""
     rows = tx.all("select * from compute_events where job = :job order by number", job=job)
-    return [Event(row["time_ms"], row["what"], msgspec.json.decode(row["params"]), row["record_id"]) for row in rows]
+    return [
+        Event(row["time_ms"], row["what"], msgspec.json.decode(row["params"]), row["record_id"])
+        for row in rows
+    ]
 
 
 def job_view(row: Row, site_names: dict[str, str], note: str | None) -> JobView:

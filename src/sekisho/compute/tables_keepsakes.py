@@ -36,7 +36,9 @@ def secret_value(tx: Tx, owner: str, name: str, team: str) -> bytes | None:
 
 def list_secrets(tx: Tx, owner: str) -> list[SecretView]:
     """Names only."""
-    rows = tx.all("select name, team, changed_ms from compute_secrets where owner = :owner order by name", owner=owner)
+    rows = tx.all(
+        "select name, team, changed_ms from compute_secrets where owner = :owner order by name", owner=owner
+    )
     return [SecretView(row["name"], row["team"], row["changed_ms"]) for row in rows]
 
 
@@ -63,7 +65,11 @@ def put_image(tx: Tx, owner: str, name: str, lock: tuple[str, int], *, now_ms: i
 
 def find_image(tx: Tx, owner: str, name: str) -> tuple[str, int] | None:
     """The lock file's digest and size in bytes, or None."""
-    row = tx.one("select lock, lock_bytes from compute_images where owner = :owner and name = :name", owner=owner, name=name)
+    row = tx.one(
+        "select lock, lock_bytes from compute_images where owner = :owner and name = :name",
+        owner=owner,
+        name=name,
+    )
     return (row["lock"], row["lock_bytes"]) if row else None
 
 

@@ -9,7 +9,9 @@ from sekisho_wire.problems import Text
 WAITS = {
     Reason.CHARTER_FORBIDS: Text("No site meets the charter's conditions.", "条件に合う拠点がありません。"),
     Reason.NO_SUCH_SHAPE: Text("No allowed site is large enough.", "この構成を満たす拠点がありません。"),
-    Reason.BUDGET_OR_DEADLINE: Text("It does not fit its budget or deadline.", "予算または期限に収まりません。"),
+    Reason.BUDGET_OR_DEADLINE: Text(
+        "It does not fit its budget or deadline.", "予算または期限に収まりません。"
+    ),
     Reason.SITE_UNAVAILABLE: Text("No allowed site answers.", "拠点が利用できません。"),
     Reason.WAITING_CAPACITY: Text("Waiting for capacity.", "空きを待っています。"),
 }

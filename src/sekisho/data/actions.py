@@ -132,7 +132,7 @@ class DataActions:
         if tables.find_dataset(ctx.tx, command.name, owner):
             raise SekishoError(NAME_TAKEN, name=command.name)
         dataset = ctx.new_id("ds")
-        tables.insert_dataset(ctx.tx, dataset, owner, command, ctx.now_ms)
+        tables.insert_dataset(ctx.tx, dataset, owner, command, now_ms=ctx.now_ms)
         ctx.detail(dataset=dataset, object=command.object, level=command.level)
         return self._upload(dataset, command.object, command.size_bytes)
 
@@ -220,7 +220,8 @@ def _listing(tx: Tx, principal: Entity, command: ListDatasets | ListArtefacts) -
     del tx
     owner, kind = owner_of(principal), "Dataset" if isinstance(command, ListDatasets) else "Artifact"
     return Target(
-        resource=rules.labelled(kind, "all", owner=owner, level=0, labels=(), residency=(rules.ANYWHERE,)), stream=owner
+        resource=rules.labelled(kind, "all", owner=owner, level=0, labels=(), residency=(rules.ANYWHERE,)),
+        stream=owner,
     )
 
 
@@ -245,7 +246,7 @@ def _list_datasets(ctx: Ctx, command: ListDatasets) -> DatasetPage:
 
 def _list_artefacts(ctx: Ctx, command: ListArtefacts) -> ArtefactPage:
     items, following = ctx.page(
-        lambda after, limit: tables.page_artefacts(ctx.tx, job=command.job, before=after, limit=limit),
+        functools.partial(tables.page_artefacts, ctx.tx, job=command.job),
         start=command.cursor,
         limit=command.limit,
         key=lambda artefact: artefact.id,

@@ -8,19 +8,27 @@ NAME_TAKEN = define(
     "data.name_taken",
     409,
     Exit.CONFLICT,
-    Text("Your organisation already has a dataset named {name}.", "{name}という名前のデータセットは既にあります。"),
+    Text(
+        "Your organisation already has a dataset named {name}.",
+        "{name}という名前のデータセットは既にあります。",
+    ),
 )
 NOT_READY = define(
     "data.not_ready",
     409,
     Exit.CONFLICT,
-    Text("Dataset {name} has not arrived completely yet.", "データセット{name}は、まだすべて届いていません。"),
+    Text(
+        "Dataset {name} has not arrived completely yet.", "データセット{name}は、まだすべて届いていません。"
+    ),
 )
 INCOMPLETE = define(
     "data.incomplete",
     409,
     Exit.CONFLICT,
-    Text("{missing} of {files} files have not arrived; first: {path}", "{files}件中{missing}件が届いていません。最初：{path}"),
+    Text(
+        "{missing} of {files} files have not arrived; first: {path}",
+        "{files}件中{missing}件が届いていません。最初：{path}",
+    ),
 )
 TREE = define(
     "data.tree",

@@ -115,7 +115,7 @@ class AddDataset(Command[Upload]):
     files: Annotated[int, Meta(ge=1, le=200_000)]
     level: Level
     residency: Residency
-    labels: Annotated[list[Label], Meta(max_length=32)] = []
+    labels: Annotated[list[Label], Meta(max_length=32)] = msgspec.field(default_factory=list)
     licence: Annotated[str, Meta(max_length=200)] = ""
 
 
@@ -132,14 +132,18 @@ class SealDataset(Command[DatasetView]):
     dataset: str
 
 
-@command("data.dataset.show", kind=Kind.READ, resource="Dataset", groups=("view",), ja="データセットを表示します。")
+@command(
+    "data.dataset.show", kind=Kind.READ, resource="Dataset", groups=("view",), ja="データセットを表示します。"
+)
 class ShowDataset(Command[DatasetView]):
     """Show one dataset, by id or name."""
 
     dataset: str
 
 
-@command("data.dataset.list", kind=Kind.READ, resource="Dataset", groups=("view",), ja="データセットを一覧します。")
+@command(
+    "data.dataset.list", kind=Kind.READ, resource="Dataset", groups=("view",), ja="データセットを一覧します。"
+)
 class ListDatasets(Command[DatasetPage]):
     """List the datasets that you may see."""
 
@@ -161,17 +165,21 @@ class AddWorkdir(Command[Upload]):
     size_bytes: Count
     level: Level = 0
     residency: Residency = msgspec.field(default_factory=lambda: ["any"])
-    labels: Annotated[list[Label], Meta(max_length=32)] = []
+    labels: Annotated[list[Label], Meta(max_length=32)] = msgspec.field(default_factory=list)
 
 
-@command("data.artefact.show", kind=Kind.READ, resource="Artifact", groups=("view",), ja="成果物を表示します。")
+@command(
+    "data.artefact.show", kind=Kind.READ, resource="Artifact", groups=("view",), ja="成果物を表示します。"
+)
 class ShowArtefact(Command[ArtefactView]):
     """Show one artefact."""
 
     artefact: str
 
 
-@command("data.artefact.list", kind=Kind.READ, resource="Artifact", groups=("view",), ja="成果物を一覧します。")
+@command(
+    "data.artefact.list", kind=Kind.READ, resource="Artifact", groups=("view",), ja="成果物を一覧します。"
+)
 class ListArtefacts(Command[ArtefactPage]):
     """List artefacts that you may see, newest first, of one job when it is named."""
 

@@ -77,7 +77,7 @@ def artefact_entity(artefact: ArtefactView) -> Entity:
     )
 
 
-def labelled(  # noqa: PLR0913 - one keyword per attribute of the charter's schema
+def labelled(
     kind: str, name: str, *, owner: str, level: int, labels: Iterable[str], residency: Iterable[str]
 ) -> Entity:
     """An entity of a type that carries level, labels and residency (Dataset, Artifact, Job)."""

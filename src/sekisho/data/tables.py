@@ -8,7 +8,7 @@ from sekisho.data.model import AddDataset, ArtefactView, DatasetView
 from sekisho.kernel.tx import Row, Tx
 
 
-def insert_dataset(tx: Tx, dataset: str, owner: str, command: AddDataset, now_ms: int) -> None:
+def insert_dataset(tx: Tx, dataset: str, owner: str, command: AddDataset, *, now_ms: int) -> None:
     """Add a dataset whose bytes are still to come."""
     tx.run(
         "insert into data_datasets (id, name, owner, level, labels, residency, licence, object, size_bytes, files,"
@@ -45,7 +45,9 @@ def find_dataset(tx: Tx, dataset: str, owner: str) -> DatasetView | None:
 
 def page_datasets(tx: Tx, after: str, limit: int) -> list[DatasetView]:
     """Datasets by id, after an id."""
-    rows = tx.all("select * from data_datasets where id > :after order by id limit :limit", after=after, limit=limit)
+    rows = tx.all(
+        "select * from data_datasets where id > :after order by id limit :limit", after=after, limit=limit
+    )
     return [_dataset(row, copies(tx, row["object"])) for row in rows]
 
 
@@ -78,7 +80,7 @@ def find_artefact(tx: Tx, artefact: str) -> ArtefactView | None:
     return _artefact(row, copies(tx, row["object"])) if row else None
 
 
-def page_artefacts(tx: Tx, *, job: str, before: str, limit: int) -> list[ArtefactView]:
+def page_artefacts(tx: Tx, before: str, limit: int, *, job: str) -> list[ArtefactView]:
     """Artefacts newest first, of one job where it is named."""
     rows = tx.all(
         "select * from data_artefacts where (:job = '' or job = :job) and (:before = '' or id < :before)"
@@ -93,7 +95,8 @@ def page_artefacts(tx: Tx, *, job: str, before: str, limit: int) -> list[Artefac
 def newest_checkpoint(tx: Tx, job: str) -> ArtefactView | None:
     """The training checkpoint that a next attempt of the job resumes from."""
     row = tx.one(
-        "select * from data_artefacts where job = :job and kind = 'checkpoint' order by id desc limit 1", job=job
+        "select * from data_artefacts where job = :job and kind = 'checkpoint' order by id desc limit 1",
+        job=job,
     )
     return _artefact(row, copies(tx, row["object"])) if row else None
 

@@ -39,7 +39,9 @@ class Tickets:
         self._key = key
         self._clock = clock
 
-    def issue(self, want: Literal["get", "put"], digest: str, kind: Literal["file", "tree"], size_bytes: int) -> str:
+    def issue(
+        self, want: Literal["get", "put"], digest: str, kind: Literal["file", "tree"], size_bytes: int
+    ) -> str:
         """A ticket good for `VALID_MS` from now."""
         grant = Grant(want, digest, kind, size_bytes, self.expiry_ms())
         payload = canonical.encode(msgspec.to_builtins(grant))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -45,6 +45,8 @@ from sekisho_wire.signing import (
     decode_public_key,
     open_sealed,
 )
+
+ResultT = TypeVar("ResultT")
 
 LOOK_SECONDS = 0.1
 """How often a waiting poll looks; each look is one read."""
@@ -153,7 +155,7 @@ class AgentDoor:
         body = messages.Orders(nonce=poll.nonce, orders=orders)
         return _sealed(self._seals.answer(question, body, self._clock.now_ms()))
 
-    async def _thread(self, work: Callable[[], Any]) -> Any:
+    async def _thread(self, work: Callable[[], ResultT]) -> ResultT:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(THREADS)
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)

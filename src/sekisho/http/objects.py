@@ -6,9 +6,9 @@ No transaction is opened: the gate decided when the ticket was made, and the tic
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -22,6 +22,8 @@ from sekisho.http.edge import problem
 from sekisho.kernel.errors import NotFoundError, SekishoError, StorageFullError
 from sekisho_wire import problems, trees
 from sekisho_wire.objects import ObjectError
+
+ResultT = TypeVar("ResultT")
 
 THREADS = 8
 QUEUE_CHUNKS = 4
@@ -162,7 +164,7 @@ class ObjectDoor:
             yield chunk
             chunk = await self._thread(functools.partial(next, rest, None))
 
-    async def _thread(self, work: Any) -> Any:
+    async def _thread(self, work: Callable[[], ResultT]) -> ResultT:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(THREADS)
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import enum
 import typing
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
+Result: TypeAlias = Any
+"""What a command answers; its type is the command's own parameter, known to callers and not to the gate."""
 CommandType = TypeVar("CommandType", bound="type[Command[Any]]")
 
 
@@ -55,7 +57,7 @@ _SPECS: dict[type[Command[Any]], Spec] = {}
 PEOPLE = ("User", "Service")
 
 
-def command(  # noqa: PLR0913 - one keyword per property of a command
+def command(
     name: str,
     *,
     kind: Kind,
@@ -92,7 +94,7 @@ def command(  # noqa: PLR0913 - one keyword per property of a command
     return register
 
 
-def _result_type(cls: type[Command[Any]]) -> Any:
+def _result_type(cls: type[Command[Any]]) -> Result:
     for base in getattr(cls, "__orig_bases__", ()):
         if typing.get_origin(base) is Command:
             return typing.get_args(base)[0]

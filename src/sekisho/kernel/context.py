@@ -37,7 +37,7 @@ class Handler(msgspec.Struct, Generic[CommandT], frozen=True):
 class Ctx:
     """One command on its way through the gate. Dies with its transaction."""
 
-    def __init__(  # noqa: PLR0913 - made in one place, by the gate
+    def __init__(
         self,
         *,
         tx: Tx,
@@ -90,7 +90,11 @@ class Ctx:
         """A question this actor could ask, about another resource or another action."""
         name = command if isinstance(command, str) else spec_of(command).name
         return Request(
-            principal=self.principal, action=name, resource=resource, context=context or {}, now_ms=self.now_ms
+            principal=self.principal,
+            action=name,
+            resource=resource,
+            context=context or {},
+            now_ms=self.now_ms,
         )
 
     def decide(self, request: Request) -> Decision:
@@ -105,7 +109,7 @@ class Ctx:
         """Whether this actor may do `command` (one without context) to `resource`; for filtering lists."""
         return self.decide(self.request(command, resource)).allowed
 
-    def page(  # noqa: PLR0913 - the four questions of paging, and the first cursor
+    def page(
         self,
         fetch: Callable[[str, int], list[ItemT]],
         *,
@@ -133,7 +137,7 @@ class Ctx:
                 return items, None
 
     @contextlib.contextmanager
-    def row(  # noqa: PLR0913 - one keyword per field of a record
+    def row(
         self,
         *,
         action: str,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from sekisho.kernel.tx import Dialect, Tx
 
@@ -26,14 +26,18 @@ class Committed(enum.Enum):
 class Database(Protocol):
     """One database, shared by all threads of the process."""
 
-    dialect: Dialect
+    dialect: ClassVar[Dialect]
 
     def read(self, work: Callable[[Tx], ResultT]) -> ResultT:
         """Run `work` on a read-only snapshot."""
         ...
 
     def write(
-        self, work: Callable[[Tx], ResultT], *, contention: str = "", committed: Callable[[Tx], bool] | None = None
+        self,
+        work: Callable[[Tx], ResultT],
+        *,
+        contention: str = "",
+        committed: Callable[[Tx], bool] | None = None,
     ) -> ResultT:
         """Run `work` in a serializable transaction; `work` may run again, so it has no outside effect.
 

@@ -17,15 +17,17 @@ class Noted(msgspec.Struct, frozen=True):
     repeats: int
 
 
-def note(tx: Tx, actor: Actor, action: str, rules: tuple[str, ...], this: tuple[str, int]) -> Noted:
-    """Count one denial. `this` is the id and time of the record that would be written.
+def note(tx: Tx, what: tuple[Actor, str, tuple[str, ...]], *, record_id: str, now_ms: int) -> Noted:
+    """Count one denial: who, which action, which rules. `record_id` is that of the record that would be written.
 
     The first of an actor, action and set of rules is recorded at once; repeats within a minute are counted and
     go into the next record.
     """
-    record_id, now_ms = this
+    actor, action, rules = what
     key = {"actor": actor.ref.id, "action": action, "rules": " ".join(rules)}
-    row = tx.one("select * from kernel_denials where actor = :actor and action = :action and rules = :rules", **key)
+    row = tx.one(
+        "select * from kernel_denials where actor = :actor and action = :action and rules = :rules", **key
+    )
     if row is not None and now_ms - row["recorded_ms"] < WINDOW_MS:
         tx.run(
             "update kernel_denials set repeats = repeats + 1"

@@ -14,7 +14,7 @@ import msgspec
 
 from sekisho.kernel import denials, proposals, repeats, work
 from sekisho.kernel.clock import Clock
-from sekisho.kernel.command import Command, Kind, Spec, spec_of
+from sekisho.kernel.command import Command, Kind, Result, Spec, spec_of
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.db import Database
 from sekisho.kernel.errors import (
@@ -26,7 +26,17 @@ from sekisho.kernel.errors import (
     UnavailableError,
 )
 from sekisho.kernel.evidence import Draft, Outcome, Recorder
-from sekisho.kernel.facts import SYSTEM, Actor, Decider, Decision, Entity, Principals, Request, Sentence, Target
+from sekisho.kernel.facts import (
+    SYSTEM,
+    Actor,
+    Decider,
+    Decision,
+    Entity,
+    Principals,
+    Request,
+    Sentence,
+    Target,
+)
 from sekisho.kernel.ids import new_id
 from sekisho.kernel.tx import Tx
 from sekisho_wire import problems
@@ -52,7 +62,15 @@ _NOTHING_HAPPENED = (BusyError, UnavailableError, StorageFullError)
 class Call:
     """One command under way. Owned by the thread in `perform`; the last attempt's findings stay on it."""
 
-    def __init__(self, actor: Actor, command: Command[Any], key: str, held: work.Claim | None, now_ms: int) -> None:
+    def __init__(
+        self,
+        actor: Actor,
+        command: Command[Any],
+        now_ms: int,
+        *,
+        key: str = "",
+        held: work.Claim | None = None,
+    ) -> None:
         """`key` is the idempotency key, `held` the piece of background work this is."""
         self.actor = actor
         self.command = command
@@ -75,7 +93,7 @@ class _Denied(msgspec.Struct, frozen=True):
 class Gate:
     """Made once, by `app.py`; shared by all threads."""
 
-    def __init__(  # noqa: PLR0913 - the one place where these meet
+    def __init__(
         self,
         database: Database,
         *,
@@ -110,7 +128,7 @@ class Gate:
         what the actor may not see), InvalidInputError, ConflictError, BusyError, UnavailableError,
         StorageFullError; after each of them nothing has changed.
         """
-        return self._perform(Call(actor, command, idempotency_key, None, self._clock.now_ms()))
+        return self._perform(Call(actor, command, self._clock.now_ms(), key=idempotency_key))
 
     def do_work(self) -> bool:
         """Claim one piece of background work and do it as the system; False when nothing is due."""
@@ -119,7 +137,7 @@ class Gate:
         if held is None:
             return False
         try:
-            self._perform(Call(SYSTEM, held.command, "", held, self._clock.now_ms()))
+            self._perform(Call(SYSTEM, held.command, self._clock.now_ms(), held=held))
         except SekishoError as error:
             if error.problem is not work.LEASE_LOST:
                 text, later = error.code, self._clock.now_ms()
@@ -139,7 +157,7 @@ class Gate:
         """When the next piece of background work falls due."""
         return self._db.read(work.next_due_ms)
 
-    def _perform(self, call: Call) -> Any:
+    def _perform(self, call: Call) -> Result:
         self._admit(call)
         match call.spec.kind:
             case Kind.READ:
@@ -159,15 +177,15 @@ class Gate:
         ):
             raise SekishoError(OUT_OF_SCOPE, action=spec.name)
 
-    def _plumb(self, call: Call, tx: Tx) -> Any:
+    def _plumb(self, call: Call, tx: Tx) -> Result:
         handler = self._handlers[type(call.command)]
         principal = self._principals.principal(tx, call.actor) or Entity(call.actor.ref)
         target = handler.target(tx, principal, call.command)
         decision = Decision(allowed=True, rules=("plumbing",), charter="", facts="")
         return handler.run(self._ctx(call, tx, (principal, target, decision)), call.command)
 
-    def _read(self, call: Call) -> Any:
-        def work_on(tx: Tx) -> Any:
+    def _read(self, call: Call) -> Result:
+        def work_on(tx: Tx) -> Result:
             principal, target, decision = self._decide(call, tx)
             if not decision.allowed:
                 return self._refusal(call, tx, principal)
@@ -184,7 +202,7 @@ class Gate:
             self._db.write(functools.partial(self._append, call, outcome="done", stream=call.actor.ref.id))
         return result
 
-    def _recorded(self, call: Call) -> Any:
+    def _recorded(self, call: Call) -> Result:
         handler = self._handlers.get(type(call.command))
         turn = handler.contention(call.command) if handler and handler.contention else ""
         self._warm(call)
@@ -210,7 +228,7 @@ class Gate:
         self._db.read(lambda tx: self._decide(call, tx))
         call.decision = call.target = None
 
-    def _attempt(self, call: Call, tx: Tx) -> Any:
+    def _attempt(self, call: Call, tx: Tx) -> Result:
         """One try of a recorded command inside a write transaction; may run again after a rollback."""
         call.decision = call.target = None
         if call.key and (stored := repeats.find(tx, call.actor, call.key, call.command)):
@@ -230,10 +248,10 @@ class Gate:
             else:
                 result = self._run(call, tx, ctx)
         if call.key:
-            repeats.keep(tx, call.actor, call.key, call.command, msgspec.json.encode(result), ctx)
+            repeats.keep(ctx, call.key, call.command, msgspec.json.encode(result))
         return result
 
-    def _run(self, call: Call, tx: Tx, ctx: Ctx) -> Any:
+    def _run(self, call: Call, tx: Tx, ctx: Ctx) -> Result:
         result = self._handlers[type(call.command)].run(ctx, call.command)
         if call.spec.changes_facts:
             tx.move_facts()
@@ -245,11 +263,11 @@ class Gate:
             self._append(call, tx, outcome="done", ctx=ctx)
         return result
 
-    def _approve(self, call: Call, tx: Tx, proposal: str) -> Any:
+    def _approve(self, call: Call, tx: Tx, proposal: str) -> Result:
         """The second person: the charter must allow the proposed command to both."""
         row = proposals.take(tx, proposal)
         inner = proposals.inner_command(row)
-        both = Call(call.actor, inner, "", None, call.now_ms)
+        both = Call(call.actor, inner, call.now_ms)
         both.record_id, both.approvers = call.record_id, (row["proposer"], call.actor.ref.id)
         self._admit(both)
         proposer = Actor(msgspec.structs.replace(call.actor.ref, id=row["proposer"]))
@@ -258,7 +276,12 @@ class Gate:
             principal, target, decision = self._decide(both, tx)
             if not decision.allowed:
                 return self._deny(both, tx, principal)
-        call.spec, call.target, call.decision, call.approvers = both.spec, both.target, both.decision, both.approvers
+        call.spec, call.target, call.decision, call.approvers = (
+            both.spec,
+            both.target,
+            both.decision,
+            both.approvers,
+        )
         ctx = self._ctx(both, tx, (principal, target, decision))
         with tx.claimed_by(call.record_id):
             proposals.settle(ctx, row)
@@ -299,7 +322,9 @@ class Gate:
     def _deny(self, call: Call, tx: Tx, principal: Entity) -> _Denied:
         """Record the denial, once a minute for the same actor, action and rules."""
         refusal = self._refusal(call, tx, principal)
-        noted = denials.note(tx, call.actor, call.spec.name, refusal.rules, (call.record_id, call.now_ms))
+        noted = denials.note(
+            tx, (call.actor, call.spec.name, refusal.rules), record_id=call.record_id, now_ms=call.now_ms
+        )
         if noted.record == call.record_id:
             self._append(call, tx, outcome="denied", repeats=noted.repeats)
         return msgspec.structs.replace(refusal, record=noted.record)
@@ -322,7 +347,7 @@ class Gate:
         code = error.code if isinstance(error, SekishoError) else type(error).__name__
         self._db.write(functools.partial(self._append, call, outcome="failed", code=code))
 
-    def _append(  # noqa: PLR0913 - one keyword per variation of a record
+    def _append(
         self,
         call: Call,
         tx: Tx,

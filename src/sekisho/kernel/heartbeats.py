@@ -20,7 +20,9 @@ def beat(tx: Tx, subject: str, *, at_ms: int, until_ms: int, note: str = "") -> 
 
 def last(tx: Tx, subject: str) -> Row | None:
     """The newest sign of life: `at_ms`, `until_ms`, `note`."""
-    return tx.one("select at_ms, until_ms, note from kernel_heartbeats where subject = :subject", subject=subject)
+    return tx.one(
+        "select at_ms, until_ms, note from kernel_heartbeats where subject = :subject", subject=subject
+    )
 
 
 def all_of(tx: Tx, kind: str) -> dict[str, Row]:

@@ -22,32 +22,32 @@ REPLAYED = problems.define(
 )
 
 
-def repeated(tx: Tx, agent: str, lane: str, seq: int, digest: str) -> bytes | None:
-    """The stored answer if these very bytes were applied before, None if the message is new.
+def repeated(tx: Tx, lane: tuple[str, str], seq: int, digest: str) -> bytes | None:
+    """The stored answer of a lane (agent and name) if these very bytes were applied before, None if the message is new.
 
     Raises `agent.message.replayed` for a lower number, or the same number with other bytes.
     """
     row = tx.one(
         "select seq, message_digest, answer from kernel_lanes where agent = :agent and lane = :lane",
-        agent=agent,
-        lane=lane,
+        agent=lane[0],
+        lane=lane[1],
     )
     if row is None or seq > row["seq"]:
         return None
     if seq == row["seq"] and digest == row["message_digest"]:
         return bytes(row["answer"])
-    raise SekishoError(REPLAYED, lane=lane, seq=seq)
+    raise SekishoError(REPLAYED, lane=lane[1], seq=seq)
 
 
-def applied(tx: Tx, agent: str, lane: str, seq: int, message: tuple[str, bytes]) -> None:
+def applied(tx: Tx, lane: tuple[str, str], seq: int, message: tuple[str, bytes]) -> None:
     """Remember the newest message of a lane: its digest and its answer."""
     digest, answer = message
     tx.run(
         "insert into kernel_lanes (agent, lane, seq, message_digest, answer)"
         " values (:agent, :lane, :seq, :digest, :answer)"
         " on conflict (agent, lane) do update set seq = :seq, message_digest = :digest, answer = :answer",
-        agent=agent,
-        lane=lane,
+        agent=lane[0],
+        lane=lane[1],
         seq=seq,
         digest=digest,
         answer=answer,

@@ -52,7 +52,9 @@ class Network:
     def _json(self, method: str, url: str, data: Mapping[str, str] | None) -> dict[str, Any]:
         host = self._check(url)
         try:
-            with self._client.stream(method, url, data=data, headers={"accept": "application/json"}) as answer:
+            with self._client.stream(
+                method, url, data=data, headers={"accept": "application/json"}
+            ) as answer:
                 content = b""
                 for chunk in answer.iter_bytes():
                     content += chunk

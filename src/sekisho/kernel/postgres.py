@@ -48,7 +48,9 @@ class _Executor:
         rows = [dict(zip(names, row, strict=True)) for row in self._cursor.fetchall()]
         return rows, len(rows)
 
-    def execute_many(self, statement: Statement, params: list[tuple[Any, ...]] | list[dict[str, Any]]) -> None:
+    def execute_many(
+        self, statement: Statement, params: list[tuple[Any, ...]] | list[dict[str, Any]]
+    ) -> None:
         self._cursor.executemany(statement.postgres.encode(), params)
 
 
@@ -82,7 +84,11 @@ class PostgresDatabase:
                     cursor.execute("rollback")
 
     def write(
-        self, work: Callable[[Tx], ResultT], *, contention: str = "", committed: Callable[[Tx], bool] | None = None
+        self,
+        work: Callable[[Tx], ResultT],
+        *,
+        contention: str = "",
+        committed: Callable[[Tx], bool] | None = None,
     ) -> ResultT:
         """Run `work` SERIALIZABLE, again after a serialization failure, at most five times in all."""
         outcome: list[ResultT] = []
@@ -119,7 +125,8 @@ class PostgresDatabase:
         if program is None:
             raise UnavailableError(part="pg_dump", seconds=0)
         subprocess.run(  # noqa: S603 - fixed program, no shell
-            [program, "--format=custom", "--no-owner", f"--file={target}", f"--dbname={self._dsn}"], check=True
+            [program, "--format=custom", "--no-owner", f"--file={target}", f"--dbname={self._dsn}"],
+            check=True,
         )
 
     def close(self) -> None:

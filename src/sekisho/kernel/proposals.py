@@ -29,7 +29,9 @@ EXPIRED = problems.define(
     "proposal.expired",
     409,
     Exit.CONFLICT,
-    Text("This proposal has expired. Propose it again.", "この申請は期限切れです。もう一度申請してください。"),
+    Text(
+        "This proposal has expired. Propose it again.", "この申請は期限切れです。もう一度申請してください。"
+    ),
 )
 
 
@@ -78,16 +80,19 @@ class ListProposals(Command[list[Proposal]]):
 
 def propose(ctx: Ctx, spec: Spec, inner: Command[Any]) -> Proposed:
     """Keep the command for its second person."""
-    row = ctx.tx.one(
-        "insert into kernel_proposals (id, action, command, proposer, created_ms, expires_ms, record_id)"
-        " values (:id, :action, :command, :proposer, :now, :expires, :record_id)",
-        id=ctx.new_id("prop"),
-        action=spec.name,
-        command=msgspec.json.encode(inner).decode(),
-        proposer=ctx.actor.ref.id,
-        now=ctx.now_ms,
-        expires=ctx.now_ms + VALID_MS,
-    ) or {}
+    row = (
+        ctx.tx.one(
+            "insert into kernel_proposals (id, action, command, proposer, created_ms, expires_ms, record_id)"
+            " values (:id, :action, :command, :proposer, :now, :expires, :record_id)",
+            id=ctx.new_id("prop"),
+            action=spec.name,
+            command=msgspec.json.encode(inner).decode(),
+            proposer=ctx.actor.ref.id,
+            now=ctx.now_ms,
+            expires=ctx.now_ms + VALID_MS,
+        )
+        or {}
+    )
     ctx.detail(proposal=row["id"])
     return Proposed(row["id"], spec.name, row["expires_ms"])
 

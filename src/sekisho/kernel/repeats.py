@@ -42,12 +42,12 @@ def find(tx: Tx, actor: Actor, key: str, command: Command[Any]) -> bytes | None:
     return bytes(row["result"])
 
 
-def keep(tx: Tx, actor: Actor, key: str, command: Command[Any], result: bytes, ctx: Ctx) -> None:
+def keep(ctx: Ctx, key: str, command: Command[Any], result: bytes) -> None:
     """Store the answer in the transaction that made it."""
-    tx.run(
+    ctx.tx.run(
         "insert into kernel_idempotency (actor, key, command_digest, result, record_id, expires_ms)"
         " values (:actor, :key, :digest, :result, :record, :expires)",
-        actor=actor.ref.id,
+        actor=ctx.actor.ref.id,
         key=key,
         digest=digest(command),
         result=result,

@@ -53,7 +53,9 @@ class _Executor:
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         return rows, len(rows) if statement.writes else cursor.rowcount
 
-    def execute_many(self, statement: Statement, params: list[tuple[Any, ...]] | list[dict[str, Any]]) -> None:
+    def execute_many(
+        self, statement: Statement, params: list[tuple[Any, ...]] | list[dict[str, Any]]
+    ) -> None:
         self._connection.executemany(statement.sqlite, params)
 
 
@@ -102,7 +104,11 @@ class SqliteDatabase:
             connection.execute("rollback")
 
     def write(
-        self, work: Callable[[Tx], ResultT], *, contention: str = "", committed: Callable[[Tx], bool] | None = None
+        self,
+        work: Callable[[Tx], ResultT],
+        *,
+        contention: str = "",
+        committed: Callable[[Tx], bool] | None = None,
     ) -> ResultT:
         """Queue `work` to the writer and wait for its group's commit. The two options need nothing here."""
         del contention, committed
@@ -129,7 +135,9 @@ class SqliteDatabase:
 
     def reload_keys(self) -> None:
         """Read every table's primary key; called on the writer's connection before or between commands."""
-        tables = [row[0] for row in self._writer.execute("select name from sqlite_master where type = 'table'")]
+        tables = [
+            row[0] for row in self._writer.execute("select name from sqlite_master where type = 'table'")
+        ]
         self._keys.clear()
         for table in tables:
             columns = self._writer.execute(f'pragma table_info("{table}")').fetchall()
@@ -197,7 +205,7 @@ class SqliteDatabase:
         self._writer.execute("savepoint command")
         try:
             job.result = job.work(Tx(_Executor(self._writer), self._keys, read_only=False))
-        except BaseException as error:  # noqa: BLE001 - belongs to this caller alone, unless the group broke
+        except BaseException as error:
             # A full disk rolls the whole transaction back under the savepoints; going on would commit the rest
             # of the group one by one.
             if not self._writer.in_transaction:

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -99,13 +99,15 @@ def _to_pyformat(match: re.Match[str]) -> str:
 class Executor(Protocol):
     """One open transaction of a driver; implemented in `db.py`."""
 
-    dialect: Dialect
+    dialect: ClassVar[Dialect]
 
     def execute(self, statement: Statement, params: Mapping[str, Any]) -> tuple[list[Row], int]:
         """Run it; answer all rows (so that COMMIT never meets an unread cursor) and the count of rows touched."""
         ...
 
-    def execute_many(self, statement: Statement, params: list[tuple[Any, ...]] | list[dict[str, Any]]) -> None:
+    def execute_many(
+        self, statement: Statement, params: list[tuple[Any, ...]] | list[dict[str, Any]]
+    ) -> None:
         """Run one plumbing write for many rows."""
         ...
 

@@ -22,7 +22,10 @@ EXPOSED = problems.define(
     "vault.exposed",
     500,
     Exit.INTERNAL,
-    Text("Key file {name} can be read by others; set its mode to 0600.", "鍵ファイル{name}を他の利用者が読めます。モードを0600にしてください。"),
+    Text(
+        "Key file {name} can be read by others; set its mode to 0600.",
+        "鍵ファイル{name}を他の利用者が読めます。モードを0600にしてください。",
+    ),
 )
 BROKEN = problems.define(
     "vault.broken",
@@ -43,7 +46,9 @@ class Vault:
         """A new random key; an existing one is kept and answered instead, so that `init` can be repeated."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(
+                self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+            )
         except FileExistsError:
             return self.read(name)
         with os.fdopen(descriptor, "wb") as file:

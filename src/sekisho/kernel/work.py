@@ -26,7 +26,9 @@ LEASE_LOST = problems.define(
     "work.lease_lost",
     409,
     Exit.CONFLICT,
-    Text("Somebody else took over this piece of background work.", "この処理は別のプロセスが引き継ぎました。"),
+    Text(
+        "Somebody else took over this piece of background work.", "この処理は別のプロセスが引き継ぎました。"
+    ),
 )
 
 
@@ -76,7 +78,9 @@ def claim(tx: Tx, now_ms: int) -> Claim | None:
 
 def finish(tx: Tx, held: Claim) -> None:
     """Remove the piece in the transaction that did it; `work.lease_lost` when the token moved on."""
-    if not tx.run("delete from kernel_work where id = :id and lease_token = :token", id=held.id, token=held.token):
+    if not tx.run(
+        "delete from kernel_work where id = :id and lease_token = :token", id=held.id, token=held.token
+    ):
         raise SekishoError(LEASE_LOST)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import sys
 from collections.abc import Iterator
 from importlib import resources
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from sekisho.app import Folders, initialise as make_installation, opened
+from sekisho.app import Folders, opened
+from sekisho.app import initialise as make_installation
 from sekisho.identity import Begin, NewOrganisation, NewPerson
 from sekisho.kernel import config as settings_module
 from sekisho.kernel.errors import InvalidInputError, SekishoError
@@ -37,7 +37,9 @@ def initialise(call: Call) -> int:
             parent_jurisdiction=arguments.jurisdiction,
             foreign_control_pct=0,
         ),
-        administrators=[NewPerson(display_name=name, residence=arguments.jurisdiction) for name in arguments.admin],
+        administrators=[
+            NewPerson(display_name=name, residence=arguments.jurisdiction) for name in arguments.admin
+        ],
         charter=_charter(arguments.charter),
     )
     genesis = make_installation(settings, begin)
@@ -74,10 +76,12 @@ def doctor(call: Call) -> int:
 def config(call: Call) -> int:
     """Every setting in force; secrets are hidden."""
     values = settings_module.shown(call.settings)
-    lines = []
+    lines: list[str] = []
     for name, value in values.items():
         if isinstance(value, dict):
-            lines += [f"{name}.{inner} = {msgspec.json.encode(item).decode()}" for inner, item in value.items()]
+            lines += [
+                f"{name}.{inner} = {msgspec.json.encode(item).decode()}" for inner, item in value.items()
+            ]
         else:
             lines.append(f"{name} = {msgspec.json.encode(value).decode()}")
     call.write(values, "\n".join(lines))
@@ -90,20 +94,25 @@ def _charter(file: str) -> str:
     try:
         return Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(field="--charter", what=f"{Path(file).name}: {type(error).__name__}") from error
+        raise InvalidInputError(
+            field="--charter", what=f"{Path(file).name}: {type(error).__name__}"
+        ) from error
 
 
 def _checks(settings: settings_module.Settings) -> Iterator[tuple[str, bool, str]]:
     """Name, whether it is well, and what was seen."""
     yield "python", sys.version_info >= PYTHON_MIN, sys.version.split()[0]
-    yield "sqlite", sqlite3.sqlite_version_info >= (3, 35), sqlite3.sqlite_version
     folder = settings.folder
     yield "data", folder.is_dir(), str(folder)
     free = shutil.disk_usage(folder if folder.is_dir() else Path.cwd()).free
     yield "disk", free >= FREE_BYTES_MIN, f"{free >> 20} MiB free"
     yield "keys", (folder / "keys").is_dir(), "made by `sekishod init`"
     bubblewrap = shutil.which("bwrap")
-    yield "wall", True, "bubblewrap" if bubblewrap else "no bubblewrap: local agents unpack their own or build no wall"
+    yield (
+        "wall",
+        True,
+        "bubblewrap" if bubblewrap else "no bubblewrap: local agents unpack their own or build no wall",
+    )
     try:
         with opened(settings) as control:
             ready = control.ready()

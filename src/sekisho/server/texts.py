@@ -15,8 +15,13 @@ HELP: dict[str, Text] = {
         "このマシンですべてを動かします（移行、サーバー、背景処理、拠点エージェント）。",
     ),
     "serve": Text("Serve HTTP and do background work.", "HTTPサーバーと背景処理を動かします。"),
-    "migrate": Text("Bring the database to this version's schema.", "データベースをこの版の形式に移行します。"),
-    "backup": Text("Write a consistent copy of the database to a folder.", "データベースの整合した複製をフォルダーに書き出します。"),
+    "migrate": Text(
+        "Bring the database to this version's schema.", "データベースをこの版の形式に移行します。"
+    ),
+    "backup": Text(
+        "Write a consistent copy of the database to a folder.",
+        "データベースの整合した複製をフォルダーに書き出します。",
+    ),
     "restore": Text(
         "Put a backup in place; needs the tokens of two administrators.",
         "複製から復元します（2人の管理者のトークンが必要です）。",
@@ -26,18 +31,25 @@ HELP: dict[str, Text] = {
         "すべての行と記録、記録と台帳を照合します。",
     ),
     "doctor": Text("Check what this machine has and lacks.", "このマシンの状態を診断します。"),
-    "config": Text("Show every setting in force, secrets hidden.", "有効な設定を表示します（秘密は伏せます）。"),
+    "config": Text(
+        "Show every setting in force, secrets hidden.", "有効な設定を表示します（秘密は伏せます）。"
+    ),
     "options": Text("options", "オプション"),
     "commands": Text("commands", "コマンド"),
     "usage": Text("usage: ", "使い方: "),
     "help": Text("show this help and exit", "この説明を表示して終了します"),
-    "file": Text("settings file (TOML); default sekisho.toml here", "設定ファイル（TOML）。既定はこのフォルダーのsekisho.toml"),
+    "file": Text(
+        "settings file (TOML); default sekisho.toml here",
+        "設定ファイル（TOML）。既定はこのフォルダーのsekisho.toml",
+    ),
     "lang": Text("language of messages: en or ja", "表示言語：enまたはja"),
     "json": Text("answer JSON on standard output", "標準出力にJSONで答えます"),
     "organisation": Text("name of the first organisation", "最初の組織の名前"),
     "jurisdiction": Text("country it is incorporated in (two letters)", "設立国（2文字）"),
     "admin": Text("name of an administrator; give it twice", "管理者の名前（2回指定します）"),
-    "charter": Text("file with the first charter; default: the national one", "最初の憲章のファイル。既定は国内標準の憲章"),
+    "charter": Text(
+        "file with the first charter; default: the national one", "最初の憲章のファイル。既定は国内標準の憲章"
+    ),
     "target": Text("folder to write to; must not exist yet", "書き出し先のフォルダー（まだ存在しないもの）"),
     "source": Text("folder that `backup` wrote", "backupで書き出したフォルダー"),
     "tokens": Text(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError, SekishoError
@@ -25,6 +25,8 @@ from sekisho.sites.model import (
     SiteView,
     StateFact,
 )
+
+OneSite: TypeAlias = ExpireFact | StateFact | DrainSite | ResumeSite | ShowSite | ReportCapabilities
 
 CONTROL_SITE = "control"
 """Name of the control plane's own site: data that passes here is judged like anywhere else."""
@@ -63,7 +65,7 @@ def _register_target(tx: Tx, principal: Entity, command: RegisterSite) -> Target
     return Target(resource=rules.site_entity(rules.unplaced(command.operator)), stream=command.operator)
 
 
-def _site_target(tx: Tx, principal: Entity, command: Any) -> Target:
+def _site_target(tx: Tx, principal: Entity, command: OneSite) -> Target:
     del principal
     site = find_site(tx, command.site)
     return Target(resource=rules.site_entity(site), stream=site.id)
@@ -79,7 +81,9 @@ def _list_target(tx: Tx, principal: Entity, command: ListSites) -> Target:
 def found_control_site(ctx: Ctx, *, operator: str, country: str) -> None:
     """Register the control plane's own place inside genesis; its country is declared (D) like any other's."""
     site = ctx.new_id("site")
-    command = RegisterSite(name=CONTROL_SITE, operator=operator, country=Fact(value=country), engine="control")
+    command = RegisterSite(
+        name=CONTROL_SITE, operator=operator, country=Fact(value=country), engine="control"
+    )
     tables.insert_site(ctx.tx, site, command, control=True)
     _put(ctx, site, "country", command.country)
 

@@ -14,7 +14,10 @@ UNKNOWN_FACT = define(
     "sites.fact_unknown",
     422,
     Exit.USAGE,
-    Text('Sites have no fact "{name}". Known: {known}.', "拠点に「{name}」という事実はありません。使えるもの：{known}。"),
+    Text(
+        'Sites have no fact "{name}". Known: {known}.',
+        "拠点に「{name}」という事実はありません。使えるもの：{known}。",
+    ),
 )
 WRONG_TYPE = define(
     "sites.fact_type",

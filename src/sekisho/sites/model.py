@@ -87,8 +87,8 @@ class RegisterSite(Command[SiteView]):
     cpus: Count = 0
     memory_bytes: Count = 0
     yen_per_hour: Count = 0
-    accelerators: Annotated[list[Accelerator], Meta(max_length=32)] = []
-    facts: Annotated[dict[Name, Fact], Meta(max_length=32)] = {}
+    accelerators: Annotated[list[Accelerator], Meta(max_length=32)] = msgspec.field(default_factory=list)
+    facts: Annotated[dict[Name, Fact], Meta(max_length=32)] = msgspec.field(default_factory=dict)
 
 
 @command(

@@ -66,7 +66,9 @@ def drop_expired(tx: Tx, site: str, name: str, now_ms: int) -> int:
 
 def set_state(tx: Tx, site: str, state: str) -> None:
     """Serving or draining."""
-    tx.run("update sites_sites set state = :state, record_id = :record_id where id = :id", id=site, state=state)
+    tx.run(
+        "update sites_sites set state = :state, record_id = :record_id where id = :id", id=site, state=state
+    )
 
 
 def set_wall(tx: Tx, site: str, wall: str) -> int:
@@ -91,7 +93,9 @@ def named(tx: Tx, name: str) -> bool:
 
 def page(tx: Tx, after: str, limit: int) -> list[SiteView]:
     """Sites by name, after a name."""
-    rows = tx.all("select * from sites_sites where name > :after order by name limit :limit", after=after, limit=limit)
+    rows = tx.all(
+        "select * from sites_sites where name > :after order by name limit :limit", after=after, limit=limit
+    )
     return views(tx, rows)
 
 

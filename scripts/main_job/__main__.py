@@ -14,15 +14,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from main_job import federation, processes, summary
-from main_job.processes import StepFailedError, program
-from main_job.verify import flipped, verify_offline
+from scripts.main_job import federation, processes, summary
+from scripts.main_job.processes import StepFailedError, program
+from scripts.main_job.verify import flipped, verify_offline
+
 from sekisho_client import follow, transfer
 from sekisho_client.client import Client
 from sekisho_client.refusals import ProblemError, Refused
-from sekisho_client.verbs import evidence_export, run as run_verb
+from sekisho_client.verbs import evidence_export
+from sekisho_client.verbs import run as run_verb
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "japanese-lm"
 FEDERATION = ROOT / "examples" / "japan" / "federation.yaml"
 PORT = 7600
@@ -55,11 +57,21 @@ class Story:
         self.url = f"http://127.0.0.1:{port}"
         env = {"SEKISHO_SERVER_PORT": str(port), "SEKISHO_CONFIG": str(self.folder / "sekisho.toml")}
         (self.folder / "sekisho.toml").write_text(
-            f'data = "{self.folder / "data"}"\n[ledger]\norigin = "example.invalid/sekisho"\n', encoding="utf-8"
+            f'data = "{self.folder / "data"}"\n[ledger]\norigin = "example.invalid/sekisho"\n',
+            encoding="utf-8",
         )
         begun = processes.run(
-            [*program("sekisho.server"), "--json", "init", "--organisation", "Example programme office"]
-            + ["--admin", "First administrator", "--admin", "Second administrator"],
+            [
+                *program("sekisho.server"),
+                "--json",
+                "init",
+                "--organisation",
+                "Example programme office",
+                "--admin",
+                "First administrator",
+                "--admin",
+                "Second administrator",
+            ],
             env=env,
             log=self.log("init"),
         )
@@ -88,13 +100,19 @@ class Story:
                 log=log,
                 stdin=code + "\n",
             )
-            self.stack.enter_context(processes.running([*agent, "run", "--config", str(config)], env={}, log=log))
+            self.stack.enter_context(
+                processes.running([*agent, "run", "--config", str(config)], env={}, log=log)
+            )
         deadline = time.monotonic() + SITES_SECONDS
-        while not all(site["heard_at"] for site in administrator.pages("sites.site.list") if not site["control"]):
+        while not all(
+            site["heard_at"] for site in administrator.pages("sites.site.list") if not site["control"]
+        ):
             if time.monotonic() > deadline:
                 raise StepFailedError("not every site's agent was heard")
             time.sleep(0.2)
-        self.done(f"{len(registered.sites)} sites serve: {', '.join(registered.sites)} (stand-ins on this machine)")
+        self.done(
+            f"{len(registered.sites)} sites serve: {', '.join(registered.sites)} (stand-ins on this machine)"
+        )
         return self.client(registered.tokens["engineer"])
 
     def add_text(self, engineer: Client) -> None:
@@ -185,7 +203,9 @@ def main() -> int:
 def _keep_serving(story: Story, administrator: Client) -> int:
     """Go on until Ctrl-C, with a one-time link into the console."""
     link: dict[str, Any] = administrator.call("identity.link.create")
-    sys.stdout.write(f"\nConsole: {story.url}/signin/{link['secret']}  (one-time link, ten minutes)\nCtrl-C ends.\n")
+    sys.stdout.write(
+        f"\nConsole: {story.url}/signin/{link['secret']}  (one-time link, ten minutes)\nCtrl-C ends.\n"
+    )
     sys.stdout.flush()
     with contextlib.suppress(KeyboardInterrupt):
         while True:

@@ -1,0 +1,1 @@
+"""What make and the checks run; not part of the product."""
