@@ -55,7 +55,7 @@ class Story:
         """Make an installation, serve it, and answer a client in its first administrator's name."""
         port = processes.free_port(PORT)
         self.url = f"http://127.0.0.1:{port}"
-        env = {"SEKISHO_SERVER_PORT": str(port), "SEKISHO_CONFIG": str(self.folder / "sekisho.toml")}
+        env = {"SEKISHO_SERVER_PORT": str(port), "SEKISHOD_CONFIG": str(self.folder / "sekisho.toml")}
         (self.folder / "sekisho.toml").write_text(
             f'data = "{self.folder / "data"}"\n[ledger]\norigin = "example.invalid/sekisho"\n',
             encoding="utf-8",

@@ -137,6 +137,12 @@ class Client:
             response.read()
             return response.status_code, _json(response)
 
+    def ask(self, path: str, body: Mapping[str, JsonValue]) -> tuple[int, JsonValue]:
+        """Status and JSON of a POST to a fixed address that is no command, such as `/device/start`."""
+        with contextlib.closing(self._once("POST", path, {"json": body})) as response:
+            response.read()
+            return response.status_code, _json(response)
+
     def put_object(self, digest: str, ticket: str, content: bytes | Iterator[bytes]) -> None:
         """Send an object's bytes under a ticket; ProblemError when the server does not take them."""
         headers = {"Authorization": f"Bearer {ticket}"}

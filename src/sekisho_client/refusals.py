@@ -41,6 +41,11 @@ _SENTENCES: Mapping[str, tuple[int, str, str]] = {
         "A mistake in this program ({kind}).",
         "このプログラムの不具合です（{kind}）。",
     ),
+    "client.device_expired": (
+        UNAVAILABLE,
+        "Nobody confirmed the sign-in in time.",
+        "時間内にサインインが確認されませんでした。",
+    ),
     "config.exposed": (
         USAGE,
         "Others can read {path}, which holds a token.",

@@ -177,8 +177,8 @@ def load(file: Path | None, environment: Mapping[str, str]) -> Settings:
 
 
 def default_file() -> Path | None:
-    """The file that `SEKISHO_CONFIG` names, else `sekisho.toml` here when there is one."""
-    named = os.environ.get("SEKISHO_CONFIG")
+    """The file that `SEKISHOD_CONFIG` names, else `sekisho.toml` here when there is one."""
+    named = os.environ.get("SEKISHOD_CONFIG")
     if named:
         return Path(named)
     here = Path(FILE_NAME)

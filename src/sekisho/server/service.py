@@ -15,7 +15,7 @@ from sekisho import console
 from sekisho.app import MODULES, Control, opened
 from sekisho.background import loop
 from sekisho.compute import ReconcileAttempts
-from sekisho.http import Listen, Listener, agents, build, objects
+from sekisho.http import Listen, Listener, agents, build, device, objects
 from sekisho.http.spelling import answer
 from sekisho.identity import RemoveExpired
 from sekisho.kernel import telemetry
@@ -53,7 +53,12 @@ def application(control: Control, *, stopping: Callable[[], bool] = lambda: Fals
         control.sign_in.authenticate,
         ready=control.ready,
         clock=control.clock,
-        mounts=[*door.routes(), *store.routes(), *console.routes(pages)],
+        mounts=[
+            *door.routes(),
+            *store.routes(),
+            *device.DeviceDoor(control.outside).routes(),
+            *console.routes(pages),
+        ],
         log_directory=control.folders.published,
     )
 
