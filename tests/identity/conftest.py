@@ -9,6 +9,7 @@ import pytest
 
 from sekisho import identity
 from sekisho.identity import handlers
+from sekisho.kernel import proposals
 from sekisho.kernel.clock import ManualClock
 from sekisho.kernel.command import Command
 from sekisho.kernel.context import Ctx
@@ -90,6 +91,18 @@ class House:
             identity.CreatePerson(organisation=self.organisation, display_name=name, **more),
         )
         return Actor(Ref("User", made.id))
+
+    def joined(self, name: str = "花子", **more: Any) -> Actor:
+        """A person who has signed in once."""
+        person = self.person(name, **more)
+        link = self.perform(self.administrator(), identity.InvitePerson(person=person.ref.id))
+        self.sign_in.open_with_link(link.secret, "127.0.0.1")
+        return person
+
+    def grant_releaser(self, person: Actor) -> None:
+        command = identity.GrantApprover(person=person.ref.id, role="releaser")
+        proposed: Any = self.perform(self.administrator(0), command)
+        self.perform(self.administrator(1), proposals.ApproveProposal(proposal=proposed.proposal))
 
     def service(self, name: str = "loader") -> Actor:
         made = self.perform(

@@ -292,7 +292,7 @@ def test_addresses_are_for_the_person_and_who_may_change_them(house: House) -> N
 
 # ------------------------------------------------------------------------------------------------- two people
 def test_administration_takes_two_people(house: House) -> None:
-    ann, ben, person = house.administrator(0), house.administrator(1), house.person()
+    ann, ben, person = house.administrator(0), house.administrator(1), house.joined()
     proposed: Any = house.perform(ann, identity.GrantAdministrator(person=person.ref.id))
     assert isinstance(proposed, proposals.Proposed)
     assert house.rows("select role from identity_roles where account = :a", a=person.ref.id) == []
@@ -307,7 +307,7 @@ def test_administration_takes_two_people(house: House) -> None:
 
 
 def test_a_proposal_of_somebody_disabled_meanwhile_is_void(house: House) -> None:
-    ann, ben, person = house.administrator(0), house.administrator(1), house.person()
+    ann, ben, person = house.administrator(0), house.administrator(1), house.joined()
     proposed: Any = house.perform(ann, identity.GrantAdministrator(person=person.ref.id))
     house.perform(ben, identity.DisablePerson(person=ann.ref.id))
     with pytest.raises(SekishoError):
@@ -315,11 +315,55 @@ def test_a_proposal_of_somebody_disabled_meanwhile_is_void(house: House) -> None
     assert house.rows("select role from identity_roles where account = :a", a=person.ref.id) == []
 
 
-def test_the_ordinary_grant_refuses_administration(house: House) -> None:
-    person = house.person()
+@pytest.mark.parametrize("role", ["administrator", "compliance", "releaser"])
+def test_one_administrator_makes_no_second_person(house: House, role: Any) -> None:
+    person = house.joined()
+    with pytest.raises(SekishoError) as error:
+        house.perform(house.administrator(), identity.GrantRole(account=person.ref.id, role=role))
+    assert code(error) == "identity.needs_two_people"
+    assert house.rows("select role from identity_roles where account = :a", a=person.ref.id) == []
+
+
+def test_a_second_person_is_none_the_more_for_another_such_role(house: House) -> None:
+    person = house.joined()
+    house.grant_releaser(person)
+    view = house.perform(house.administrator(), identity.GrantRole(account=person.ref.id, role="compliance"))
+    assert view.roles == ["compliance", "releaser"]
+    assert house.recorder.last.approvers == ()
     with pytest.raises(SekishoError) as error:
         house.perform(house.administrator(), identity.GrantRole(account=person.ref.id, role="administrator"))
     assert code(error) == "identity.needs_two_people"
+
+
+def test_nobody_becomes_a_second_person_before_they_have_signed_in(house: House) -> None:
+    person = house.person().ref.id
+    for command in (
+        identity.GrantAdministrator(person=person),
+        identity.GrantApprover(person=person, role="compliance"),
+    ):
+        with pytest.raises(SekishoError) as error:
+            house.perform(house.administrator(), command)
+        assert code(error) == "identity.not_joined"
+
+
+def test_one_administrator_cannot_sign_in_as_the_other(house: House) -> None:
+    with pytest.raises(SekishoError) as error:
+        house.perform(house.administrator(0), identity.InvitePerson(person=house.administrator(1).ref.id))
+    assert code(error) == "identity.already_joined"
+
+
+@pytest.mark.parametrize(
+    "people",
+    [
+        (("A", "a@example.jp"), ("B", "A@example.jp")),
+        (("A", ""), (" A", "")),
+    ],
+)
+def test_genesis_takes_two_different_people(empty: House, people: tuple[tuple[str, str], ...]) -> None:
+    administrators = [identity.NewPerson(display_name=name, email=email) for name, email in people]
+    with pytest.raises(InvalidInputError, match="different"):
+        empty.perform(SYSTEM, first(administrators=administrators))
+    assert empty.rows("select id from identity_organisations") == []
 
 
 def test_two_administrators_always_remain(house: House) -> None:
@@ -339,8 +383,8 @@ def test_two_administrators_always_remain(house: House) -> None:
 
 def test_programs_get_no_role_of_people(house: House) -> None:
     service = house.service()
-    for role in ("compliance", "releaser", "auditor"):
-        with pytest.raises(InvalidInputError):
+    for role in ("compliance", "releaser", "auditor", "training_manager"):
+        with pytest.raises(SekishoError):
             house.perform(house.administrator(), identity.GrantRole(account=service.ref.id, role=role))
     house.perform(house.administrator(), identity.GrantRole(account=service.ref.id, role="engineer"))
     entity = house.entity(service)
@@ -417,13 +461,13 @@ def test_who_am_i(house: House) -> None:
 
 # ---------------------------------------------------------------------------------------------- facts version
 def test_what_the_charter_caches_is_told_to_read_again(house: House) -> None:
-    person = house.person()
+    person = house.joined()
 
     def version() -> int:
         return house.database.read(lambda tx: tx.facts_version())
 
     before = version()
-    house.perform(house.administrator(), identity.GrantRole(account=person.ref.id, role="releaser"))
+    house.grant_releaser(person)
     assert version() != before
     approvers = identity.ApproverEntities(house.clock)
     found = house.database.read(lambda tx: list(approvers.entities(tx)))

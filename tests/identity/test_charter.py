@@ -98,9 +98,18 @@ class Nation:
 
     def person(self, organisation: str, *roles: Any) -> Actor:
         made = self.perform(self.ann, identity.CreatePerson(organisation=organisation, display_name="x"))
+        link = self.perform(self.ann, identity.InvitePerson(person=made.id))
+        identity.SignIn(self.perform).open_with_link(link.secret, "127.0.0.1")
         for role in roles:
-            self.perform(self.ann, identity.GrantRole(account=made.id, role=role))
+            if role in {"compliance", "releaser"}:
+                self.approve(identity.GrantApprover(person=made.id, role=role))
+            else:
+                self.perform(self.ann, identity.GrantRole(account=made.id, role=role))
         return Actor(Ref("User", made.id))
+
+    def approve(self, command: Any) -> None:
+        proposed = self.perform(self.ann, command)
+        self.perform(self.ben, proposals.ApproveProposal(proposal=proposed.proposal))
 
     def may(self, actor: Actor, command: Any) -> bool:
         try:
@@ -145,7 +154,7 @@ def administration(nation: Nation, person: str) -> list[Callable[[], Any]]:
         lambda: identity.GrantAdministrator(person=person),
         lambda: identity.CreateService(organisation=nation.home, name="N"),
         lambda: identity.CreateTeam(organisation=nation.home, name="N"),
-        lambda: identity.InvitePerson(person=person),
+        lambda: identity.GrantApprover(person=person, role="releaser"),
         lambda: identity.DisablePerson(person=person),
         lambda: identity.EnablePerson(person=person),
         lambda: identity.ErasePerson(person=person),

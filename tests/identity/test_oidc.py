@@ -456,12 +456,12 @@ def test_groups_are_followed_and_hand_given_roles_stay(house: House) -> None:
         frozenset({"engineer", "analyst"}),
         True,
     )
-    house.perform(house.administrator(), identity.GrantRole(account=actor.ref.id, role="releaser"))
+    house.perform(house.administrator(), identity.GrantRole(account=actor.ref.id, role="auditor"))
     assert enter(groups=["soc"], name="青木 改").ref == actor.ref
     entity = house.entity(actor)
     assert entity is not None
     assert (entity.attributes["roles"], entity.attributes["mfa"]) == (
-        frozenset({"releaser", "analyst"}),
+        frozenset({"auditor", "analyst"}),
         False,
     )
     assert house.perform(actor, identity.ShowMe()).display_name == "青木 改"

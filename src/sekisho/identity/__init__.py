@@ -10,6 +10,7 @@ from sekisho.identity.model import DisableService as DisableService
 from sekisho.identity.model import ExpireFact as ExpireFact
 from sekisho.identity.model import FactView as FactView
 from sekisho.identity.model import GrantAdministrator as GrantAdministrator
+from sekisho.identity.model import GrantApprover as GrantApprover
 from sekisho.identity.model import GrantRole as GrantRole
 from sekisho.identity.model import ListOrganisations as ListOrganisations
 from sekisho.identity.model import ListServices as ListServices

@@ -10,7 +10,7 @@ from sekisho.identity import actions_access, actions_agents, actions_people, act
 from sekisho.identity import model as m
 from sekisho.identity.actions_people import keep_administrators
 from sekisho.identity.declarations import ORGANISATION_FACTS, declare
-from sekisho.identity.errors import EXISTS, TWO_PEOPLE
+from sekisho.identity.errors import EXISTS, NOT_JOINED, TWO_PEOPLE
 from sekisho.identity.principals import organisation_entity
 from sekisho.identity.targets import (
     Sites,
@@ -222,22 +222,35 @@ def _role_target(tx: Tx, principal: Entity, command: m.GrantRole | m.RevokeRole)
 
 
 def grant_role(ctx: Ctx, command: m.GrantRole) -> m.RolesView:
-    """Administration needs the command for two people; programs get only what programs may do."""
-    if command.role == rules.ADMINISTRATOR:
-        raise SekishoError(TWO_PEOPLE)
+    """Roles of a second person need the commands for two people; programs get only what programs may do.
+
+    Who is a second person already is none the more for another such role, except for administration.
+    """
+    held = rules.SECOND_PERSON_ROLES.intersection(tables.roles(ctx.tx, command.account))
+    if command.role == rules.ADMINISTRATOR or (command.role in rules.SECOND_PERSON_ROLES and not held):
+        raise SekishoError(TWO_PEOPLE, role=command.role)
     if tables.service(ctx.tx, command.account) and command.role not in rules.SERVICE_ROLES:
         raise InvalidInputError(field="role", what=f"{command.role} is for people only")
     return _give(ctx, command.account, command.role)
 
 
-def _administrator_target(tx: Tx, principal: Entity, command: m.GrantAdministrator) -> Target:
+def _joined_target(tx: Tx, principal: Entity, command: m.GrantAdministrator | m.GrantApprover) -> Target:
+    """Only for people who have signed in: before, an administrator could still invite themselves in their name."""
     del principal
-    return on_owned("Account", command.person, find_person(tx, command.person)["organisation"])
+    row = find_person(tx, command.person)
+    if row["joined_ms"] is None:
+        raise SekishoError(NOT_JOINED)
+    return on_owned("Account", command.person, row["organisation"])
 
 
 def grant_administrator(ctx: Ctx, command: m.GrantAdministrator) -> m.RolesView:
     """Runs only when the second administrator approved."""
     return _give(ctx, command.person, rules.ADMINISTRATOR)
+
+
+def grant_approver(ctx: Ctx, command: m.GrantApprover) -> m.RolesView:
+    """Runs only when the second administrator approved."""
+    return _give(ctx, command.person, command.role)
 
 
 def _give(ctx: Ctx, account: str, role: str) -> m.RolesView:
@@ -286,7 +299,8 @@ def handlers(
         Handler(m.ListTeams, bind(on_listing, kind="Team"), list_teams),
         Handler(m.GrantRole, _role_target, grant_role),
         Handler(m.RevokeRole, _role_target, revoke_role),
-        Handler(m.GrantAdministrator, _administrator_target, grant_administrator),
+        Handler(m.GrantAdministrator, _joined_target, grant_administrator),
+        Handler(m.GrantApprover, _joined_target, grant_approver),
     )
     found = (
         *own,

@@ -140,7 +140,7 @@ def _view(row: Row) -> m.AgentView:
 def _admit_target(tx: Tx, principal: Entity, command: m.AdmitLogin, *, clock: Clock) -> Target:
     del principal
     if rules.ADMINISTRATOR in command.roles:
-        raise SekishoError(TWO_PEOPLE)
+        raise SekishoError(TWO_PEOPLE, role=rules.ADMINISTRATOR)
     account = tables_access.login(tx, command.issuer, command.subject)
     if not account:
         find_organisation(tx, command.organisation)

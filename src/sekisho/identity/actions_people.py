@@ -23,7 +23,7 @@ from sekisho.identity.targets import (
 )
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.context import Ctx, Handler
-from sekisho.kernel.errors import ConflictError, SekishoError
+from sekisho.kernel.errors import ConflictError, InvalidInputError, SekishoError
 from sekisho.kernel.facts import Entity, Target
 from sekisho.kernel.ids import new_id
 from sekisho.kernel.tx import Row, Tx
@@ -32,11 +32,19 @@ FIRST_TOKEN_MS = 30 * rules.DAY_MS
 
 
 def _genesis_target(tx: Tx, principal: Entity, command: m.Begin, *, clock: Clock) -> Target:
-    del principal, command
+    del principal
     if tables.anything(tx):
         raise SekishoError(GENESIS_DONE)
+    _two_different_people(command.administrators)
     organisation = new_id("org", clock.now_ms())
     return Target(resource=organisation_entity(organisation, {}), stream=organisation)
+
+
+def _two_different_people(administrators: list[m.NewPerson]) -> None:
+    """As far as a program can tell."""
+    one, other = ((person.display_name.strip(), person.email.lower()) for person in administrators)
+    if one == other or (one[1] and one[1] == other[1]):
+        raise InvalidInputError(field="administrators", what="must be two different people")
 
 
 def begin(ctx: Ctx, command: m.Begin, *, install_charter: Callable[[Ctx, str], object]) -> m.Genesis:
@@ -54,6 +62,8 @@ def begin(ctx: Ctx, command: m.Begin, *, install_charter: Callable[[Ctx, str], o
 def _first_administrator(ctx: Ctx, organisation: str, person: m.NewPerson) -> m.FirstAdministrator:
     account = _add_person(ctx, ctx.new_id("usr"), organisation, person)
     tables.add_role(ctx.tx, account, rules.ADMINISTRATOR, ("hand", ctx.now_ms))
+    # Nobody may invite a first administrator: such a link would make one person the other.
+    tables.set_joined(ctx.tx, account, ctx.now_ms)
     token = issue(ctx, "pat", account, label="first sign-in", expires_ms=ctx.now_ms + FIRST_TOKEN_MS)
     return m.FirstAdministrator(account, token.secret, token.expires_ms)
 

@@ -96,12 +96,25 @@ TWO_PEOPLE = define(
     422,
     Exit.USAGE,
     Text(
-        "Administration is granted by two people.",
-        "管理者の役割の付与には2人の承認が必要です。",
+        "The role {role} is granted by two people.",
+        "役割{role}の付与には2人の承認が必要です。",
     ),
+    hint=Text(
+        "Use identity.administrator.grant or identity.approver.grant and have another administrator approve it.",
+        "identity.administrator.grantまたはidentity.approver.grantを実行し、別の管理者の承認を受けてください。",
+    ),
+)
+NOT_JOINED = define(
+    "identity.not_joined",
+    409,
+    Exit.CONFLICT,
     Text(
-        "Use identity.administrator.grant and have another administrator approve it.",
-        "identity.administrator.grantを実行し、別の管理者の承認を受けてください。",
+        "This person has never signed in; somebody else could still do so in their name.",
+        "この利用者はまだサインインしていません。他の人が本人としてサインインできる状態です。",
+    ),
+    hint=Text(
+        "Have them sign in once, then grant the role.",
+        "本人が一度サインインした後に、役割を付与してください。",
     ),
 )
 LAST_ADMINISTRATORS = define(

@@ -357,3 +357,20 @@ class GrantAdministrator(Command[RolesView]):
     """Make a person an administrator; a second administrator has to approve."""
 
     person: Id
+
+
+@command(
+    "identity.approver.grant",
+    kind=Kind.RECORDED,
+    resource="Account",
+    principals=("User",),
+    groups=("administer",),
+    two_people=True,
+    changes_facts=True,
+    ja="2人の承認により、承認者となる役割（法令順守担当、持ち出し承認者）を付与します。",
+)
+class GrantApprover(Command[RolesView]):
+    """Give a person a role that counts as a second signature; a second administrator has to approve."""
+
+    person: Id
+    role: Literal["compliance", "releaser"]

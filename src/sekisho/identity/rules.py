@@ -28,6 +28,9 @@ ROLES = (
     "site_operator",
     "training_manager",
 )
+SECOND_PERSON_ROLES = frozenset({ADMINISTRATOR, "compliance", "releaser"})
+"""Roles whose holder can be the second of two people. If one administrator alone could give them, that administrator
+could make a second person up, and two signatures would be worth one."""
 SERVICE_ROLES = frozenset({"analyst", "caller", "engineer", "programme", "site_operator"})
 """What a program may be trusted with. Releasing data, changing the charter and auditing stay with people."""
 
