@@ -144,7 +144,6 @@ def build(
     ready: Callable[[], Mapping[str, bool]],
     clock: Clock | None = None,
     routes: Sequence[Route] = ROUTES,
-    doors: Sequence[BaseRoute] = (),
     mounts: Sequence[BaseRoute] = (),
     log_directory: str | PathLike[str] | None = None,
     registry: CollectorRegistry | None = None,
@@ -153,8 +152,8 @@ def build(
     """The ASGI application.
 
     `ready` runs in a thread and names what this process needs (`database`, `charter`) with whether it is there.
-    `doors` are asked first: the agents' sealed door, streams of objects. `mounts` are asked last: the console.
-    `log_directory` is what the ledger publishes to.
+    `mounts` are asked last: the agents' door, streams of objects, the console. `log_directory` is what the ledger
+    publishes to.
     """
     limits = limits or Limits()
     edge = Edge(gate, authenticate, limits)
@@ -172,7 +171,7 @@ def build(
     if log_directory is not None:
         own.append(Mount("/log", LogFiles(log_directory), name="/log"))
     app = Starlette(
-        routes=[*doors, *own, *mounts],
+        routes=[*own, *mounts],
         middleware=[Middleware(envelope.Envelope, figures=figures, clock=clock or SystemClock())],
         exception_handlers={
             HTTPException: _http_exception,

@@ -1,0 +1,126 @@
+"""Every real operation, asked in many ways against a whole installation: no input makes the server fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis.checks import load_all_checks
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi import checks
+
+from sekisho.http.routes import ROUTES
+from sekisho_client import cli
+from sekisho_client.commands import catalogue
+from tests.journeys.world import NOTHING, House, house
+from tests.support import databases
+
+load_all_checks()
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+]
+
+
+@pytest.fixture(scope="module")
+def whole(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """An installation with an organisation, a site and a job in it."""
+    folder = tmp_path_factory.mktemp("whole")
+    with house(folder, databases.sqlite_copy(sqlite_template, folder)) as opened:
+        organisation = opened.organisation("Laboratory")
+        opened.site("tokyo", organisation, "JP")
+        opened.account("engineer", organisation, "engineer").call("compute.job.submit", file=NOTHING)
+        yield opened
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
+def test_no_input_makes_the_server_fail(whole: House, mode: schemathesis.GenerationMode) -> None:
+    api = schemathesis.openapi.from_dict(httpx2.get(f"{whole.url}/openapi.json", trust_env=False).json())
+    api.config.update(base_url=whole.url)
+    token = whole.genesis.administrators[0].token
+    operations = [found.ok() for found in api.get_all_operations() if isinstance(found, Ok)]
+    assert len(operations) == len(ROUTES)
+    for operation in operations:
+
+        @given(case=operation.as_strategy(generation_mode=mode))
+        @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+        def ask(case: schemathesis.Case[Any]) -> None:
+            case.call_and_validate(headers={"Authorization": f"Bearer {token}"}, checks=CHECKS)
+
+        try:
+            ask()
+        except Unsatisfiable:
+            assert mode is schemathesis.GenerationMode.NEGATIVE
+    assert whole.check().findings == []
+
+
+def test_a_stranger_gets_into_nothing_that_is_not_public(whole: House) -> None:
+    public = {"ledger.checkpoint.show", "ledger.trust.show", "ledger.tree.root"}
+    with httpx2.Client(base_url=whole.url, trust_env=False) as stranger:
+        for route in ROUTES:
+            path = route.path
+            for name in route.placeholders:
+                path = path.replace("{" + name + "}", "1")
+            answer = stranger.request(route.method, path)
+            if route.spec.name in public:
+                assert answer.status_code == 200, route.path
+            else:
+                assert (answer.status_code, answer.json()["code"]) == (401, "auth.required"), route.path
+
+
+@pytest.fixture
+def administrator(
+    whole: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """The real command line in the first administrator's name, signed in by `login`."""
+    for name in ("SEKISHO_URL", "SEKISHO_TOKEN", "LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SEKISHO_LANG", "en")
+    monkeypatch.setenv("SEKISHO_CONFIG", str(tmp_path / "config.json"))
+    catalogue.cache_clear()
+
+    def ran(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = cli.main(words)
+        captured = capsys.readouterr()
+        out = "".join(
+            line for line in captured.out.splitlines(keepends=True) if "request_id=req_" not in line
+        )
+        return status, out, captured.err
+
+    token = tmp_path / "token"
+    token.write_text(whole.genesis.administrators[0].token)
+    assert ran("login", "--url", whole.url, "--token-file", str(token))[0] == 0
+    return ran
+
+
+def test_every_list_of_the_command_line_is_answered(
+    administrator: Callable[..., tuple[int, str, str]],
+) -> None:
+    for noun in catalogue().nouns:
+        listing = catalogue().by_words.get((noun, "list"))
+        if listing is None or any(field.required for field in listing.fields):
+            continue
+        status, out, err = administrator(noun)
+        if noun == "record":
+            assert (status, "[not_found]" in err) == (5, True), "evidence is for auditors"
+            continue
+        assert (status, err) == (0, ""), noun
+        assert len(out.splitlines()[0].split("\t")) == len(listing.columns or ("name", "value", "source")), (
+            noun
+        )
+
+
+def test_status_names_the_account(administrator: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, _ = administrator("status")
+    assert status == 0
+    assert "Signed in as First" in out
