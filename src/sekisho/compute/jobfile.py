@@ -14,11 +14,14 @@ import yaml
 from msgspec import Meta, field
 
 from sekisho.compute.errors import FILE_INVALID, FILE_MALFORMED, FILE_UNKNOWN_FIELD
+from sekisho.kernel.clock import parse_rfc3339
 from sekisho.kernel.errors import SekishoError
 from sekisho_wire.messages import EnvironmentName, MountPath
 
 DEPTH_MAX = 12
-NODES_MAX = 20_000
+NODES_MAX = 5_000
+LARGEST = 2**53
+"""Whole numbers stay below it: evidence and both databases hold no larger one."""
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _UNITS_BYTES = {
     "": 1 << 30,
@@ -30,17 +33,19 @@ _UNITS_BYTES = {
     "tib": 1 << 40,
 }
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
-_MEMORY = re.compile(r"(\d{1,9})\s*([A-Za-z]{0,3})\+?")
+_MEMORY = re.compile(r"(\d{1,9})\s*((?i:[mgt]i?b)?)\+?")
 _ACCELERATORS = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,31})(?::(\d{1,4}))?")
 _WHERE = re.compile(r" - at `(.+)`$")
 _UNKNOWN = re.compile(r"unknown field `(.+?)`")
+_STANDARD = "tag:yaml.org,2002:"
+_SCALARS = frozenset({"null", "bool", "int", "float", "str"})
 
 Plain: TypeAlias = Any
 """What YAML gives: text, numbers, booleans, lists, objects, nothing."""
-Duration = Annotated[str, Meta(pattern=r"^\d{1,6}[smhd]$")]
+Duration = Annotated[str, Meta(pattern=r"^\d{1,6}[smhd]\Z")]
 Short = Annotated[str, Meta(max_length=128)]
-JobName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
+JobName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}\Z")]
+Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
@@ -51,11 +56,11 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Resources(_Part):
     """What one node needs. `accelerators` as `H100:8`; `memory` in GB, or with a unit; `image` by its name."""
 
-    accelerators: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,31}(:\d{1,4})?)?$")] = ""
+    accelerators: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,31}(:\d{1,4})?)?\Z")] = ""
     cpus: Annotated[int, Meta(ge=1, le=4096)] = 1
     memory: (
         Annotated[int, Meta(ge=1, le=1_000_000)]
-        | Annotated[str, Meta(pattern=r"^\d{1,9}\s*[A-Za-z]{0,3}\+?$")]
+        | Annotated[str, Meta(pattern=r"^\d{1,9}\s*(?i:[mgt]i?b)?\+?\Z")]
     ) = 2
     image: Short = ""
     disk: Annotated[int, Meta(ge=1, le=1_000_000)] = 8
@@ -66,7 +71,7 @@ class Mount(_Part):
 
     mount: MountPath
     source: Short = field(default="", name="from")
-    target: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")] = field(
+    target: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?\Z")] = field(
         default="", name="to"
     )
 
@@ -128,9 +133,32 @@ class _Marks:
 
     def find(self, path: str) -> tuple[int, int]:
         """Line and column of a path, or of the nearest enclosing one."""
-        while path not in self._at:
-            path = path[: max(path.rfind("."), path.rfind("["))]
-        return self._at[path]
+        while path and path not in self._at:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return self._at.get(path, (1, 1))
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops while it reads, not afterwards, when a file is too deep or too long."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = 0
+        self._depth = 0
+
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._nodes += 1
+        self._depth += 1
+        if self._depth > DEPTH_MAX + 1 or self._nodes > 2 * NODES_MAX:
+            raise yaml.MarkedYAMLError(
+                problem="too deep or too long", problem_mark=self.peek_event().start_mark
+            )
+        try:
+            node: yaml.Node | None = super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+        return node
 
 
 def parse(text: str) -> JobFile:
@@ -141,13 +169,33 @@ def parse(text: str) -> JobFile:
         job = msgspec.convert(value, JobFile, strict=True)
     except msgspec.ValidationError as error:
         raise _explain(str(error), marks) from error
+    _check(job, marks)
+    return job
+
+
+def _check(job: JobFile, marks: _Marks) -> None:
+    """What types alone do not say: each fault at its own line."""
+    faults: dict[str, str] = {}
+    mounts = [mount.mount for mount in job.data]
     for number, mount in enumerate(job.data):
         if bool(mount.source) == bool(mount.target):
-            line, column = marks.find(f"$.data[{number}]")
-            raise SekishoError(
-                FILE_INVALID, line=line, column=column, field="data", what="needs either from or to"
-            )
-    return job
+            faults[f"$.data[{number}]"] = "needs either from or to"
+        elif mount.mount in mounts[:number]:
+            faults[f"$.data[{number}].mount"] = "another line is mounted there"
+        elif mount.target and mount.target in [other.target for other in job.data[:number]]:
+            faults[f"$.data[{number}].to"] = "another output has this name"
+    if not 0 < memory_bytes(job.resources.memory) < LARGEST:
+        faults["$.resources.memory"] = "needs at least 1 MB, and less than 8 PiB"
+    if seconds(job.time_limit) == 0:
+        faults["$.time_limit"] = "needs at least 1s"
+    if len(set(job.secrets)) < len(job.secrets):
+        faults["$.secrets"] = "names a secret twice"
+    try:
+        deadline_ms(job.deadline)
+    except ValueError:
+        faults["$.deadline"] = "needs a moment with its zone, such as 2026-12-20T00:00:00+09:00"
+    if faults:
+        raise _invalid(*next(iter(faults.items())), marks)
 
 
 def seconds(text: str) -> int:
@@ -168,9 +216,14 @@ def accelerators(text: str) -> tuple[str, int]:
     return (match[1], int(match[2] or 1)) if match else ("", 0)
 
 
+def deadline_ms(text: str) -> int:
+    """Milliseconds since the epoch; 0 for no deadline; ValueError for what is no moment with a zone."""
+    return parse_rfc3339(text) if text else 0
+
+
 def _load(text: str, marks: _Marks) -> Plain:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
         if node is None:
             raise _malformed((1, 1), "the file is empty")
         return _value(node, "$", marks, 0)
@@ -189,14 +242,36 @@ def _value(node: yaml.Node, path: str, marks: _Marks, depth: int) -> Plain:
     where = (node.start_mark.line + 1, node.start_mark.column + 1)
     if depth > DEPTH_MAX or marks.nodes > NODES_MAX:
         raise _malformed(where, "too deep or too long")
+    if isinstance(node, yaml.CollectionNode) and node.tag not in {_STANDARD + "map", _STANDARD + "seq"}:
+        raise _malformed(where, f"no value of type {node.tag[:60]} is taken")
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, marks, depth)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, f"{path}[{number}]", marks, depth + 1) for number, item in enumerate(node.value)]
-    value = yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call]  # PyYAML is untyped here
-    if value is None or isinstance(value, (str, int, bool, float)):
-        return value
-    return str(node.value)
+    return _scalar(node, where)
+
+
+def _scalar(node: yaml.Node, where: tuple[int, int]) -> Plain:
+    """Text, whole number, yes or no, nothing; what looks like a date stays the text it is."""
+    tag, text = node.tag.removeprefix(_STANDARD), str(node.value)
+    _check_text(text, where)
+    if tag in {"str", "timestamp"}:
+        return text
+    if tag not in _SCALARS:
+        raise _malformed(where, f"no value of type {node.tag[:60]} is taken")
+    try:
+        value = yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call] - PyYAML is untyped here
+    except (ValueError, KeyError) as error:
+        raise _malformed(where, f"not a value of type {tag}") from error
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise _malformed(where, "the number is too large")
+    return value if value is None or isinstance(value, (int, float)) else text
+
+
+def _check_text(text: str, where: tuple[int, int]) -> None:
+    """Escapes can spell what neither UTF-8 nor every database holds."""
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise _malformed(where, "a character that no text holds")
 
 
 def _mapping(node: yaml.MappingNode, path: str, marks: _Marks, depth: int) -> dict[str, Any]:
@@ -205,6 +280,7 @@ def _mapping(node: yaml.MappingNode, path: str, marks: _Marks, depth: int) -> di
         where = (key.start_mark.line + 1, key.start_mark.column + 1)
         if not isinstance(key, yaml.ScalarNode):
             raise _malformed(where, "a field needs a plain name")
+        _check_text(key.value, where)
         if key.value in result:
             raise _malformed(where, f"field {key.value} stands twice")
         result[key.value] = _value(item, f"{path}.{key.value}", marks, depth + 1)
@@ -223,19 +299,25 @@ def _explain(message: str, marks: _Marks) -> SekishoError:
     unknown = _UNKNOWN.search(message)
     if unknown:
         line, column = marks.find(f"{path}.{unknown[1]}")
-        guess = difflib.get_close_matches(unknown[1], _fields(path), n=1)
+        guess = difflib.get_close_matches(unknown[1], _fields(path), n=1, cutoff=0.0)
         return SekishoError(
             FILE_UNKNOWN_FIELD,
             line=line,
             column=column,
             field=unknown[1],
-            guess=f' Did you mean "{guess[0]}"?' if guess else "",
-            guess_ja=f"「{guess[0]}」の誤りではありませんか。" if guess else "",
+            guess=guess[0],
         )
+    return _invalid(path, _WHERE.sub("", message), marks)
+
+
+def _invalid(path: str, what: str, marks: _Marks) -> SekishoError:
     line, column = marks.find(path)
-    what = _WHERE.sub("", message)
     return SekishoError(
-        FILE_INVALID, line=line, column=column, field=path.removeprefix("$.") or "file", what=what
+        FILE_INVALID,
+        line=line,
+        column=column,
+        field=path.removeprefix("$.") if path != "$" else "file",
+        what=what,
     )
 
 

@@ -45,7 +45,7 @@ class Room(msgspec.Struct, frozen=True):
 
     def holds(self, need: Need) -> bool:
         """Whether one node of this need fits."""
-        gpus = self.gpus.get(need.gpu_type, 0) if need.gpu_type else max(self.gpus.values(), default=0)
+        gpus = self.gpus.get(need.gpu_type, 0)
         return self.cpus >= need.cpus and self.memory_bytes >= need.memory_bytes and gpus >= need.gpus
 
     def less(self, need: Need) -> Room:

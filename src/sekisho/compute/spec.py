@@ -8,11 +8,10 @@ import msgspec
 
 from sekisho.charter import Labels, join
 from sekisho.compute import jobfile, tables_keepsakes
-from sekisho.compute.errors import FILE_INVALID, UNKNOWN_IMAGE, UNKNOWN_SECRET
+from sekisho.compute.errors import UNKNOWN_IMAGE, UNKNOWN_SECRET
 from sekisho.compute.jobfile import JobFile
 from sekisho.compute.placement import Need
 from sekisho.data import ArtefactView, find_artefact, ready_dataset
-from sekisho.kernel.clock import parse_rfc3339
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.tx import Tx
 from sekisho_wire.messages import ObjectRef
@@ -81,7 +80,7 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         Labels(level=0, labels=frozenset(), residency=frozenset({"any"}), owners=frozenset({asker.owner}))
     ]
     inputs = [_input(tx, mount, asker.owner, labels) for mount in file.data if mount.source]
-    workdir = _workdir(tx, asker.workdir, labels)
+    workdir = _workdir(tx, asker, labels)
     if file.charter.residency is not None:
         narrowed = Labels(
             level=0, labels=frozenset(), residency=frozenset(file.charter.residency), owners=frozenset()
@@ -113,7 +112,7 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
 
 def _input(tx: Tx, mount: jobfile.Mount, owner: str, labels: list[Labels]) -> Input:
     if mount.source.startswith("art_"):
-        artefact = find_artefact(tx, mount.source)
+        artefact = _own(find_artefact(tx, mount.source), owner)
         labels.append(_label(artefact))
         return Input(mount.mount, artefact.id, artefact.object, artefact.object_kind, artefact.size_bytes)
     dataset = ready_dataset(tx, mount.source, owner)
@@ -128,12 +127,19 @@ def _input(tx: Tx, mount: jobfile.Mount, owner: str, labels: list[Labels]) -> In
     return Input(mount.mount, dataset.id, dataset.object, "tree", dataset.size_bytes)
 
 
-def _workdir(tx: Tx, workdir: str, labels: list[Labels]) -> ObjectRef | None:
-    if not workdir:
+def _own(found: ArtefactView, owner: str) -> ArtefactView:
+    """What belongs to another organisation looks like what does not exist, as everywhere."""
+    if found.owner != owner:
+        raise NotFoundError(id=found.id)
+    return found
+
+
+def _workdir(tx: Tx, asker: Asker, labels: list[Labels]) -> ObjectRef | None:
+    if not asker.workdir:
         return None
-    artefact = find_artefact(tx, workdir)
+    artefact = _own(find_artefact(tx, asker.workdir), asker.owner)
     if artefact.kind != "workdir":
-        raise NotFoundError(id=workdir)
+        raise NotFoundError(id=asker.workdir)
     labels.append(_label(artefact))
     return ObjectRef(object=artefact.object, kind="tree", size_bytes=artefact.size_bytes, source="control")
 
@@ -165,18 +171,8 @@ def _need(file: JobFile) -> Need:
         gpu_type=gpu_type,
         seconds=jobfile.seconds(file.time_limit),
         yen_max=file.budget.max_yen if file.budget else 0,
-        deadline_ms=_deadline_ms(file.deadline),
+        deadline_ms=jobfile.deadline_ms(file.deadline),
     )
-
-
-def _deadline_ms(text: str) -> int:
-    if not text:
-        return 0
-    try:
-        return parse_rfc3339(text)
-    except ValueError as error:
-        what = "needs a moment with its zone, such as 2026-12-20T00:00:00+09:00"
-        raise SekishoError(FILE_INVALID, line=1, column=1, field="deadline", what=what) from error
 
 
 def _checkpoint(file: JobFile) -> dict[str, Any]:

@@ -72,8 +72,10 @@ def find_dataset(tx: Tx, dataset: str, owner: str) -> DatasetView:
 
 
 def ready_dataset(tx: Tx, dataset: str, owner: str) -> DatasetView:
-    """A dataset that can be an input; ConflictError-like problem `data.not_ready` while bytes are missing."""
+    """A dataset of this organisation that can be an input; problem `data.not_ready` while bytes are missing."""
     found = find_dataset(tx, dataset, owner)
+    if found.owner != owner:
+        raise NotFoundError(id=dataset)
     if found.state != "ready":
         raise SekishoError(NOT_READY, name=found.name)
     return found
