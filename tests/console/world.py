@@ -17,7 +17,16 @@ import msgspec
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sekisho.compute import CancelJob, JobDetail, JobState, NoteProgress, PollOrders, ReportAttempt, ShowJob, SubmitJob
+from sekisho.compute import (
+    CancelJob,
+    JobDetail,
+    JobState,
+    NoteProgress,
+    PollOrders,
+    ReportAttempt,
+    ShowJob,
+    SubmitJob,
+)
 from sekisho.data import AddDataset, SealDataset
 from sekisho.identity import (
     CreateLink,
@@ -59,7 +68,9 @@ class Agent:
         self._key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(site.name.encode()).digest())
         self._public = to_base64url(self._key.public_key().public_bytes_raw())
         code = self._gate.perform(administrator, InviteAgent(site=site.id)).code
-        view = self._gate.perform(ANONYMOUS, RegisterAgent(code=code, name=f"agent-{site.name}", public_key=self._public))
+        view = self._gate.perform(
+            ANONYMOUS, RegisterAgent(code=code, name=f"agent-{site.name}", public_key=self._public)
+        )
         self.actor = Actor(Ref("Agent", view.id))
         self.site = site
         self._seq = {"main": 0, "log": 0}
@@ -98,7 +109,9 @@ class Agent:
         attempt = detail.attempts[-1]
         for body in bodies:
             envelope, sealed = self._envelope("main", attempt.id, attempt.token, body)
-            self._gate.perform(self.actor, ReportAttempt(envelope=envelope, sealed=sealed, agent_key=self._public))
+            self._gate.perform(
+                self.actor, ReportAttempt(envelope=envelope, sealed=sealed, agent_key=self._public)
+            )
 
     def log(self, detail: JobDetail, text: str) -> None:
         """A piece of the newest attempt's log."""
@@ -113,7 +126,9 @@ class Agent:
     def progress(self, detail: JobDetail, **line: str | int | bool) -> None:
         """The newest progress line."""
         attempt = detail.attempts[-1]
-        envelope, sealed = self._envelope("log", attempt.id, attempt.token, messages.Progress(line=dict(line)))
+        envelope, sealed = self._envelope(
+            "log", attempt.id, attempt.token, messages.Progress(line=dict(line))
+        )
         self._gate.perform(self.actor, NoteProgress(envelope=envelope, sealed=sealed))
 
 
@@ -137,13 +152,17 @@ class World:
         self.organisation = house.genesis.organisation
         for role in ("engineer", "auditor", "compliance", "site_operator"):
             self.gate.perform(first, GrantRole(account=first.ref.id, role=role))
-        self.people = People(first, self._person(first, "Example Engineer", "engineer"), self._outsider(first))
+        self.people = People(
+            first, self._person(first, "Example Engineer", "engineer"), self._outsider(first)
+        )
         self.sites: dict[str, SiteView] = {}
         self.agents: dict[str, Agent] = {}
         self.jobs: dict[str, str] = {}
 
     def _person(self, by: Actor, name: str, *roles: str, organisation: str = "") -> Actor:
-        command = CreatePerson(organisation=organisation or self.organisation, display_name=name, residence="JP")
+        command = CreatePerson(
+            organisation=organisation or self.organisation, display_name=name, residence="JP"
+        )
         person = self.gate.perform(by, command)
         for role in roles:
             self.gate.perform(by, GrantRole(account=person.id, role=role))  # type: ignore[arg-type] - literals above
@@ -170,7 +189,9 @@ class World:
             self.sites[item["name"]] = self._site(by, item, organisations[item["operator"]])
         for name in ("sakura-ishikari", "softbank-tomakomai", "us-west", "azure-tokyo"):
             self.agents[name] = Agent(self.house, self.sites[name], by)
-        keeper = self._person(by, "Example Operator", "site_operator", organisation=self.sites["azure-tokyo"].operator)
+        keeper = self._person(
+            by, "Example Operator", "site_operator", organisation=self.sites["azure-tokyo"].operator
+        )
         self.gate.perform(keeper, DrainSite(site="azure-tokyo"))
         self.poll()
 
@@ -261,7 +282,10 @@ class World:
         for piece in (manifest, content):
             address = f"{self.url}/objects/sha256:{hashlib.sha256(piece).hexdigest()}"
             with httpx2.Client(trust_env=False) as client:
-                headers = {"Authorization": f"Bearer {upload.ticket}", "Content-Type": "application/octet-stream"}
+                headers = {
+                    "Authorization": f"Bearer {upload.ticket}",
+                    "Content-Type": "application/octet-stream",
+                }
                 client.put(address, content=piece, headers=headers).raise_for_status()
         self.gate.perform(self.people.engineer, SealDataset(dataset=upload.id))
         return upload.id

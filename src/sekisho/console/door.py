@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -33,6 +33,8 @@ ROUTE, REQUEST_ID, CODE, ACTOR = "sekisho.route", "sekisho.request_id", "sekisho
 HTML, JSON = "text/html; charset=utf-8", "application/json"
 LARGEST = 2**53 - 1
 
+ResultT = TypeVar("ResultT")
+
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -56,17 +58,15 @@ class Door:
 
     async def page(self, request: Request, rows: Mapping[str, Row], *, as_json: bool) -> Response:
         """Answer one request to one page."""
-        row = rows.get("GET" if request.method == "HEAD" else request.method)
-        request.scope[ROUTE] = next(iter(rows.values())).path
+        row = rows["GET" if request.method == "HEAD" else request.method]
+        request.scope[ROUTE] = row.path
         try:
-            if row is None:
-                raise SekishoError(complaints.METHOD, method=request.method[:20])
             body = await self._body(request, row)
         except SekishoError as error:
             return await self.in_thread(functools.partial(self.refuse, request, error, as_json=as_json))
         return await self.in_thread(functools.partial(self._serve, request, row, body, as_json=as_json))
 
-    async def in_thread(self, work: Callable[[], Any]) -> Any:
+    async def in_thread(self, work: Callable[[], ResultT]) -> ResultT:
         """Run what may block; `busy` at once where too many wait already."""
         limits = self.parts.limits
         if self._limiter is None:
@@ -79,7 +79,9 @@ class Door:
         """Who asks and how their pages look. Blocking. A session that is over counts as nobody."""
         cookies = connection.cookies
         chosen = look.choose(
-            connection.query_params, cookies.get(look.COOKIE, ""), connection.headers.get("accept-language", "")
+            connection.query_params,
+            cookies.get(look.COOKIE, ""),
+            connection.headers.get("accept-language", ""),
         )
         asked = asked or self.asked(connection, as_json=False)
         secret = cookies.get(SESSION, "")
@@ -97,7 +99,9 @@ class Door:
         token = visitor if forms.is_visitor(visitor) else forms.new_visitor()
         return Visit(self.parts, asked, Who(csrf=token), chosen)
 
-    def asked(self, connection: HTTPConnection, *, as_json: bool, form: Mapping[str, str] | None = None) -> Asked:
+    def asked(
+        self, connection: HTTPConnection, *, as_json: bool, form: Mapping[str, str] | None = None
+    ) -> Asked:
         """What pages need of a request."""
         page = connection.url.path
         return Asked(
@@ -121,14 +125,18 @@ class Door:
         except SekishoError as error:
             return self.refuse(request, error, as_json=as_json)
         try:
-            if row.method == "POST":
-                forms.check_origin(request.headers)
-                self._check_form(request, visit)
-            if not row.open and not visit.who.signed_in:
-                raise SekishoError(NOT_FOR_YOU)
+            self._admit(request, row, visit)
             return self._answer(request, visit, row.handler(visit))
         except SekishoError as error:
             return self.refuse(request, error, as_json=as_json, visit=visit)
+
+    def _admit(self, request: Request, row: Row, visit: Visit) -> None:
+        """Refuse forms that are not ours, then whoever is nobody."""
+        if row.method == "POST":
+            forms.check_origin(request.headers)
+            self._check_form(request, visit)
+        if not row.open and not visit.who.signed_in:
+            raise SekishoError(NOT_FOR_YOU)
 
     def _check_form(self, request: Request, visit: Visit) -> None:
         given = visit.field(forms.TOKEN)
@@ -152,7 +160,9 @@ class Door:
                 content = msgspec.json.encode(self.parts.spell(answer.data))
                 return Response(content, answer.status, headers=dict(HEADERS), media_type=JSON)
             case Page():
-                response = Response(frame.draw(visit, answer), answer.status, headers=dict(HEADERS), media_type=HTML)
+                response = Response(
+                    frame.draw(visit, answer), answer.status, headers=dict(HEADERS), media_type=HTML
+                )
                 self._set(response, request, (*answer.cookies, *_visitor_cookie(request, visit)))
                 return response
 
@@ -179,7 +189,9 @@ class Door:
             return self.visit(request, asked)
         except SekishoError:
             chosen = look.choose(
-                request.query_params, request.cookies.get(look.COOKIE, ""), request.headers.get("accept-language", "")
+                request.query_params,
+                request.cookies.get(look.COOKIE, ""),
+                request.headers.get("accept-language", ""),
             )
             return Visit(self.parts, asked, Who(csrf=forms.new_visitor()), chosen)
 
@@ -229,7 +241,9 @@ class Door:
         """A mistake of ours. The edge around us logs where; nothing of the cause is shown."""
         refused = error if isinstance(error, SekishoError) else SekishoError()
         as_json = request.url.path.endswith(".json")
-        return await anyio.to_thread.run_sync(functools.partial(self.refuse, request, refused, as_json=as_json))
+        return await anyio.to_thread.run_sync(
+            functools.partial(self.refuse, request, refused, as_json=as_json)
+        )
 
 
 METHOD_STATUS = 405

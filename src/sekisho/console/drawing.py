@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from sekisho.console import marks, shapes
 from sekisho.console.complaints import complaint
 from sekisho.console.words import WORDS
+from sekisho.kernel.clock import parse_rfc3339
 from sekisho.kernel.errors import SekishoError
 from sekisho_wire.problems import Language, Text
 
@@ -75,11 +76,17 @@ class Drawing:
             "pick": bind(pick, language),
             "explain": bind(_explain, language),
             "has_word": known,
+            "milliseconds": _milliseconds,
             "static": self._address,
         }
 
     def _address(self, name: str) -> str:
         return f"/static/{name}?v={self.static[name].digest[:16]}"
+
+
+def _milliseconds(text: str) -> int:
+    """A moment that a view carries as text; 0 for none, which is shown as a dash."""
+    return parse_rfc3339(text) if text else 0
 
 
 def _explain(language: Language, error: SekishoError) -> str:
@@ -94,7 +101,8 @@ def say(language: Language, key: str, /, **values: object) -> str:
 def _phrase(language: Language, key: str, /, **values: object) -> Markup:
     """The same inside a template: what fills the placeholders is escaped unless it is a link of ours."""
     text = WORDS[key]
-    return Markup(escape(text.ja if language is Language.JA else text.en)).format(**values)
+    sentence = escape(text.ja if language is Language.JA else text.en)
+    return Markup(sentence).format(**values)  # noqa: S704 - escaped in the line above
 
 
 def known(key: str) -> bool:

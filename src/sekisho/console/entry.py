@@ -45,7 +45,9 @@ def link(visit: Visit) -> Answer:
 
 def with_link(visit: Visit) -> Answer:
     """Sign in with the link, for the one time it works."""
-    return _enter(visit, visit.parts.sign_in.open_with_link(visit.asked.path["code"], visit.asked.source), "/")
+    return _enter(
+        visit, visit.parts.sign_in.open_with_link(visit.asked.path["code"], visit.asked.source), "/"
+    )
 
 
 def outside(visit: Visit) -> Answer:
@@ -74,12 +76,16 @@ def out(visit: Visit) -> Answer:
 def settings(visit: Visit) -> Answer:
     """Language, theme and who is signed in."""
     values = {"languages": LANGUAGES, "themes": look.THEMES, "me": visit.me}
-    return Page(template="settings.html", title=say(visit.language, "settings.title"), values=values, data=visit.me)
+    return Page(
+        template="settings.html", title=say(visit.language, "settings.title"), values=values, data=visit.me
+    )
 
 
 def change(visit: Visit) -> Answer:
     """Keep language and theme: in the cookie for this browser, in the session for this person."""
-    chosen = look.with_session(look.Look(visit.language, visit.look.theme), visit.field("language"), visit.field("theme"))
+    chosen = look.with_session(
+        look.Look(visit.language, visit.look.theme), visit.field("language"), visit.field("theme")
+    )
     if visit.who.secret:
         visit.parts.sign_in.change(visit.who.secret, language=chosen.language.value, theme=chosen.theme)
     kept = Cookie(look.COOKIE, look.cookie_value(chosen.language, chosen.theme), look.COOKIE_SECONDS)
@@ -99,7 +105,9 @@ def _form(visit: Visit, wish: str, error: SekishoError | None = None) -> Page:
 def _enter(visit: Visit, opened: Opened, wish: str, *more: Cookie) -> Redirect:
     """The new session's cookie, under a new value: what the browser held before is worth nothing now."""
     seconds = max(1, (opened.expires_ms - visit.asked.now_ms) // 1000)
-    inside = Visit(visit.parts, visit.asked, Who(Actor(Ref("User", opened.account), via="session")), visit.look)
+    inside = Visit(
+        visit.parts, visit.asked, Who(Actor(Ref("User", opened.account), via="session")), visit.look
+    )
     return Redirect(_after(inside, wish), (Cookie(SESSION, opened.secret, seconds), *more))
 
 

@@ -38,13 +38,18 @@ def show(visit: Visit) -> Answer:
     """The verdict over one export's bundle, checked now, by the verifier that auditors use."""
     job, record = visit.asked.path["job"], visit.asked.path["export"]
     bundle = _read(visit, record, seconds=visit.parts.limits.cover_seconds)
-    values: dict[str, Any] = {"job": job, "export": record, "waiting": bundle is None, "name": "JOB.bundle.zip"}
+    values: dict[str, Any] = {
+        "job": job,
+        "export": record,
+        "waiting": bundle is None,
+        "name": "JOB.bundle.zip",
+    }
     data: Any = {"export": record, "covered": bundle is not None}
     if bundle:
         trust = parse_trust(visit.ask(ShowTrust()).text.encode())
         verdict = verify_bundle(bundle.content, trust)
         values |= {
-            "name": bundle.name,
+            "name": _zip_name(bundle.name),
             "size_bytes": len(bundle.content),
             "holds": verdict.holds,
             "summary": verdicts.summary(verdict, visit.language),
@@ -65,7 +70,11 @@ def show(visit: Visit) -> Answer:
 def bundle_file(visit: Visit) -> Answer:
     """The bundle itself; `ledger.not_covered` until a checkpoint covers its export."""
     found = visit.ask(ReadBundle(export=visit.asked.path["export"]))
-    return Download(found.name, found.content)
+    return Download(_zip_name(found.name), found.content)
+
+
+def _zip_name(name: str) -> str:
+    return name if name.endswith(".zip") else f"{name}.zip"
 
 
 def _export(visit: Visit) -> tuple[str, str]:

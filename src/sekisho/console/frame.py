@@ -108,7 +108,7 @@ def problem_page(visit: Visit, error: SekishoError) -> Page:
 def json_path(page: str, query: Mapping[str, str]) -> str:
     """Where the same view is for programs."""
     name = "/overview" if page == "/" else page
-    wanted = "&".join(f"{key}={value}" for key, value in query.items() if key not in {"lang"} and value.isalnum())
+    wanted = "&".join(f"{key}={value}" for key, value in query.items() if key != "lang" and value.isalnum())
     return f"{name}.json" + (f"?{wanted}" if wanted else "")
 
 

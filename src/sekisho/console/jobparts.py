@@ -121,7 +121,9 @@ def timeline(detail: JobDetail, language: Language) -> list[Moment]:
                 sign=marks.EVENTS.get(event.what, "●"),
                 text=_event(language, event.what, event.params),
                 record=event.record_id,
-                gap=say(language, "event.gap", span=shapes.span(waited_ms, language)) if waited_ms > GAP_MS else "",
+                gap=say(language, "event.gap", span=shapes.span(waited_ms, language))
+                if waited_ms > GAP_MS
+                else "",
                 day=today if today != day else "",
             )
         )
@@ -143,7 +145,9 @@ def claims(visit: Visit, detail: JobDetail) -> list[Claim]:
     site = visit.sites.get(job.site)
     country = site.facts.get("country") if site else None
     if last and last.started_ms and site and country:
-        found.append(Claim(say(language, "claim.country", country=country.value), country.grade, site.record_id))
+        found.append(
+            Claim(say(language, "claim.country", country=country.value), country.grade, site.record_id)
+        )
     if last and last.canaries:
         closed = sum(result == "closed" for result in last.canaries.values())
         text = say(language, "claim.wall", closed=closed, routes=len(last.canaries))

@@ -57,7 +57,9 @@ def show(visit: Visit) -> Answer:
         nav="jobs",
         data=detail,
         command=f"sekisho job show {job.id} --json",
-        stream="" if job.state.ended else f"/jobs/{job.id}/live?after={log.value.position if log.there else ''}",
+        stream=""
+        if job.state.ended
+        else f"/jobs/{job.id}/live?after={log.value.position if log.there else ''}",
         values={**jobparts.values(visit, detail), "log": log, "file": detail.file},
     )
 

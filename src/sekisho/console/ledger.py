@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -16,6 +17,19 @@ from sekisho.ledger import ListRecords, RecordLine, ShowCheckpoint, ShowRecord, 
 from sekisho_verify import Exit
 
 ROWS = 50
+MEMBERS = (
+    "time",
+    "actor",
+    "approvers",
+    "action",
+    "resource",
+    "decision",
+    "outcome",
+    "rules",
+    "charter",
+    "facts",
+    "stream",
+)
 
 
 def ledger(visit: Visit) -> Answer:
@@ -68,9 +82,15 @@ def record(visit: Visit) -> Answer:
             "one": found,
             "standing": marks.Mark(*tint, f"record.{state}"),
             "answer": say(visit.language, f"record.answer.{state}", index=index),
-            "body": sorted(msgspec.json.decode(found.body).items()) if found.body else [],
+            "body": _told(found.body),
         },
     )
+
+
+def _told(body: str) -> list[tuple[str, Any]]:
+    """The members of a record that people ask about; the whole record stands below them."""
+    members = msgspec.json.decode(body) if body else {}
+    return [(name, members[name]) for name in MEMBERS if name in members]
 
 
 def how(visit: Visit) -> Answer:

@@ -28,6 +28,7 @@ from sekisho.kernel.gate import NOT_FOR_YOU
 LOOK_SECONDS = 1.0
 RECORDED_LOOK_SECONDS = 30.0
 """At level 2 and above each look is itself a record in the reader's stream."""
+SESSION_MS = 15_000
 QUIET_SECONDS = 15.0
 """After this a comment is sent, so that nobody in between takes the stream for dead."""
 AGAIN_MS = 3000
@@ -60,15 +61,15 @@ class Watch:
         self._job = str(request.path_params["job"])
         self._sent: dict[str, str] = {}
         self._state = ""
+        self._last: Visit | None = None
+        self._checked_ms = 0
         self.place = place
         self.level = 0
         self.ended = False
 
     def look(self) -> list[Event]:
         """What changed since the last look. Raises what the page itself would answer."""
-        visit = self._door.visit(self._request)
-        if not visit.who.signed_in:
-            raise SekishoError(NOT_FOR_YOU)
+        visit = self._visit()
         detail = visit.ask(ShowJob(job=self._job))
         self.level = detail.job.level
         events = self._lines(visit, detail.attempts[-1].number if detail.attempts else 0)
@@ -84,12 +85,28 @@ class Watch:
         state = detail.job.state.value
         if self._state not in {"", state}:
             word = say(visit.language, marks.of(marks.JOBS, state).word)
-            events.append(Event("say", say(visit.language, "live.now", name=detail.job.name, state=word), self.place))
+            events.append(
+                Event("say", say(visit.language, "live.now", name=detail.job.name, state=word), self.place)
+            )
         self._state = state
         self.ended = detail.job.state.ended
         if self.ended:
             events.append(Event("end", state, self.place))
         return events
+
+    def _visit(self) -> Visit:
+        """Whoever opened the stream. Their session is looked up again now and then: a session that ended ends it.
+
+        Roles need no such look: the gate loads them for every command.
+        """
+        asked = self._door.asked(self._request, as_json=False)
+        if self._last is None or asked.now_ms - self._checked_ms >= SESSION_MS:
+            self._last, self._checked_ms = self._door.visit(self._request, asked), asked.now_ms
+        else:
+            self._last = Visit(self._door.parts, asked, self._last.who, self._last.look)
+        if not self._last.who.signed_in:
+            raise SekishoError(NOT_FOR_YOU)
+        return self._last
 
     def _lines(self, visit: Visit, number: int) -> list[Event]:
         """New whole lines of the newest attempt's log."""
@@ -98,7 +115,9 @@ class Watch:
             return events
         if number != self.place.number:
             if self.place.number:
-                events.append(Event("line", say(visit.language, "live.attempt", n=number), logs.Place(number)))
+                events.append(
+                    Event("line", say(visit.language, "live.attempt", n=number), logs.Place(number))
+                )
             self.place = logs.Place(number)
         for _ in range(PIECES_MAX):
             piece = visit.ask(ReadLog(job=self._job, attempt=number, offset=self.place.offset))
@@ -124,18 +143,21 @@ class Live:
         request.scope[ROUTE] = "/jobs/{job}/live"
         after = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
         watch = Watch(self._door, request, logs.parse_place(after))
+        full = self._open >= self._door.parts.limits.streams
         try:
-            if self._open >= self._door.parts.limits.streams:
-                raise SekishoError(complaints.STREAMS_FULL)
-            first = await self._door.in_thread(watch.look)
+            first = [] if full else await self._door.in_thread(watch.look)
         except SekishoError as error:
-            refuse = functools.partial(self._door.refuse, request, error, as_json=True)
-            return await self._door.in_thread(refuse)
+            return await self._refuse(request, error)
+        if full:
+            return await self._refuse(request, SekishoError(complaints.STREAMS_FULL))
         return StreamingResponse(
             self._stream(watch, first),
             media_type="text/event-stream",
             headers={**HEADERS, "X-Accel-Buffering": "no"},
         )
+
+    async def _refuse(self, request: Request, error: SekishoError) -> Response:
+        return await self._door.in_thread(functools.partial(self._door.refuse, request, error, as_json=True))
 
     async def _stream(self, watch: Watch, first: list[Event]) -> AsyncIterator[bytes]:
         self._open += 1

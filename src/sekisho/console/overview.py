@@ -56,7 +56,12 @@ def overview(visit: Visit) -> Answer:
         title=say(visit.language, "overview.title"),
         nav="overview",
         command="sekisho status --json",
-        data={"needs": needs, "numbers": numbers, "sites": seen, "jobs": jobs.value.items if jobs.there else []},
+        data={
+            "needs": needs,
+            "numbers": numbers,
+            "sites": seen,
+            "jobs": jobs.value.items if jobs.there else [],
+        },
         values={
             "answer": say(visit.language, key, n=len(needs)),
             "needs": needs[:NEEDS_MAX],
@@ -133,7 +138,12 @@ def _failed(visit: Visit) -> list[Need]:
     now_ms = visit.asked.now_ms
     return [
         Need(
-            say(visit.language, "need.failed", name=job.name, age=shapes.ago(job.ended_ms, now_ms, visit.language)),
+            say(
+                visit.language,
+                "need.failed",
+                name=job.name,
+                age=shapes.ago(job.ended_ms, now_ms, visit.language),
+            ),
             say(visit.language, "need.failed.go"),
             f"/jobs/{job.id}",
         )

@@ -98,7 +98,10 @@ def site(visit: Visit) -> Answer:
             "mark": mark,
             "answer": _site_answer(visit, found, mark),
             "operator": operator.name if operator else found.operator,
-            "facts": [FactRow(_fact_name(visit, name), _value(visit, name, one), one) for name, one in found.facts.items()],
+            "facts": [
+                FactRow(_fact_name(visit, name), _value(visit, name, one), one)
+                for name, one in found.facts.items()
+            ],
         },
     )
 

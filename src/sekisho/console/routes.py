@@ -82,7 +82,9 @@ def _pages(door: Door, rows: Iterable[Row]) -> list[BaseRoute]:
             found.append(
                 Route(address, functools.partial(door.page, rows={"GET": get}, as_json=True), methods=["GET"])
             )
-        found.append(Route(path, functools.partial(door.page, rows=methods, as_json=False), methods=sorted(methods)))
+        found.append(
+            Route(path, functools.partial(door.page, rows=methods, as_json=False), methods=sorted(methods))
+        )
     return found
 
 

@@ -67,7 +67,9 @@ def span(span_ms: int, language: Language) -> str:
     japanese = language is Language.JA
     units = ("日", "時間", "分", "秒") if japanese else ("d", "h", "min", "s")
     amounts = (seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60, seconds % 60)
-    found = [(amount, unit) for amount, unit in zip(amounts, units, strict=True) if amount][:2] or [(0, units[-1])]
+    found = [(amount, unit) for amount, unit in zip(amounts, units, strict=True) if amount][:2] or [
+        (0, units[-1])
+    ]
     return "".join(f"{a}{u}" for a, u in found) if japanese else " ".join(f"{a} {u}" for a, u in found)
 
 

@@ -77,7 +77,7 @@ def _page(
         values |= {"plan_sentence": _foreseen(visit, plan), "choices": jobparts.choices(visit, plan.sites)}
         values["why"] = say(
             visit.language,
-            "job.why.open",
+            "submit.plan.allowed",
             allowed=sum(one.decision == "allow" for one in plan.sites),
             all=len(plan.sites),
         )

@@ -26,7 +26,10 @@ class Row(msgspec.Struct, frozen=True):
 def lines(verdict: Verdict, language: Language) -> list[Row]:
     """Every check in the order it was made."""
     column = _column(language)
-    return [Row(PARTS[line.part][column], line.state, _sentence(line, column), line.grade) for line in verdict.lines]
+    return [
+        Row(PARTS[line.part][column], line.state, _sentence(line, column), line.grade)
+        for line in verdict.lines
+    ]
 
 
 def unproven(verdict: Verdict, language: Language) -> list[str]:

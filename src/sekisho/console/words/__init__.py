@@ -13,6 +13,14 @@ from sekisho_wire.problems import Text
 
 WORDS: Mapping[str, Text] = {
     key: Text(*pair)
-    for table in (charter.WORDS, evidence.WORDS, frame.WORDS, jobs.WORDS, places.WORDS, problems.WORDS, states.WORDS)
+    for table in (
+        charter.WORDS,
+        evidence.WORDS,
+        frame.WORDS,
+        jobs.WORDS,
+        places.WORDS,
+        problems.WORDS,
+        states.WORDS,
+    )
     for key, pair in table.items()
 }

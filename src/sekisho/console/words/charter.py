@@ -16,8 +16,8 @@ WORDS = {
         "この版が知らない新しい操作があります。新しい版を有効にするまで、それらは許可されません。",
     ),
     "charter.version": ("Version", "版"),
-    "charter.drafted": ("Drafted (UTC)", "作成（UTC）"),
-    "charter.activated": ("Activated (UTC)", "有効化（UTC）"),
+    "charter.drafted": ("Drafted", "作成"),
+    "charter.activated": ("Activated", "有効化"),
     "charter.rules": ("Rules", "条項"),
     "charter.caption": ("Every rule of this version", "この版のすべての条項"),
     "charter.effect": ("Effect", "効果"),
@@ -32,26 +32,50 @@ WORDS = {
     "rule.permit": ("Permits", "許可"),
     "rule.forbid": ("Forbids", "禁止"),
     "rule.P01": ("Engineers use what their own organisation owns.", "技術者は、自組織のものを使えます。"),
-    "rule.P02": ("Whoever has a role sees what their own organisation owns.", "役割のある人は、自組織のものを閲覧できます。"),
+    "rule.P02": (
+        "Whoever has a role sees what their own organisation owns.",
+        "役割のある人は、自組織のものを閲覧できます。",
+    ),
     "rule.P03": (
         "Whoever has a role sees sites, organisations, the charter and the log.",
         "役割のある人は、拠点、組織、憲章、台帳を閲覧できます。",
     ),
-    "rule.P04": ("Site operators run and see their own sites.", "拠点の運用者は、自分の拠点を運用し閲覧できます。"),
+    "rule.P04": (
+        "Site operators run and see their own sites.",
+        "拠点の運用者は、自分の拠点を運用し閲覧できます。",
+    ),
     "rule.P05": ("Administrators administer.", "管理者は、管理の操作を行えます。"),
-    "rule.P06": ("Administrators and compliance change the charter.", "管理者と法令順守担当は、憲章を変更できます。"),
-    "rule.P07": ("A second person may approve what a first proposed.", "申請した人とは別の人が承認できます。"),
+    "rule.P06": (
+        "Administrators and compliance change the charter.",
+        "管理者と法令順守担当は、憲章を変更できます。",
+    ),
+    "rule.P07": (
+        "A second person may approve what a first proposed.",
+        "申請した人とは別の人が承認できます。",
+    ),
     "rule.P08": ("Auditors and compliance read the evidence.", "監査担当と法令順守担当は、証跡を読めます。"),
-    "rule.P09": ("Everybody manages their own account and tokens.", "自分のアカウントとトークンは、自分で管理できます。"),
+    "rule.P09": (
+        "Everybody manages their own account and tokens.",
+        "自分のアカウントとトークンは、自分で管理できます。",
+    ),
     "rule.P10": ("The system does its background work.", "システムは、背景処理を行えます。"),
-    "rule.P11": ("A site's agent speaks for its own site.", "拠点エージェントは、自分の拠点について報告できます。"),
+    "rule.P11": (
+        "A site's agent speaks for its own site.",
+        "拠点エージェントは、自分の拠点について報告できます。",
+    ),
     "rule.P12": ("Anybody may do what is public.", "公開の操作は、誰でも行えます。"),
-    "rule.P13": ("Callers use their own organisation's models.", "モデル利用者は、自組織のモデルを呼び出せます。"),
+    "rule.P13": (
+        "Callers use their own organisation's models.",
+        "モデル利用者は、自組織のモデルを呼び出せます。",
+    ),
     "rule.P14": (
         "Releasers with a second factor may export their own organisation's things.",
         "二要素認証を使う持ち出し承認者は、自組織のものを持ち出せます。",
     ),
-    "rule.P15": ("An operator's staff may ask to enter their own site.", "運用者の要員は、自社の拠点への立ち入りを申請できます。"),
+    "rule.P15": (
+        "An operator's staff may ask to enter their own site.",
+        "運用者の要員は、自社の拠点への立ち入りを申請できます。",
+    ),
     "rule.P16": ("Analysts share indicators.", "分析担当は、脅威指標を共有できます。"),
     "rule.P17": ("Learners work in labs.", "受講者は、演習を行えます。"),
     "rule.C01": (
@@ -80,7 +104,10 @@ WORDS = {
         "レベル4には、適性評価を受けた人、認定運用者、切り離された拠点が必要です。",
     ),
     "rule.C08": ("Specially designated secrets are never taken in.", "特定秘密は受け入れません。"),
-    "rule.C09": ("Level 2 or above never runs with open egress.", "レベル2以上では、外向き通信を開放できません。"),
+    "rule.C09": (
+        "Level 2 or above never runs with open egress.",
+        "レベル2以上では、外向き通信を開放できません。",
+    ),
     "rule.C10": (
         "An export needs approvers of different organisations.",
         "持ち出しには、別々の組織の承認者が必要です。",
@@ -90,5 +117,8 @@ WORDS = {
         "運用者の立ち入りには、所有者による4時間以内の承認が必要です。",
     ),
     "rule.C12": ("Indicators stay within the circle of their TLP.", "脅威指標は、TLPの共有範囲を出ません。"),
-    "rule.C13": ("Labs use no real data and end with their hours.", "演習では実データを使わず、時間枠の中で終わります。"),
+    "rule.C13": (
+        "Labs use no real data and end with their hours.",
+        "演習では実データを使わず、時間枠の中で終わります。",
+    ),
 }

@@ -21,10 +21,14 @@ WORDS = {
     "evidence.unproven": ("What no such proof shows", "この検証では示せないこと"),
     "evidence.offline": ("Trust nobody, not even this page", "このページも信用せずに確かめる"),
     "evidence.offline.text": (
-        "This server checked its own bundle against its own trust file. To rely on no server, keep the bundle, take the "
-        "trust file from somewhere else than here, and run this without a network:",
-        "この結果は、このサーバー自身が自分の信頼ファイルで確かめたものです。サーバーに頼らずに確かめるには、"
-        "証跡一式を保存し、信頼ファイルを別の経路で受け取り、ネットワークを切って次を実行してください。",
+        (
+            "This server checked its own bundle against its own trust file. To rely on no server, keep the bundle, take the "
+            "trust file from somewhere else than here, and run this without a network:"
+        ),
+        (
+            "この結果は、このサーバー自身が自分の信頼ファイルで確かめたものです。サーバーに頼らずに確かめるには、"
+            "証跡一式を保存し、信頼ファイルを別の経路で受け取り、ネットワークを切って次を実行してください。"
+        ),
     ),
     "evidence.record": ("This export is itself on record:", "この書き出し自体の記録："),
     "ledger.title": ("Evidence", "証跡"),
@@ -32,7 +36,10 @@ WORDS = {
         "The log holds {size} entries; its newest checkpoint was signed {time}.",
         "台帳の記録は{size}件です。最新の確認点の署名は{time}です。",
     ),
-    "ledger.no_checkpoint": ("No record yet: the log has no checkpoint.", "まだ記録がありません。台帳の確認点もありません。"),
+    "ledger.no_checkpoint": (
+        "No record yet: the log has no checkpoint.",
+        "まだ記録がありません。台帳の確認点もありません。",
+    ),
     "ledger.checkpoint": ("Newest log checkpoint", "最新の台帳の確認点"),
     "ledger.origin": ("Log", "台帳"),
     "ledger.size": ("Size", "大きさ"),
@@ -48,7 +55,7 @@ WORDS = {
     "ledger.caption": ("Records, newest first", "記録（新しい順）"),
     "ledger.none": ("No record yet.", "記録はまだありません。"),
     "ledger.index": ("Index", "番号"),
-    "ledger.time": ("Time (UTC)", "時刻（UTC）"),
+    "ledger.time": ("Time", "時刻"),
     "ledger.action": ("Action", "操作"),
     "ledger.actor": ("Actor", "行為者"),
     "ledger.erased": ("erased", "消去済み"),
@@ -61,8 +68,8 @@ WORDS = {
     "record.open": ("Not under a checkpoint yet", "確認点の署名待ち"),
     "record.erased": ("Erased", "消去済み"),
     "record.answer.covered": (
-        "Entry {index} of the log: it cannot be changed without everybody noticing.",
-        "台帳の{index}番目の記録です。誰にも気付かれずに変えることはできません。",
+        "Entry {index} of the log. Changed, it would no longer match the signed checkpoint.",
+        "台帳の{index}番目の記録です。変更すると、署名済みの確認点と一致しなくなります。",
     ),
     "record.answer.open": (
         "Written, and waiting for its place under a signed checkpoint.",
@@ -74,7 +81,10 @@ WORDS = {
     ),
     "record.seq": ("Place in its stream", "系列内の番号"),
     "record.body": ("The record itself", "記録の原文"),
-    "record.body.text": ("Canonical JSON; its SHA-256 is the digest above.", "正規形のJSONです。このSHA-256が上の要約値です。"),
+    "record.body.text": (
+        "Canonical JSON; its SHA-256 is the digest above.",
+        "正規形のJSONです。このSHA-256が上の要約値です。",
+    ),
     "record.proof": ("Inclusion proof", "収録証明"),
     "record.proof.text": (
         "Hashes from this entry up to the root of the checkpoint at size {size}:",
@@ -83,12 +93,19 @@ WORDS = {
     "record.proof.none": ("There is none yet.", "まだありません。"),
     "verify.title": ("Verify without trusting us", "このサーバーを信用せずに検証する"),
     "verify.lead": (
-        "One file proves one job. It is checked on your own machine, with the network off, against keys that do not come "
-        "from the file.",
-        "1つのファイルが1つのジョブを証明します。検証は手元の機器で、ネットワークを切って行います。"
-        "鍵はそのファイルの中からは取りません。",
+        (
+            "One file proves one job. It is checked on your own machine, with the network off, against keys that do not come "
+            "from the file."
+        ),
+        (
+            "1つのファイルが1つのジョブを証明します。検証は手元の機器で、ネットワークを切って行います。"
+            "鍵はそのファイルの中からは取りません。"
+        ),
     ),
-    "verify.step.bundle": ("Export the job's bundle, on its page or with", "ジョブのページか、次のコマンドで証跡一式を書き出します。"),
+    "verify.step.bundle": (
+        "Export the job's bundle, on its page or with",
+        "ジョブのページか、次のコマンドで証跡一式を書き出します。",
+    ),
     "verify.step.trust": (
         "Get the trust file from somebody you trust, not from this server: who set up the log has it.",
         "信頼ファイルを、このサーバーからではなく、信頼できる人から受け取ります。台帳を設置した人が持っています。",
@@ -99,7 +116,10 @@ WORDS = {
     "verify.code": ("Code", "コード"),
     "verify.means": ("Means", "意味"),
     "verify.flip": ("See it fail", "失敗するところを見る"),
-    "verify.flip.text": ("Change one byte of a copy, and the check fails:", "複製の1バイトを変えると、検証は失敗します。"),
+    "verify.flip.text": (
+        "Change one byte of a copy, and the check fails:",
+        "複製の1バイトを変えると、検証は失敗します。",
+    ),
     "verify.trust": ("What this server says its trust file is", "このサーバーが示す信頼ファイル"),
     "verify.trust.text": (
         "Compare it with the one you were given. They must be equal.",

@@ -23,6 +23,7 @@ WORDS = {
     "nav.ledger": ("Evidence", "証跡"),
     "nav.verify": ("Verify", "検証"),
     "list.comma": (", ", "、"),
+    "paren": ("({text})", "（{text}）"),
     "list.next": ("Next page", "次のページ"),
     "part.missing": ("This part could not be shown.", "この部分は表示できません。"),
     "state.unknown": ("Unknown", "不明"),
@@ -40,8 +41,10 @@ WORDS = {
     "signin.token": ("With a token", "トークンで"),
     "signin.token.text": (
         "Paste your personal token. It is sent once and not kept in the browser; the session lasts at most 12 hours.",
-        "自分のトークンを貼り付けてください。送信は1回だけで、ブラウザーには残りません。"
-        "サインインは最長12時間有効です。",
+        (
+            "自分のトークンを貼り付けてください。送信は1回だけで、ブラウザーには残りません。"
+            "サインインは最長12時間有効です。"
+        ),
     ),
     "signin.token.label": ("Token", "トークン"),
     "signin.none": ("You have no token?", "トークンがない場合"),
@@ -92,7 +95,10 @@ WORDS = {
     "role.site_operator": ("site operator", "拠点の運用者"),
     "role.training_manager": ("training manager", "研修担当"),
     "search.title": ("Search", "検索"),
-    "search.none": ("Nothing found for “{q}”, or nothing visible to you.", "「{q}」は見つからないか、閲覧できません。"),
+    "search.none": (
+        "Nothing found for “{q}”, or nothing visible to you.",
+        "「{q}」は見つからないか、閲覧できません。",
+    ),
     "search.hint": (
         "Search takes a whole id (job_..., site_..., ds_..., rec_...) or the name of a job, a site or a dataset.",
         "ID全体（job_...、site_...、ds_...、rec_...）か、ジョブ、拠点、データセットの名前で検索できます。",
@@ -109,7 +115,10 @@ WORDS = {
     "overview.log": ("entries under the newest log checkpoint", "最新の台帳の確認点までの記録"),
     "overview.recent": ("Newest jobs", "新しいジョブ"),
     "overview.recent.caption": ("Newest jobs that you may see", "閲覧できるジョブのうち新しいもの"),
-    "need.forbidden": ("{name}: no site meets the charter's conditions.", "{name}：条件に合う拠点がありません。"),
+    "need.forbidden": (
+        "{name}: no site meets the charter's conditions.",
+        "{name}：条件に合う拠点がありません。",
+    ),
     "need.forbidden.go": ("See why", "理由を見る"),
     "need.failed": ("{name} failed {age}.", "{name}が失敗しました（{age}）。"),
     "need.failed.go": ("See what happened", "経過を見る"),

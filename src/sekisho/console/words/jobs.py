@@ -54,7 +54,10 @@ WORDS = {
         "No placement round has looked at this job yet.",
         "このジョブの配置はまだ検討されていません。",
     ),
-    "job.why.best": ("Room, and the lowest price among the allowed.", "空きがあり、許可された拠点の中で最も安価です。"),
+    "job.why.best": (
+        "Room, and the lowest price among the allowed.",
+        "空きがあり、許可された拠点の中で最も安価です。",
+    ),
     "job.why.other": ("Allowed; not chosen.", "許可されましたが、選ばれていません。"),
     "job.log": ("Log", "ログ"),
     "job.log.none": ("No line yet.", "まだ1行もありません。"),
@@ -64,7 +67,10 @@ WORDS = {
         "このジョブはレベル{n}です。レベル2以上のログは拠点に留まります。",
     ),
     "job.attempts": ("Attempts", "試行"),
-    "job.attempts.caption": ("Attempts, each at one site under one fencing token", "試行（1拠点、1つの実行権トークンごと）"),
+    "job.attempts.caption": (
+        "Attempts, each at one site under one fencing token",
+        "試行（1拠点、1つの実行権トークンごと）",
+    ),
     "job.attempts.none": ("No attempt yet.", "まだ試行はありません。"),
     "job.events": ("What happened", "経過"),
     "job.outputs": ("Outputs", "成果物"),
@@ -93,16 +99,25 @@ WORDS = {
     "job.file": ("Job file", "ジョブファイル"),
     "job.file.open": ("Show the file", "ファイルを表示する"),
     "claim": ("Claim", "主張"),
-    "claim.decided": ("Decided under the charter, before any byte left", "データを送る前に、憲章に基づいて判断した"),
+    "claim.decided": (
+        "Decided under the charter, before any byte left",
+        "データを送る前に、憲章に基づいて判断した",
+    ),
     "claim.country": ("Ran in {country}", "{country}で実行した"),
-    "claim.wall": ("No way out: {closed} of {routes} routes closed", "外向き通信なし（{routes}経路のうち{closed}経路が不通）"),
+    "claim.wall": (
+        "No way out: {closed} of {routes} routes closed",
+        "外向き通信なし（{routes}経路のうち{closed}経路が不通）",
+    ),
     "claim.exit": ("Ended with exit status {status}", "終了状態{status}で終わった"),
     "claim.file": ("The job file is the one submitted", "ジョブファイルは投入時のものである"),
     "event.accepted": ("Accepted at level {level}", "受け付け。データの区分はレベル{level}"),
     "event.placed": ("Placed at {site}, attempt {attempt}", "{site}に割り当て（試行{attempt}）"),
     "event.waits": ("Waits: {reason}", "待機：{reason}"),
     "event.again": ("Waits again: {reason}", "再び待機：{reason}"),
-    "event.wall": ("Wall checked: {closed} of {routes} routes closed", "遮断を確認（{routes}経路のうち{closed}経路が不通）"),
+    "event.wall": (
+        "Wall checked: {closed} of {routes} routes closed",
+        "遮断を確認（{routes}経路のうち{closed}経路が不通）",
+    ),
     "event.starting": ("Inputs are there; starting", "入力の転送が完了。起動中"),
     "event.running": ("Started", "開始"),
     "event.succeeded": ("Succeeded", "完了"),
@@ -139,7 +154,10 @@ WORDS = {
     "reason.output.unreadable": ("Its output could not be read.", "出力を読み取れません。"),
     "reason.lease.lost": ("The site lost its lease.", "拠点が実行権の更新を失いました。"),
     "reason.attempt.fenced": ("A newer attempt took its place.", "新しい試行に置き換えられました。"),
-    "reason.wall.canary_open": ("A way out was open; the attempt was stopped.", "外向きの経路が開いていたため止めました。"),
+    "reason.wall.canary_open": (
+        "A way out was open; the attempt was stopped.",
+        "外向きの経路が開いていたため止めました。",
+    ),
     "reason.wall.canary_broken": ("The wall could not be tested.", "遮断を試験できません。"),
     "reason.wall.missing": ("The site cannot build the wall.", "拠点に遮断の仕組みがありません。"),
     "reason.wall.broken": ("The wall could not be built.", "遮断の準備に失敗しました。"),
@@ -156,9 +174,15 @@ WORDS = {
     "reason.WaitingCapacity": ("Waiting for capacity.", "空きを待っています。"),
     "live.pause": ("Pause live updates", "自動更新を止める"),
     "live.on": ("Live.", "自動更新中です。"),
-    "live.lost": ("Connection lost; shown as of {time}. Trying again.", "接続が切れました。{time}時点の内容です。再接続しています。"),
+    "live.lost": (
+        "Connection lost; shown as of {time}. Trying again.",
+        "接続が切れました。{time}時点の内容です。再接続しています。",
+    ),
     "live.paused": ("Paused; shown as of {time}.", "停止中です。{time}時点の内容です。"),
-    "live.ended": ("The job has ended; nothing will change here.", "ジョブは終了しました。これ以上変わりません。"),
+    "live.ended": (
+        "The job has ended; nothing will change here.",
+        "ジョブは終了しました。これ以上変わりません。",
+    ),
     "live.slow": (
         "Each look at a job of level 2 or above is recorded, so this page looks again every 30 seconds.",
         "レベル2以上のジョブは閲覧も記録されるため、30秒ごとに更新します。",
@@ -168,8 +192,10 @@ WORDS = {
     "cancel.title": ("Cancel {name}?", "{name}を取り消しますか"),
     "cancel.lead": (
         "The job ends for good. A running program gets the grace time its file asks for; training checkpoints stay.",
-        "ジョブを終了します。実行中のプログラムには、ジョブファイルで指定した猶予があります。"
-        "学習の途中保存は残ります。",
+        (
+            "ジョブを終了します。実行中のプログラムには、ジョブファイルで指定した猶予があります。"
+            "学習の途中保存は残ります。"
+        ),
     ),
     "cancel.ended": ("This job has already ended.", "このジョブは既に終了しています。"),
     "cancel.go": ("Cancel the job", "ジョブを取り消す"),
@@ -189,7 +215,17 @@ WORDS = {
     "submit.plan.go": ("Plan", "試算する"),
     "submit.plan": ("Plan", "試算"),
     "submit.excerpt": ("The lines around the mistake", "誤りの前後の行"),
+    "submit.plan.allowed": (
+        "The charter allows {allowed} of {all} sites.",
+        "憲章が許可するのは{all}拠点のうち{allowed}拠点です。",
+    ),
     "submit.plan.would": ("It would run at {site}, now.", "いま投入すると{site}で動きます。"),
-    "submit.plan.wait": ("It would wait: no allowed site has room now.", "いま投入すると待機します。許可された拠点に空きがありません。"),
-    "submit.plan.never": ("It would not run anywhere: no site meets the charter's conditions.", "どこでも動きません。条件に合う拠点がありません。"),
+    "submit.plan.wait": (
+        "It would wait: no allowed site has room now.",
+        "いま投入すると待機します。許可された拠点に空きがありません。",
+    ),
+    "submit.plan.never": (
+        "It would not run anywhere: no site meets the charter's conditions.",
+        "どこでも動きません。条件に合う拠点がありません。",
+    ),
 }
