@@ -32,7 +32,7 @@ from sekisho.charter.model import (
     VersionText,
 )
 from sekisho.charter.rules import FLOOR_LEVEL, Candidate, Wishes, narrow
-from sekisho.charter.schema import VocabularyError, schema_text
+from sekisho.charter.schema import VocabularyError, program_specs, schema_text
 from sekisho.charter.visible import visible
 from sekisho.charter.vocabulary import ANYWHERE, ENTITY_TYPES, GROUPS, EntityType, Group
 
@@ -78,6 +78,7 @@ __all__ = [
     "handlers",
     "join",
     "narrow",
+    "program_specs",
     "schema_text",
     "visible",
 ]

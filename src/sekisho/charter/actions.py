@@ -30,10 +30,10 @@ from sekisho.charter.model import (
     VersionPage,
     VersionText,
 )
-from sekisho.charter.schema import schema_text
+from sekisho.charter.schema import program_specs, schema_text
 from sekisho.charter.search import Budget
 from sekisho.kernel.clock import parse_rfc3339, rfc3339
-from sekisho.kernel.command import Command, all_specs
+from sekisho.kernel.command import Command
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import InvalidInputError, NotFoundError
 from sekisho.kernel.facts import Entity, Ref, Request, Target
@@ -84,7 +84,7 @@ class Office:
 
         Costs up to a minute of work the first time, so it is done before the writer's turn.
         """
-        charter = self._engine.compiled(schema_text(all_specs()), policies)
+        charter = self._engine.compiled(schema_text(program_specs()), policies)
         passed = self._passed.get(charter.digest)
         if passed is None:
             lint.check(charter.policies)
@@ -185,7 +185,7 @@ class Office:
     def show(self, ctx: Ctx, command: ShowVersion) -> VersionText:
         """One version with its texts."""
         row = self._row(ctx.tx, command.version)
-        outdated = row["schema_text"] != schema_text(all_specs())
+        outdated = row["schema_text"] != schema_text(program_specs())
         return VersionText(_version(row), row["policies"], row["schema_text"], outdated)
 
     def diff(self, ctx: Ctx, command: DiffVersions) -> Difference:
@@ -299,7 +299,7 @@ def drift(engine: CharterEngine, tx: Tx) -> Drift | None:
     charter = engine.active(tx)
     if charter is None:
         return None
-    ours = engine.compiled(schema_text(all_specs()), charter.policies_text).shapes.actions
+    ours = engine.compiled(schema_text(program_specs()), charter.policies_text).shapes.actions
     theirs = charter.shapes.actions
     newer = tuple(sorted(name for name, action in ours.items() if theirs.get(name) != action))
     return Drift(charter.digest, newer, tuple(sorted(theirs.keys() - ours.keys())))

@@ -249,7 +249,7 @@ def _conjuncts(node: Node, *, positive: bool) -> Iterator[tuple[Node, bool]]:
         yield node, positive
 
 
-def _holds(part: Node, positive: bool, compiler: Compiler, scene: Scene) -> bool | None:  # noqa: FBT001 - data
+def _holds(part: Node, positive: bool, compiler: Compiler, scene: Scene) -> bool | None:  # noqa: FBT001 - one half of a pair
     """Whether a part holds; None when it can never hold for these types, False when nobody can tell."""
     try:
         formula = compiler.formula(part)

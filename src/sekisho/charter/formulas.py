@@ -80,7 +80,7 @@ def either(left: Formula, right: Formula) -> Formula:
 
 
 def negation(inner: Formula) -> Formula:
-    """Not."""
+    """The opposite; what is still needed stays so."""
     if inner is yes or inner is no:
         return no if inner is yes else yes
 

@@ -58,9 +58,14 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A question in Cedar's spelling: the entities to add, and the request."""
+    """A question in Cedar's spelling: the handle with the principal in it, the resource to add, and the request.
 
-    delta: str
+    Without a handle, `fault` says why.
+    """
+
+    base: cedarpy.Entities | None
+    fault: str
+    resource: str
     request: dict[str, Any]
 
 
@@ -102,14 +107,17 @@ def prepare(charter: Charter, asked: Question) -> Prepared:
     """Check every value and spell it for Cedar; raises one of UNFIT."""
     context = cedar_value(asked.context)
     context[NOW] = {"__extn": {"fn": "datetime", "arg": cedar_moment(asked.now_ms)}}
-    parts = [cedar_entity(part, charter.shapes) for part in (asked.principal, asked.resource)]
-    added = parts[:1] if asked.principal.ref == asked.resource.ref else parts
+    base, fault = asked.closure.base(charter, asked.plan, asked.principal)
+    resource = cedar_entity(asked.resource, charter.shapes)
+    own = asked.principal.ref
     return Prepared(
-        encoder.encode(added).decode(),
+        base,
+        fault,
+        "" if own == asked.resource.ref else encoder.encode([resource]).decode(),
         {
-            "principal": parts[0]["uid"],
+            "principal": {"type": own.type, "id": own.id},
             "action": {"type": "Action", "id": asked.plan.action.name},
-            "resource": parts[1]["uid"],
+            "resource": resource["uid"],
             "context": encoder.encode(context).decode(),
         },
     )
@@ -117,13 +125,14 @@ def prepare(charter: Charter, asked: Question) -> Prepared:
 
 def ask(asked: Question, prepared: Prepared) -> Answer:
     """Put it to Cedar, with the schema both where entities are added and where the request is made."""
-    handle = asked.closure.handle
-    if handle is None:
-        return Answer(cedarpy.Decision.NoDecision, (), (asked.closure.fault,))
-    try:
-        entities = handle.with_added_json_str(prepared.delta, asked.plan.schema)
-    except ValueError as error:
-        return Answer(cedarpy.Decision.NoDecision, (), (str(error),))
+    entities = prepared.base
+    if entities is None:
+        return Answer(cedarpy.Decision.NoDecision, (), (prepared.fault,))
+    if prepared.resource:
+        try:
+            entities = entities.with_added_json_str(prepared.resource, asked.plan.schema)
+        except ValueError as error:
+            return Answer(cedarpy.Decision.NoDecision, (), (str(error),))
     result = cedarpy.is_authorized(prepared.request, asked.plan.handle, entities, asked.plan.schema)
     return Answer(result.decision, tuple(result.diagnostics.reasons), tuple(result.diagnostics.errors))
 

@@ -166,7 +166,7 @@ class DiffVersions(Command[Difference]):
 
 
 @command(
-    "charter.try",
+    "charter.request.try",
     kind=Kind.READ,
     resource="Charter",
     groups=("view",),

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+import sekisho.kernel.proposals  # noqa: F401 - its commands are in every schema: charters name them
 from sekisho.charter.vocabulary import (
     ENTITY_TYPE_BY_NAME,
     ENTITY_TYPES,
@@ -21,7 +22,7 @@ from sekisho.charter.vocabulary import (
     Group,
     Side,
 )
-from sekisho.kernel.command import Kind, Spec
+from sekisho.kernel.command import Kind, Spec, all_specs
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _NOW = Attribute(NOW, "datetime")
@@ -57,6 +58,11 @@ class Shapes(msgspec.Struct, frozen=True):
     def attribute(self, entity: str, name: str) -> Attribute | None:
         """The attribute `name` of an entity type, or None."""
         return self.entities.get(entity, {}).get(name)
+
+
+def program_specs() -> tuple[Spec, ...]:
+    """The commands of this program: those that its own packages define, whatever else was imported beside them."""
+    return tuple(spec for spec in all_specs() if spec.command.__module__.startswith("sekisho."))
 
 
 def schema_text(specs: Iterable[Spec]) -> str:

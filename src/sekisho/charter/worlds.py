@@ -7,6 +7,7 @@ turn a no into a yes. Therefore every reference is followed here before Cedar is
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -32,15 +33,32 @@ class Closure(msgspec.Struct, frozen=True):
     """The slow entities that one set of references reaches, ready for Cedar.
 
     `missing` names the types of references that lead nowhere, `fault` says why Cedar refused the entities; with
-    either, `handle` is None and the decision is a no.
+    either, `handle` is None and the decision is a no. `bases` is the world's, shared by all its closures.
     """
 
+    number: int
     entities: Mapping[Ref, Entity]
     encoded: msgspec.Raw
     moments_ms: tuple[int, ...]
     missing: tuple[str, ...]
     fault: str
     handle: cedarpy.Entities | None
+    bases: Lru[tuple[int, bytes], cedarpy.Entities]
+
+    def base(self, charter: Charter, plan: Plan, principal: Entity) -> tuple[cedarpy.Entities | None, str]:
+        """The handle with the principal added, or None and why: people ask again, with other resources."""
+        if self.handle is None:
+            return None, self.fault
+        key = (self.number, encoder.encode(principal))
+        found = self.bases.get(key)
+        if found is None:
+            added = encoder.encode([cedar_entity(principal, charter.shapes)]).decode()
+            try:
+                found = self.handle.with_added_json_str(added, plan.schema)
+            except ValueError as error:
+                return None, " ".join(str(error).split())[:300]
+            self.bases.put(key, found)
+        return found, ""
 
 
 class World:
@@ -52,6 +70,8 @@ class World:
         """Take over `entities`; nobody changes them afterwards."""
         self.version = version
         self.entities = entities
+        self._numbers = itertools.count()
+        self._bases: Lru[tuple[int, bytes], cedarpy.Entities] = Lru(self.CLOSURES_MAX)
         self._closures: Lru[tuple[str, str, tuple[Ref, ...], tuple[Ref, ...]], Closure] = Lru(
             self.CLOSURES_MAX
         )
@@ -87,12 +107,14 @@ class World:
             waiting += [*references(entity.attributes), *entity.parents]
         handle, fault = (None, "") if missing else make(reached.values())
         return Closure(
+            next(self._numbers),
             reached,
             encode_entities(reached.values()),
             tuple(ms for entity in reached.values() for ms in moments(entity.attributes)),
             tuple(sorted(missing)),
             fault,
             handle,
+            self._bases,
         )
 
 
