@@ -35,7 +35,10 @@ KEYS = {
 
 def together(*attempts: Callable[[], Any]) -> tuple[list[Any], list[str]]:
     """Run all at the same moment; answers results and the codes of those refused. Anything else fails the test."""
-    start, results, codes, broken = threading.Barrier(len(attempts)), [], [], []
+    start = threading.Barrier(len(attempts))
+    results: list[Any] = []
+    codes: list[str] = []
+    broken: list[Exception] = []
 
     def run(attempt: Callable[[], Any]) -> None:
         start.wait(WAIT_SECONDS)
