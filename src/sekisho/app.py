@@ -213,6 +213,15 @@ def opened(settings: Settings, *, clock: Clock | None = None) -> Iterator[Contro
         control.close()
 
 
+def migrate_only(settings: Settings, clock: Clock) -> tuple[str, ...]:
+    """Bring the database to this version's schema without serving; answers the files applied."""
+    database = open_database(settings.database_url)
+    try:
+        return migrate(database, MODULES, clock.now_ms())
+    finally:
+        database.close()
+
+
 def create_keys(settings: Settings) -> None:
     """Make every key of a new installation; keys that exist are kept, except that the log's must be new."""
     folders = Folders(settings.folder)

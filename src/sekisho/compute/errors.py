@@ -15,8 +15,8 @@ FILE_UNKNOWN_FIELD = define(
     422,
     Exit.USAGE,
     Text(
-        'Line {line}, column {column}: unknown field "{field}".{guess}',
-        "{line}行{column}列：「{field}」という項目はありません。{guess_ja}",
+        'Line {line}, column {column}: unknown field "{field}". Did you mean "{guess}"?',
+        "{line}行{column}列：「{field}」という項目はありません。「{guess}」の誤りではありませんか。",
     ),
 )
 FILE_INVALID = define(
@@ -40,8 +40,8 @@ UNKNOWN_IMAGE = define(
     Exit.USAGE,
     Text('There is no image "{image}".', "「{image}」という実行環境はありません。"),
     hint=Text(
-        "sekisho image add --name {image} --lock image.txt",
-        "sekisho image add --name {image} --lock image.txt",
+        "Register it first: sekisho image add {image} image.txt",
+        "先に登録してください：sekisho image add {image} image.txt",
     ),
 )
 BAD_LOCK = define(

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from sekisho.charter import Labels
-from sekisho.compute import candidates, placement, rules, tables, texts
+from sekisho.compute import candidates, placement, rules, tables, texts, views
 from sekisho.compute.errors import ENDED, LEVEL_FIVE
 from sekisho.compute.model import (
     AttemptState,
@@ -180,16 +180,16 @@ class JobActions:
         """The whole job."""
         row = find_job(ctx.tx, command.job, ctx.principal)
         names = {site.id: site.name for site in all_sites(ctx.tx)}
-        attempts = [tables.attempt_view(item, names) for item in tables.attempts_of(ctx.tx, row["id"])]
+        attempts = [views.attempt_view(item, names) for item in tables.attempts_of(ctx.tx, row["id"])]
         events = tables.events_of(ctx.tx, row["id"])
-        return JobDetail(self._view(ctx, row), attempts, tables.site_choices(row), events, row["file"])
+        return JobDetail(self._view(ctx, row), attempts, views.site_choices(row), events, row["file"])
 
     def explain(self, ctx: Ctx, command: ExplainJob) -> Explanation:
         """Ask the charter again, now, for every site."""
         row = find_job(ctx.tx, command.job, ctx.principal)
         submitter = self._principals.principal(ctx.tx, Actor(Ref("User", row["submitter"])))
         submitter = submitter or self._principals.principal(ctx.tx, Actor(Ref("Service", row["submitter"])))
-        sites = tables.site_choices(row)
+        sites = views.site_choices(row)
         if JobState(row["state"]) is JobState.WAITING and submitter is not None:
             judged = candidates.judge(
                 ctx, submitter, entity_of(row), spec=spec_of_row(row), sites=all_sites(ctx.tx)
@@ -214,7 +214,7 @@ class JobActions:
             key=lambda row: row["id"],
             seen=lambda row: ctx.allows(ShowJob, entity_of(row)),
         )
-        return JobPage([tables.job_view(row, names, _note(ctx.tx, row)) for row in rows], following)
+        return JobPage([views.job_view(row, names, _note(ctx.tx, row)) for row in rows], following)
 
     def cancel(self, ctx: Ctx, command: CancelJob) -> JobView:
         """End a job that waits at once; tell the site of one that runs."""
@@ -251,7 +251,7 @@ class JobActions:
 
     def _view(self, ctx: Ctx, row: Row) -> JobView:
         names = {site.id: site.name for site in all_sites(ctx.tx)}
-        return tables.job_view(row, names, _note(ctx.tx, row))
+        return views.job_view(row, names, _note(ctx.tx, row))
 
 
 def _note(tx: Tx, row: Row) -> str | None:

@@ -62,13 +62,9 @@ class OrderActions:
         return [row for row in tables.offered_at(tx, site) if self._under_checkpoint(tx, row["offer_record"])]
 
     def _seal(self, ctx: Ctx, agent: str, row: Row, body: Body) -> str:
-        last = ctx.tx.one(
-            "select seq from kernel_lanes where agent = :agent and lane = :lane",
-            agent=agent,
-            lane=messages.LANE_ORDER,
-        )
-        seq = (last["seq"] if last else 0) + 1
-        lanes.applied(ctx.tx, (agent, messages.LANE_ORDER), seq, ("", b""))
+        lane = (agent, messages.LANE_ORDER)
+        seq = lanes.last_seq(ctx.tx, lane) + 1
+        lanes.applied(ctx.tx, lane, seq, ("", b""))
         return self._signer.order(agent, (row["id"], row["token"]), body, seq=seq, now_ms=ctx.now_ms)
 
     def _offer(self, ctx: Ctx, row: Row) -> Body:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sekisho.compute import candidates, placement, rules, tables
+from sekisho.compute import candidates, placement, rules, tables, views
 from sekisho.compute.candidates import Judged
 from sekisho.compute.jobs import end_job, entity_of, spec_of_row
 from sekisho.compute.model import (
@@ -118,7 +118,7 @@ def _apply(ctx: Ctx, row: Row, choice: Choice, judged: list[Judged]) -> None:
     """Write one job's outcome; a job that goes on waiting for the same reason gets no new record."""
     sites = [item.choice(choice.site) for item in judged]
     if not choice.site:
-        if row["reason"] == choice.reason.value and tables.site_choices(row) == sites:
+        if row["reason"] == choice.reason.value and views.site_choices(row) == sites:
             return
         decision = next((item.decision for item in judged if not item.decision.allowed), ctx.decision)
         with ctx.row(

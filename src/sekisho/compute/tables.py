@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from sekisho.compute.model import AttemptState, AttemptView, Event, JobState, JobView, SiteChoice
+from sekisho.compute.model import AttemptState, Event, JobState, SiteChoice
+from sekisho.compute.views import as_json
 from sekisho.kernel.tx import Row, Tx
 
 _ACTIVE = "('offered', 'staging', 'starting', 'running')"
@@ -54,11 +55,11 @@ def insert_job(tx: Tx, job: NewJob) -> None:
         submitter=job.submitter,
         kind=job.kind,
         level=job.level,
-        labels=encode(job.labels),
-        residency=encode(job.residency),
-        owners=encode(job.owners),
+        labels=as_json(job.labels),
+        residency=as_json(job.residency),
+        owners=as_json(job.owners),
         file=job.file,
-        spec=encode(job.spec),
+        spec=as_json(job.spec),
         now=job.now_ms,
     )
 
@@ -110,7 +111,7 @@ def place_job(tx: Tx, job: str, site: str, sites: list[SiteChoice], *, now_ms: i
         " sites = :sites, changed_ms = :now, record_id = :record_id where id = :job",
         job=job,
         site=site,
-        sites=encode(sites),
+        sites=as_json(sites),
         now=now_ms,
     )
 
@@ -122,7 +123,7 @@ def keep_waiting(tx: Tx, job: str, reason: str, sites: list[SiteChoice], *, now_
         " where id = :job",
         job=job,
         reason=reason,
-        sites=encode(sites),
+        sites=as_json(sites),
         now=now_ms,
     )
 
@@ -148,7 +149,7 @@ def insert_attempt(tx: Tx, attempt: Row) -> None:
 
 
 def find_attempt(tx: Tx, attempt: str) -> Row | None:
-    """By id."""
+    """One attempt's row, whatever its state."""
     return tx.one("select * from compute_attempts where id = :id", id=attempt)
 
 
@@ -184,7 +185,7 @@ def move_attempt(tx: Tx, attempt: str, state: AttemptState, now_ms: int, **chang
         ", ended_ms = :now" if state.ended else ", started_ms = :now" if state is AttemptState.RUNNING else ""
     )
     values = {
-        name: value if isinstance(value, (str, int)) else encode(value) for name, value in changes.items()
+        name: value if isinstance(value, (str, int)) else as_json(value) for name, value in changes.items()
     }
     tx.run(
         f"update compute_attempts set state = :state{settings}{stamp}, record_id = :record_id where id = :attempt",
@@ -205,7 +206,7 @@ def add_event(tx: Tx, job: str, what: str, now_ms: int, **params: str) -> None:
         number=row["n"] + 1,
         now=now_ms,
         what=what,
-        params=encode(params),
+        params=as_json(params),
     )
 
 
@@ -216,65 +217,3 @@ def events_of(tx: Tx, job: str) -> list[Event]:
         Event(row["time_ms"], row["what"], msgspec.json.decode(row["params"]), row["record_id"])
         for row in rows
     ]
-
-
-def job_view(row: Row, site_names: dict[str, str], note: str | None) -> JobView:
-    """A row as people see it; `note` is the latest progress line as JSON."""
-    return JobView(
-        id=row["id"],
-        name=row["name"],
-        team=row["team"],
-        owner=row["owner"],
-        submitter=row["submitter"],
-        kind=row["kind"],
-        level=row["level"],
-        labels=msgspec.json.decode(row["labels"]),
-        residency=msgspec.json.decode(row["residency"]),
-        state=JobState(row["state"]),
-        reason=row["reason"],
-        site=row["site"],
-        site_name=site_names.get(row["site"], ""),
-        attempts=row["attempts"],
-        cancelling=bool(row["cancelling"]),
-        progress=msgspec.json.decode(note) if note else {},
-        created_ms=row["created_ms"],
-        changed_ms=row["changed_ms"],
-        ended_ms=row["ended_ms"],
-        record_id=row["record_id"],
-    )
-
-
-def attempt_view(row: Row, site_names: dict[str, str]) -> AttemptView:
-    """A row as people see it."""
-    return AttemptView(
-        id=row["id"],
-        job=row["job"],
-        number=row["number"],
-        site=row["site"],
-        site_name=site_names.get(row["site"], ""),
-        agent=row["agent"],
-        token=row["token"],
-        state=AttemptState(row["state"]),
-        reason=row["reason"],
-        detail=row["detail"],
-        exit_status=row["exit_status"],
-        wall=row["wall"],
-        canaries=msgspec.json.decode(row["canaries"]),
-        limits=msgspec.json.decode(row["limits"]),
-        image=row["image"],
-        usage=msgspec.json.decode(row["usage"]),
-        offered_ms=row["offered_ms"],
-        started_ms=row["started_ms"],
-        ended_ms=row["ended_ms"],
-        record_id=row["record_id"],
-    )
-
-
-def site_choices(row: Row) -> list[SiteChoice]:
-    """What the job's last round found of every site."""
-    return msgspec.json.decode(row["sites"].encode(), type=list[SiteChoice])
-
-
-def encode(value: object) -> str:
-    """JSON in a TEXT column, in the one spelling that row digests rely on."""
-    return msgspec.json.encode(value, order="sorted").decode()

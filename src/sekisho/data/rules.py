@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from sekisho.data.errors import EXPORT_NEEDED, INCOMPLETE, RESIDENCY, TREE
 from sekisho.data.model import ArtefactView, DatasetView
 from sekisho.kernel.errors import SekishoError
@@ -51,6 +53,11 @@ def check_fetch(level: int) -> None:
     """Raise `data.export_needed` above the level that leaves without approvers."""
     if level > FETCH_LEVEL_MAX:
         raise SekishoError(EXPORT_NEEDED, level=level)
+
+
+def as_json(values: Iterable[str]) -> str:
+    """A list in a TEXT column; the one spelling that row digests rely on."""
+    return msgspec.json.encode(list(values)).decode()
 
 
 def dataset_entity(dataset: DatasetView) -> Entity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sekisho.data.model import AddDataset, ArtefactView, DatasetView
+from sekisho.data.rules import as_json
 from sekisho.kernel.tx import Row, Tx
 
 
@@ -75,7 +76,7 @@ def insert_artefact(tx: Tx, artefact: ArtefactView) -> None:
 
 
 def find_artefact(tx: Tx, artefact: str) -> ArtefactView | None:
-    """By id."""
+    """One artefact with the sites where its bytes lie."""
     row = tx.one("select * from data_artefacts where id = :id", id=artefact)
     return _artefact(row, copies(tx, row["object"])) if row else None
 
@@ -116,11 +117,6 @@ def copies(tx: Tx, digest: str) -> list[str]:
     """Ids of the sites where an object lies."""
     rows = tx.all("select site from data_copies where object = :object order by site", object=digest)
     return [row["site"] for row in rows]
-
-
-def as_json(values: list[str]) -> str:
-    """A list in a TEXT column; the one spelling that row digests rely on."""
-    return msgspec.json.encode(values).decode()
 
 
 def _dataset(row: Row, where: list[str]) -> DatasetView:

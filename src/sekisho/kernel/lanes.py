@@ -39,6 +39,14 @@ def repeated(tx: Tx, lane: tuple[str, str], seq: int, digest: str) -> bytes | No
     raise SekishoError(REPLAYED, lane=lane[1], seq=seq)
 
 
+def last_seq(tx: Tx, lane: tuple[str, str]) -> int:
+    """The newest number of a lane, 0 before its first message."""
+    row = tx.one(
+        "select seq from kernel_lanes where agent = :agent and lane = :lane", agent=lane[0], lane=lane[1]
+    )
+    return int(row["seq"]) if row else 0
+
+
 def applied(tx: Tx, lane: tuple[str, str], seq: int, message: tuple[str, bytes]) -> None:
     """Remember the newest message of a lane: its digest and its answer."""
     digest, answer = message

@@ -36,13 +36,10 @@ PLUMBING = frozenset(
         "ledger_charters",
         "ledger_checkpoints",
         "ledger_entries",
-        "ledger_erased",
         "ledger_facts",
         "ledger_files",
         "ledger_outbox",
-        "ledger_records",
         "ledger_sequencer",
-        "ledger_streams",
         "ledger_tiles",
     }
 )

@@ -12,16 +12,13 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from sekisho import console
-from sekisho.app import MODULES, Control, opened
-from sekisho.background import loop
+from sekisho.app import Control, migrate_only, opened
+from sekisho.background import log_loop, running, work_loop
 from sekisho.compute import ReconcileAttempts
-from sekisho.http import Listen, Listener, agents, build, device, objects
-from sekisho.http.spelling import answer
+from sekisho.http import AgentDoor, DeviceDoor, Listen, Listener, ObjectDoor, answer, build
 from sekisho.identity import RemoveExpired
 from sekisho.kernel import telemetry
 from sekisho.kernel.clock import SystemClock
-from sekisho.kernel.db import open_database
-from sekisho.kernel.migrate import migrate as apply_schema
 from sekisho.server.commands import Call
 from sekisho.server.texts import SAYS
 
@@ -46,8 +43,8 @@ def application(control: Control, *, stopping: Callable[[], bool] = lambda: Fals
         secure=control.settings.server.public_url.startswith("https://"),
         stopping=stopping,
     )
-    door = agents.AgentDoor(control.gate, control.seals, control.clock)
-    store = objects.ObjectDoor(control.objects, control.tickets)
+    door = AgentDoor(control.gate, control.seals, control.clock)
+    store = ObjectDoor(control.objects, control.tickets)
     return build(
         control.gate,
         control.sign_in.authenticate,
@@ -56,7 +53,7 @@ def application(control: Control, *, stopping: Callable[[], bool] = lambda: Fals
         mounts=[
             *door.routes(),
             *store.routes(),
-            *device.DeviceDoor(control.outside).routes(),
+            *DeviceDoor(control.outside).routes(),
             *console.routes(pages),
         ],
         log_directory=control.folders.published,
@@ -70,10 +67,10 @@ def started(control: Control) -> Iterator[None]:
     for dedupe, command in ALWAYS_WAITING.items():
         control.gate.schedule(command, dedupe=dedupe)
     loops = (
-        loop.work_loop(control.gate, control.clock),
-        loop.log_loop(control.advance_log, control.settings.ledger.interval_ms),
+        work_loop(control.gate, control.clock),
+        log_loop(control.advance_log, control.settings.ledger.interval_ms),
     )
-    with loop.running(*loops):
+    with running(*loops):
         yield
 
 
@@ -89,11 +86,7 @@ def up(call: Call) -> int:
 
 def migrate(call: Call) -> int:
     """Bring the database to this version's schema, without serving."""
-    database = open_database(call.settings.database_url)
-    try:
-        applied = apply_schema(database, MODULES, SystemClock().now_ms())
-    finally:
-        database.close()
+    applied = migrate_only(call.settings, SystemClock())
     text = SAYS["migrated" if applied else "current"].render(call.language, {"names": ", ".join(applied)})
     call.write({"applied": applied}, text)
     return 0

@@ -143,7 +143,7 @@ def resume(ctx: Ctx, command: ResumeSite) -> SiteView:
 
 
 def show(ctx: Ctx, command: ShowSite) -> SiteView:
-    """One site."""
+    """One site with every fact that is stated of it."""
     return find_site(ctx.tx, command.site)
 
 
