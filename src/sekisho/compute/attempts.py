@@ -82,7 +82,13 @@ class AttemptActions:
             case messages.Accept():
                 _move(ctx, row, rules.Event.ACCEPT, agent=command.envelope.agent)
             case messages.Refused():
-                _end(ctx, row, rules.Event.REFUSE, body.reason, detail=body.detail)
+                _end(
+                    ctx,
+                    row,
+                    rules.Event.REFUSE,
+                    rules.storable(body.reason),
+                    detail=rules.storable(body.detail),
+                )
             case messages.Staged():
                 _staged(ctx, row)
             case messages.Started():
@@ -148,7 +154,7 @@ class AttemptActions:
         envelope = command.envelope
         row = _held(ctx.tx, envelope, ended_too=True)
         body = envelope.body
-        if isinstance(body, messages.Progress):
+        if isinstance(body, messages.Progress) and not AttemptState(row["state"]).ended:
             line = msgspec.json.encode(body.line).decode()
             heartbeats.beat(
                 ctx.tx, f"progress:{row['job']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms, note=line
@@ -207,10 +213,10 @@ def _started(ctx: Ctx, row: Row, body: messages.Started) -> None:
         ctx,
         row,
         rules.Event.STARTED,
-        wall=body.wall,
+        wall=rules.storable(body.wall),
         canaries=body.canaries,
         limits=body.limits,
-        image=body.image,
+        image=rules.storable(body.image),
     )
     job = tables.find_job(ctx.tx, row["job"], "") or {}
     closed = sum(1 for result in body.canaries.values() if result == "closed")
@@ -240,14 +246,14 @@ def _ended(ctx: Ctx, row: Row, body: messages.Ended) -> None:
         "max_rss_bytes": body.max_rss_bytes,
         "oom_kills": body.oom_kills,
     }
-    changes: dict[str, Any] = {"usage": usage, "detail": body.detail}
+    changes: dict[str, Any] = {"usage": usage, "detail": rules.storable(body.detail)}
     if body.exit_status is not None:
         changes["exit_status"] = body.exit_status
     if body.canaries:
         changes["canaries"] = body.canaries
         ctx.detail(canaries=dict(body.canaries), level=job["level"])
     ctx.detail(outputs={output.name: output.object for output in body.outputs}, reason=body.reason)
-    _end(ctx, row, event, body.reason, **changes)
+    _end(ctx, row, event, rules.storable(body.reason), **changes)
 
 
 def _end(ctx: Ctx, row: Row, event: rules.Event, reason: str, **changes: Any) -> None:

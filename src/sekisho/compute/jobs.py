@@ -48,7 +48,7 @@ LEVEL_MAX = 4
 class Logs(Protocol):
     """Where the control plane keeps logs that sites sent."""
 
-    def read(self, attempt: str, offset: int) -> tuple[bytes, int]:
+    def read(self, attempt: str, offset: int, *, final: bool) -> tuple[bytes, int]:
         """Bytes from an offset, and the log's present length."""
         ...
 
@@ -242,11 +242,10 @@ class JobActions:
         chosen = [item for item in attempts if command.attempt in {0, item["number"]}]
         if not chosen:
             return LogText("", command.offset, command.offset, ended)
-        content, length = self._logs.read(chosen[-1]["id"], command.offset)
+        final = AttemptState(chosen[-1]["state"]).ended
+        content, length = self._logs.read(chosen[-1]["id"], command.offset, final=final)
         following = command.offset + len(content)
-        done = (
-            AttemptState(chosen[-1]["state"]).ended and following >= length and (ended or command.attempt > 0)
-        )
+        done = final and following >= length and (ended or command.attempt > 0)
         return LogText(content.decode(errors="replace"), command.offset, following, done)
 
     def _view(self, ctx: Ctx, row: Row) -> JobView:

@@ -31,15 +31,22 @@ class LogFiles:
         finally:
             os.close(descriptor)
 
-    def read(self, attempt: str, offset: int) -> tuple[bytes, int]:
-        """At most `READ_BYTES_MAX` from an offset, ending on a whole UTF-8 character, and the present length."""
+    def read(self, attempt: str, offset: int, *, final: bool) -> tuple[bytes, int]:
+        """At most `READ_BYTES_MAX` from an offset, ending on a whole UTF-8 character, and the present length.
+
+        A `final` log gets no more bytes: the beginning of a character at its very end is handed out as it is.
+        """
         try:
             with self._file(attempt).open("rb") as file:
                 length = os.fstat(file.fileno()).st_size
+                if offset >= length:
+                    return b"", length
                 file.seek(offset)
-                return _whole_characters(file.read(READ_BYTES_MAX)), length
+                content = file.read(READ_BYTES_MAX)
         except FileNotFoundError:
             return b"", 0
+        last = final and offset + len(content) >= length
+        return content if last else _whole_characters(content), length
 
     def _file(self, attempt: str) -> Path:
         if not is_id(attempt, "att"):

@@ -15,7 +15,7 @@ from sekisho_wire.messages import Capabilities, Capacity, Envelope
 Cursor = Annotated[str, Meta(max_length=64)]
 Limit = Annotated[int, Meta(ge=1, le=200)]
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}\Z")]
 JOB_FILE_BYTES_MAX = 262_144
 
 
@@ -360,7 +360,9 @@ class ListImages(Command[ImagePage]):
     ja="待機中のジョブを配置します。",
 )
 class PlaceRound(Command[int]):
-    """Place waiting jobs; answers how many were placed."""
+    """Place waiting jobs, from behind `after`; answers how many were placed."""
+
+    after: Cursor = ""
 
 
 @command(

@@ -50,10 +50,9 @@ class OrderActions:
         agent, site = ctx.actor.ref.id, _site_of(ctx.principal)
         for subject in (f"agent:{agent}", f"site:{site}"):
             heartbeats.beat(ctx.tx, subject, at_ms=ctx.now_ms, until_ms=ctx.now_ms, note="")
-        if find_site(ctx.tx, site).wall != command.capabilities.wall:
-            ctx.later(
-                ReportCapabilities(site=site, wall=command.capabilities.wall), dedupe=f"capabilities:{site}"
-            )
+        wall = rules.storable(command.capabilities.wall)
+        if find_site(ctx.tx, site).wall != wall:
+            ctx.later(ReportCapabilities(site=site, wall=wall), dedupe=f"capabilities:{site}")
         orders = [(row, self._offer(ctx, row)) for row in self._ready(ctx.tx, site)]
         orders += [(row, messages.Cancel()) for row in _cancelling(ctx.tx, ctx.principal)]
         return [self._seal(ctx, agent, row, body) for row, body in orders]

@@ -26,7 +26,7 @@ from sekisho.kernel.tx import Row, Tx
 from sekisho.sites import all_sites
 
 ROUND_MAX = 100
-"""Jobs looked at in one round; the next round follows at once when there are more."""
+"""Jobs looked at in one round; the round for those behind them follows at once."""
 RETRY_ROUND_MS = 5_000
 
 
@@ -39,9 +39,8 @@ class RoundActions:
         self._patience = patience
 
     def place(self, ctx: Ctx, command: PlaceRound) -> int:
-        """Take the head of the queue, judge, choose, offer: one record per job whose standing changed."""
-        del command
-        rows = tables.waiting_jobs(ctx.tx, ROUND_MAX)
+        """Take a stretch of the queue, judge, choose, offer: one record per job whose standing changed."""
+        rows = tables.waiting_jobs(ctx.tx, command.after, ROUND_MAX)
         judged = {row["id"]: self._judge(ctx, row) for row in rows}
         waiting = tuple(
             placement.Waiting(
@@ -55,6 +54,9 @@ class RoundActions:
         choices = placement.choose(snapshot)
         for row, choice in zip(rows, choices, strict=True):
             _apply(ctx, row, choice, judged[row["id"]])
+        if len(rows) == ROUND_MAX:
+            # Jobs that nobody can place must not hide the ones behind them.
+            ctx.later(PlaceRound(after=rows[-1]["id"]), dedupe=f"place:{rows[-1]['id']}")
         if any(not choice.site for choice in choices):
             ctx.later(PlaceRound(), delay_ms=RETRY_ROUND_MS, dedupe="place-again")
         return sum(1 for choice in choices if choice.site)

@@ -121,6 +121,11 @@ def ending(reason: str, exit_status: int | None, *, cancelling: bool) -> Event:
     return Event.FAIL
 
 
+def storable(text: str) -> str:
+    """An agent's words for a TEXT column, which takes no U+0000; the sealed message keeps them as they were."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def egress_word(wall: str, wish: str | list[str]) -> str:
     """What the charter is told of a job's way out: without a wall every wish for `none` is only a wish."""
     if wall in {"none", "unknown", ""}:

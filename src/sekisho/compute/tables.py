@@ -74,9 +74,13 @@ def find_job(tx: Tx, job: str, owner: str) -> Row | None:
     )
 
 
-def waiting_jobs(tx: Tx, limit: int) -> list[Row]:
-    """The head of the queue, longest waiting first."""
-    return tx.all("select * from compute_jobs where state = 'waiting' order by id limit :limit", limit=limit)
+def waiting_jobs(tx: Tx, after: str, limit: int) -> list[Row]:
+    """The queue from behind a job, longest waiting first."""
+    return tx.all(
+        "select * from compute_jobs where state = 'waiting' and id > :after order by id limit :limit",
+        after=after,
+        limit=limit,
+    )
 
 
 def page_jobs(tx: Tx, before: str, limit: int, *, state: str = "", submitter: str = "") -> list[Row]:

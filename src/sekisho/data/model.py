@@ -10,11 +10,11 @@ from msgspec import Meta
 from sekisho.kernel.command import Command, Kind, command
 from sekisho_wire.messages import Digest
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}\Z")]
 Level = Annotated[int, Meta(ge=0, le=5)]
-Label = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Label = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}\Z")]
 Residency = Annotated[
-    list[Annotated[str, Meta(pattern=r"^([A-Z]{2}|any)$")]], Meta(min_length=1, max_length=64)
+    list[Annotated[str, Meta(pattern=r"^([A-Z]{2}|any)\Z")]], Meta(min_length=1, max_length=64)
 ]
 """Countries the data may be in, or the one word `any`."""
 Count = Annotated[int, Meta(ge=0, lt=2**53)]

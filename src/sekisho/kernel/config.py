@@ -205,7 +205,10 @@ def _put(values: dict[str, Any], variable: str, text: str) -> None:
         if _is_section(field.type) and name.startswith(field.name + "_"):
             inner = name.removeprefix(field.name + "_")
             if inner in {item.name for item in msgspec.structs.fields(field.type)}:
-                values.setdefault(field.name, {})[inner] = text
+                section = values.setdefault(field.name, {})
+                if not isinstance(section, dict):
+                    raise SekishoError(INVALID, name=field.name, what="needs a table of settings")
+                section[inner] = text
                 return
     raise SekishoError(INVALID, name=variable, what="there is no such setting")
 

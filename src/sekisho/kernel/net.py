@@ -68,7 +68,10 @@ class Network:
         return value
 
     def _check(self, url: str) -> str:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise SekishoError(NOT_LISTED, host="?") from error
         host = parts.hostname or ""
         if host not in self._hosts or (parts.scheme != "https" and host not in _LOOPBACK):
             raise SekishoError(NOT_LISTED, host=host or "?")

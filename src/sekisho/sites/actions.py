@@ -92,6 +92,7 @@ def register(ctx: Ctx, command: RegisterSite) -> SiteView:
     """Add the site with every fact as its source stated it."""
     if tables.named(ctx.tx, command.name):
         raise SekishoError(NAME_TAKEN, name=command.name)
+    rules.check_accelerators(command.accelerators)
     site = ctx.new_id("site")
     tables.insert_site(ctx.tx, site, command, control=False)
     for name, fact in {**command.facts, "country": command.country}.items():

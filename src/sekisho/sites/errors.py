@@ -19,6 +19,12 @@ UNKNOWN_FACT = define(
         "拠点に「{name}」という事実はありません。使えるもの：{known}。",
     ),
 )
+ACCELERATOR_TWICE = define(
+    "sites.accelerator_twice",
+    422,
+    Exit.USAGE,
+    Text('"{type}" is listed twice.', "「{type}」が2回指定されています。"),
+)
 WRONG_TYPE = define(
     "sites.fact_type",
     422,

@@ -8,14 +8,15 @@ import msgspec
 from msgspec import Meta
 
 from sekisho.kernel.command import Command, Kind, command
+from sekisho_wire.messages import ShortText
 
 Grade = Literal["M", "A", "S", "D"]
 """How a fact is known: measured by us or a third party, hardware-attested, signed by a third party, declared."""
 
 FactValue = str | int | bool | list[str]
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z")]
+Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Text = Annotated[str, Meta(max_length=300)]
 
@@ -28,15 +29,15 @@ class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: FactValue
     grade: Grade = "D"
     issuer: Text = ""
-    observed_ms: int = 0
-    expires_ms: int = 0
+    observed_ms: Count = 0
+    expires_ms: Count = 0
     source: Text = ""
 
 
 class Accelerator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One type of GPU: how many there are, and the price of one for an hour."""
 
-    type: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
+    type: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")]
     count: Count
     yen_per_hour: Count = 0
 
@@ -82,7 +83,7 @@ class RegisterSite(Command[SiteView]):
     name: Name
     operator: str
     country: Fact
-    engine: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")] = "local"
+    engine: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}\Z")] = "local"
     stand_in: bool = False
     cpus: Count = 0
     memory_bytes: Count = 0
@@ -177,4 +178,4 @@ class ReportCapabilities(Command[bool]):
     """Note which wall the site's agent says it can build (grade D)."""
 
     site: str
-    wall: Annotated[str, Meta(max_length=64)]
+    wall: ShortText

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.facts import Entity, Moment, Ref, Value
-from sekisho.sites.errors import UNKNOWN_FACT, WRONG_TYPE
-from sekisho.sites.model import Fact, FactValue, SiteView
+from sekisho.sites.errors import ACCELERATOR_TWICE, UNKNOWN_FACT, WRONG_TYPE
+from sekisho.sites.model import Accelerator, Fact, FactValue, SiteView
 
 GRADES = {"D": 0, "S": 1, "A": 2, "M": 3}
 """Order of grades as the charter compares them."""
@@ -34,6 +34,14 @@ def check_fact(name: str, value: FactValue) -> None:
         raise SekishoError(UNKNOWN_FACT, name=name, known=", ".join(FACTS))
     if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
         raise SekishoError(WRONG_TYPE, name=name, expected=expected.__name__)
+
+
+def check_accelerators(accelerators: Iterable[Accelerator]) -> None:
+    """Raise `sites.accelerator_twice`: one type is one line with one count."""
+    types = [item.type for item in accelerators]
+    for kind in types:
+        if types.count(kind) > 1:
+            raise SekishoError(ACCELERATOR_TWICE, type=kind)
 
 
 def unplaced(operator: str) -> SiteView:
