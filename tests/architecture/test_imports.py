@@ -30,7 +30,8 @@ EXTRAS = {
     "sekisho_verify": (),
     "sekisho_wire": (),
 }
-WIRE_NEEDS = frozenset({"msgspec"})
+# obstore: sekisho_wire.objects is imported only by programs that run a store, and their extras bring it.
+WIRE_NEEDS = frozenset({"msgspec", "obstore"})
 
 
 def test_the_contracts_hold() -> None:
