@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from sekisho.http import catalogue, openapi, reference
-from sekisho.http.route import Route, in_order, mistakes, only_inside
-from sekisho.http.routes import KERNEL, ROUTES, WITHOUT_ROUTE
+from sekisho.http.route import Route, in_order, mistakes
+from sekisho.http.routes import KERNEL, ROUTES, WITHOUT_ROUTE, only_inside
 from sekisho.kernel.command import all_specs
 from tests.http import toyserver
 from tests.support import tree

@@ -11,6 +11,7 @@ import functools
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from importlib.metadata import version
 from os import PathLike
 from typing import Any, Protocol
@@ -45,8 +46,7 @@ logger = structlog.get_logger("sekisho.http")
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/=-]{1,4096})")
 _KEY = re.compile(r"[!-~]{1,200}")
 _UNSAFE_NAME = re.compile(r"[^A-Za-z0-9._-]")
-_ACCEPTED = 202
-_STATUS_CODES: Mapping[int, type[SekishoError]] = {503: UnavailableError}
+_STATUS_CODES: Mapping[int, type[SekishoError]] = {HTTPStatus.SERVICE_UNAVAILABLE: UnavailableError}
 
 
 class Authenticate(Protocol):
@@ -210,7 +210,7 @@ def problem(request: HTTPConnection, error: SekishoError) -> Response:
 
 def _answer(route: Route, result: object) -> Response:
     if isinstance(result, Proposed):
-        return answers.json_response(result, _ACCEPTED)
+        return answers.json_response(result, HTTPStatus.ACCEPTED)
     if route.download:
         name = _UNSAFE_NAME.sub("_", str(getattr(result, "name", "download")))[:100]
         disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
@@ -279,13 +279,13 @@ async def _document(request: Request, document: bytes) -> Response:
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: no such path, no such method."""
-    status = getattr(error, "status_code", 500)
-    if status == 405:  # noqa: PLR2004 - RFC 9110
+    status = getattr(error, "status_code", HTTPStatus.INTERNAL_SERVER_ERROR)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
         response = problem(request, RefusedError(METHOD, method=request.method[:20]))
         response.headers.update(getattr(error, "headers", None) or {})
         return response
-    if status == 404:  # noqa: PLR2004 - RFC 9110
-        return problem(request, NotFoundError(id=request.url.path[:100]))
+    if status == HTTPStatus.NOT_FOUND:
+        return problem(request, NotFoundError(id=request.scope["path"][:100]))
     return problem(request, _STATUS_CODES.get(status, SekishoError)())
 
 

@@ -56,11 +56,6 @@ class Route(msgspec.Struct, frozen=True):
         return self.method in {"POST", "PUT", "PATCH"}
 
 
-def only_inside(spec: Spec) -> bool:
-    """Whether nobody outside can ask: background work, or the agents' own sealed door."""
-    return set(spec.principals) <= {"System", "Agent"}
-
-
 def in_order(routes: Iterable[Route]) -> list[Route]:
     """Sorted so that a fixed word wins over a placeholder in the same position."""
     return sorted(routes, key=lambda route: [(part.startswith("{"), part) for part in route.path.split("/")])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sekisho import charter, compute, data, identity, ledger, sites
 from sekisho.http.route import Route
+from sekisho.kernel.command import Spec
 from sekisho.kernel.proposals import ApproveProposal, ListProposals
 
 KERNEL: tuple[Route, ...] = (
@@ -101,6 +102,9 @@ TEAMS: tuple[Route, ...] = (
     Route("DELETE", "/v1/teams/{team}/members/{person}", identity.RemoveMember, cli=("team", "remove")),
     Route("PUT", "/v1/accounts/{account}/roles/{role}", identity.GrantRole, cli=("role", "grant")),
     Route("DELETE", "/v1/accounts/{account}/roles/{role}", identity.RevokeRole, cli=("role", "revoke")),
+    Route(
+        "POST", "/v1/approvers", identity.GrantApprover, cli=("approver", "grant"), words=("person", "role")
+    ),
     Route(
         "POST",
         "/v1/administrators",
@@ -313,3 +317,8 @@ WITHOUT_ROUTE: dict[str, str] = {
     "identity.source.check": _EDGE,
 }
 """Commands that nobody asks over this table, each with its reason. Only the system's own need no entry."""
+
+
+def only_inside(spec: Spec) -> bool:
+    """Whether nobody outside can ask: background work, or the agents' own sealed door."""
+    return set(spec.principals) <= {"System", "Agent"}

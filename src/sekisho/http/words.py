@@ -253,6 +253,7 @@ FIELDS: Mapping[str, Word] = {**_IDENTITY, **_EVIDENCE, **_PLACES, **_WORK, **_C
 NOUNS: Mapping[str, Text] = {
     "administrator": Text("Who may change everything", "すべてを変更できる管理者"),
     "agent": Text("Programs of sites", "拠点エージェント"),
+    "approver": Text("Who gives a second signature", "2人目として承認する人"),
     "artefact": Text("What jobs left behind", "ジョブの成果物"),
     "charter": Text("The rules in force", "効力のある憲章"),
     "data": Text("Datasets", "データセット"),
