@@ -11,6 +11,7 @@ from sekisho.kernel.clock import ManualClock
 from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
 from sekisho.kernel.facts import ANONYMOUS, SYSTEM, Actor, Ref
 from sekisho.kernel.proposals import ApproveProposal, ListProposals, Proposed
+from sekisho.kernel.tx import Tx
 from tests.support import toy
 from tests.support.toy import ANN, BEN, DropThing, PutThing, SealThing, ShowThing, Thing, TickThing
 
@@ -252,3 +253,25 @@ def test_callers_of_one_contended_thing_take_turns(contended_world: toy.World) -
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+def test_the_first_persons_repeat_gets_the_same_proposal(world: toy.World) -> None:
+    world.gate.perform(ANN, PutThing(id="a"))
+    first = world.gate.perform(ANN, SealThing(id="a"), idempotency_key="k")
+    assert isinstance(first, Proposed)
+    assert world.gate.perform(ANN, SealThing(id="a"), idempotency_key="k") == first
+
+
+def test_the_facts_version_is_never_used_twice(world: toy.World) -> None:
+    """A counter would be, after a rollback."""
+
+    def roll_back(tx: Tx) -> None:
+        tx.move_facts()
+        seen.append(tx.facts_version())
+        raise RuntimeError
+
+    seen: list[int] = []
+    for _ in range(20):
+        with pytest.raises(RuntimeError):
+            world.database.write(roll_back)
+    assert len(set(seen)) == len(seen)

@@ -79,6 +79,7 @@ class ShowMe(Command[Me]):
     kind=Kind.RECORDED,
     resource="Token",
     groups=("self",),
+    shows_secret=True,
     ja="自分のトークンを発行します。",
 )
 class CreateToken(Command[NewToken]):
@@ -134,6 +135,7 @@ class WithdrawToken(Command[TokenView]):
     kind=Kind.RECORDED,
     resource="Token",
     groups=("administer",),
+    shows_secret=True,
     ja="サービスアカウントのトークンを発行します。",
 )
 class CreateServiceToken(Command[NewToken]):
@@ -150,6 +152,7 @@ class CreateServiceToken(Command[NewToken]):
     kind=Kind.RECORDED,
     resource="Account",
     groups=("administer",),
+    shows_secret=True,
     ja="まだサインインしていない利用者に、1回限りのリンクを発行します。",
 )
 class InvitePerson(Command[NewLink]):
@@ -164,6 +167,7 @@ class InvitePerson(Command[NewLink]):
     resource="Token",
     principals=("User", "System"),
     groups=("self", "system"),
+    shows_secret=True,
     ja="1回限りのサインイン用リンクを発行します。",
 )
 class CreateLink(Command[NewLink]):
@@ -178,6 +182,7 @@ class CreateLink(Command[NewLink]):
     resource="Token",
     principals=("Anonymous",),
     groups=("public",),
+    shows_secret=True,
     ja="1回限りのリンクでサインインします。",
 )
 class RedeemLink(Command[Opened]):

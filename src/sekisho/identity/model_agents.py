@@ -65,6 +65,7 @@ class AdmitLogin(Command[str]):
     kind=Kind.RECORDED,
     resource="Site",
     groups=("administer", "operate"),
+    shows_secret=True,
     ja="拠点エージェントの登録コードを発行します。",
 )
 class InviteAgent(Command[NewInvitation]):

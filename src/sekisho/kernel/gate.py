@@ -88,6 +88,8 @@ class _Denied(msgspec.Struct, frozen=True):
     sentences: tuple[Sentence, ...]
     rules: tuple[str, ...]
     record: str
+    foreign: bool
+    """Somebody else's thing: whoever asked is not told that it exists."""
 
 
 class Gate:
@@ -231,8 +233,11 @@ class Gate:
     def _attempt(self, call: Call, tx: Tx) -> Result:
         """One try of a recorded command inside a write transaction; may run again after a rollback."""
         call.decision = call.target = None
-        if call.key and (stored := repeats.find(tx, call.actor, call.key, call.command)):
-            return msgspec.json.decode(stored, type=call.spec.result)
+        stored = repeats.find(tx, call.actor, call.key, call.command) if call.key else None
+        if stored is not None:
+            return msgspec.json.decode(
+                stored, type=proposals.Proposed if call.spec.two_people else call.spec.result
+            )
         if call.held is not None:
             work.finish(tx, call.held)
         if isinstance(call.command, proposals.ApproveProposal):
@@ -333,10 +338,11 @@ class Gate:
         if call.decision is None or call.target is None:
             raise SekishoError
         request = self._request(call, principal, call.target)
-        return _Denied(self._decider.explain(tx, request, call.decision), call.decision.rules, "")
+        sentences = self._decider.explain(tx, request, call.decision)
+        return _Denied(sentences, call.decision.rules, "", _is_foreign(principal, call.target.resource))
 
     def _refuse(self, call: Call, denied: _Denied) -> None:
-        if call.spec.hidden:
+        if call.spec.hidden or denied.foreign:
             raise NotFoundError(id=call.target.resource.ref.id if call.target else call.spec.name)
         raise DeniedError(sentences=denied.sentences, rules=denied.rules, record=denied.record)
 
@@ -379,3 +385,8 @@ class Gate:
                 detail=detail,
             ),
         )
+
+
+def _is_foreign(principal: Entity, resource: Entity) -> bool:
+    owner = resource.attributes.get("owner")
+    return owner is not None and owner != principal.attributes.get("org")

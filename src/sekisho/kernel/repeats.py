@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from sekisho.kernel.command import Command
+from sekisho.kernel.command import Command, spec_of
 from sekisho.kernel.context import Ctx
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.facts import Actor
@@ -28,6 +28,17 @@ MISMATCH = problems.define(
 )
 
 
+SHOWN_ONCE = problems.define(
+    "idempotency.shown_once",
+    409,
+    Exit.CONFLICT,
+    Text(
+        "This request was done; its answer held a secret that is shown only once.",
+        "この要求は完了しています。回答に含まれる秘密は一度しか表示されません。",
+    ),
+)
+
+
 def find(tx: Tx, actor: Actor, key: str, command: Command[Any]) -> bytes | None:
     """The stored answer (JSON), or None for a new key; `idempotency.mismatch` for another command."""
     row = tx.one(
@@ -39,18 +50,21 @@ def find(tx: Tx, actor: Actor, key: str, command: Command[Any]) -> bytes | None:
         return None
     if row["command_digest"] != digest(command):
         raise SekishoError(MISMATCH)
+    if spec_of(type(command)).shows_secret:
+        raise SekishoError(SHOWN_ONCE)
     return bytes(row["result"])
 
 
 def keep(ctx: Ctx, key: str, command: Command[Any], result: bytes) -> None:
-    """Store the answer in the transaction that made it."""
+    """Store the answer in the transaction that made it; of one that shows a secret only that it was given."""
+    shown = not spec_of(type(command)).shows_secret
     ctx.tx.run(
         "insert into kernel_idempotency (actor, key, command_digest, result, record_id, expires_ms)"
         " values (:actor, :key, :digest, :result, :record, :expires)",
         actor=ctx.actor.ref.id,
         key=key,
         digest=digest(command),
-        result=result,
+        result=result if shown else b"",
         record=ctx.record_id,
         expires=ctx.now_ms + KEPT_MS,
     )

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import hashlib
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
@@ -167,8 +168,12 @@ class Tx:
         return self._facts_version
 
     def move_facts(self) -> None:
-        """Tell every cache of slow entities to read again after this commit."""
-        self.run("update kernel_facts set version = version + 1")
+        """Tell every cache of slow entities to read again after this commit.
+
+        By chance, not by counting: after a rollback a counter would give the same number to other facts, which a
+        cache may have met in the meantime.
+        """
+        self.run("update kernel_facts set version = :fresh", fresh=secrets.randbits(52))
         self._facts_version = None
 
     def for_update(self) -> str:
