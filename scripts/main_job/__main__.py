@@ -17,8 +17,8 @@ from typing import Any
 from scripts.main_job import federation, processes, summary
 from scripts.main_job.processes import StepFailedError, program
 from scripts.main_job.verify import flipped, verify_offline
-
 from sekisho_client import follow, transfer
+from sekisho_client import settings as client_settings
 from sekisho_client.client import Client
 from sekisho_client.refusals import ProblemError, Refused
 from sekisho_client.verbs import evidence_export
@@ -46,6 +46,11 @@ class Story:
         """One line: seconds since the start, and what is done."""
         sys.stdout.write(f"{time.monotonic() - self.begun:6.1f} s  {text}\n")
         sys.stdout.flush()
+
+    @property
+    def settings(self) -> Path:
+        """The command line's settings of the example's engineer, for trying things out afterwards."""
+        return self.folder / "client.json"
 
     def log(self, name: str) -> Path:
         """Where a program's output goes."""
@@ -113,6 +118,7 @@ class Story:
         self.done(
             f"{len(registered.sites)} sites serve: {', '.join(registered.sites)} (stand-ins on this machine)"
         )
+        client_settings.write(self.settings, {"url": self.url, "token": registered.tokens["engineer"]})
         return self.client(registered.tokens["engineer"])
 
     def add_text(self, engineer: Client) -> None:
