@@ -210,7 +210,8 @@ def _keep_serving(story: Story, administrator: Client) -> int:
     """Go on until Ctrl-C, with a one-time link into the console."""
     link: dict[str, Any] = administrator.call("identity.link.create")
     sys.stdout.write(
-        f"\nConsole: {story.url}/signin/{link['secret']}  (one-time link, ten minutes)\nCtrl-C ends.\n"
+        f"\nCommand line: export SEKISHO_CONFIG={story.settings}\n"
+        f"Console: {story.url}/signin/{link['secret']}  (one-time link, ten minutes)\nCtrl-C ends.\n"
     )
     sys.stdout.flush()
     with contextlib.suppress(KeyboardInterrupt):

@@ -51,6 +51,9 @@ REASON_AGENT_STOPPED = "agent.stopped"
 REASON_STAGING_FAILED = "stage.failed"
 REASON_ENGINE_FULL = "engine.full"
 
+IMAGE_SYSTEM = "system"
+"""The image of a job that names none: the host's own /usr and nothing else."""
+
 CANARY_ROUTES = (
     "tcp_loopback",
     "tcp_host",

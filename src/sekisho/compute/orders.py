@@ -73,7 +73,7 @@ class OrderActions:
             job=job["id"],
             job_name=job["name"],
             level=job["level"],
-            image=spec.image or "none",
+            image=spec.image or messages.IMAGE_SYSTEM,
             limits=_limits(spec),
             lease_s=self._patience.lease_seconds,
             run=spec.run,
