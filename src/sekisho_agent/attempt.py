@@ -8,7 +8,6 @@ the lease whatever becomes of this thread. The end is written to disk before it 
 from __future__ import annotations
 
 import math
-import shutil
 import threading
 from typing import Final
 
@@ -19,7 +18,7 @@ from sekisho_agent import clock
 from sekisho_agent.checkpoints import CheckpointWatcher
 from sekisho_agent.engines.contract import EndReport, Observation, Task
 from sekisho_agent.errors import AgentError, AttemptStoppedError, ProblemError, UnreachableError
-from sekisho_agent.folders import Collected, collect, hash_file
+from sekisho_agent.folders import Collected, collect, hash_file, remove_tree
 from sekisho_agent.preparation import Layout, check_offer, prepare
 from sekisho_agent.site import Site
 from sekisho_agent.staging import Stager
@@ -141,7 +140,7 @@ class Attempt:
             self._site.client.send(Accept(), self.id, self.token, wanted=self._alive)
         except AgentError as error:
             self._log.info("attempt.not_taken", error=str(error))
-            shutil.rmtree(self._layout.folder, ignore_errors=True)
+            remove_tree(self._layout.folder)
             return False
         return True
 
@@ -298,7 +297,7 @@ class Attempt:
                 return
         self._site.logs.finish(self.id, size_bytes=0, timeout_seconds=0)
         self._site.engine.forget(self.id)
-        shutil.rmtree(self._layout.folder, ignore_errors=True)
+        remove_tree(self._layout.folder)
         self._log.info("attempt.ended", reason=end.reason, fenced=fenced)
 
 

@@ -6,8 +6,10 @@ files enter a tree. Everything else is named in `refused` and left where it is.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -158,6 +160,32 @@ def read_tree(store: SiteStore, digest: str) -> list[TreeFile]:
         return decode_tree(store.get_bytes(digest, size_bytes_max=MANIFEST_BYTES_MAX))
     except TreeError as error:
         raise StoreError(error.code, f"{digest}: {error.detail}") from error
+
+
+def remove_tree(top: Path) -> None:
+    """Remove a folder that a dead payload filled, however deep and whatever its modes; links are not followed.
+
+    Works from the top: the folders of a folder are moved up beside it, so neither path nor recursion grows.
+    What the system refuses to remove is left.
+    """
+    with contextlib.suppress(OSError):
+        while folders := [entry for entry in top.iterdir() if not _unlink(entry)]:
+            for folder in folders:
+                folder.chmod(0o700)
+                for entry in list(folder.iterdir()):
+                    if not _unlink(entry):
+                        entry.rename(top / secrets.token_hex(8))
+                folder.rmdir()
+        top.rmdir()
+
+
+def _unlink(path: Path) -> bool:
+    """Whether the entry is gone: everything is removed but a real folder."""
+    if path.is_dir() and not path.is_symlink():
+        path.chmod(0o700)
+        return False
+    path.unlink(missing_ok=True)
+    return True
 
 
 def hash_file(path: Path) -> tuple[int, str]:

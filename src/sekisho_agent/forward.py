@@ -19,7 +19,14 @@ def serve() -> None:
 
 
 async def _serve() -> None:
-    server = await asyncio.start_server(_forward, "127.0.0.1", PORT)
+    running: set[asyncio.Task[None]] = set()  # the event loop itself holds tasks by weak references only
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(_forward(reader, writer))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    server = await asyncio.start_server(take, "127.0.0.1", PORT)
     async with server:
         await server.serve_forever()
 
@@ -31,6 +38,8 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         writer.close()
         return
     await asyncio.gather(_copy(reader, proxy_writer), _copy(proxy_reader, writer))
+    for side in (writer, proxy_writer):
+        side.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -24,7 +24,7 @@ OPEN_FILES_MAX: Final = 65_536
 RELEASE_SECONDS_MAX: Final = 2.0
 CONTROLLERS: Final = ("memory", "pids", "cpu")
 LEAF: Final = "sekisho-agent"
-GROUP_PREFIX: Final = "sekisho-att_"
+GROUP_PREFIX: Final = "sekisho-run"
 
 
 class ControlGroups:
@@ -59,11 +59,11 @@ class ControlGroups:
         return frozenset(self._parents)
 
     def make(self, name: str, limits: Limits) -> Group:
-        """A group for one attempt with its limits set; a controller that refuses is left out of it."""
+        """A group for one attempt of this process with its limits set; a controller that refuses is left out of it."""
         settings = _v2_settings(limits) if self._unified else _v1_settings(limits)
         held: dict[str, Path] = {}
         for controller, parent in self._parents.items():
-            folder = parent / name
+            folder = parent / f"{GROUP_PREFIX}-{os.getpid()}-{name}"
             try:
                 folder.mkdir(exist_ok=True)
                 for file, value in settings[controller].items():
@@ -76,10 +76,11 @@ class ControlGroups:
         return Group(held)
 
     def _remove_stale(self) -> None:
-        """Groups of attempts of a process that was killed; the ones still in use refuse to be removed."""
+        """Groups of agents that were killed; other agents may run on this machine, theirs are left alone."""
         for parent in set(self._parents.values()):
-            for folder in parent.glob(f"{GROUP_PREFIX}*"):
-                _remove(folder)
+            for folder in parent.glob(f"{GROUP_PREFIX}-*-*"):
+                if not Path("/proc", folder.name.split("-")[2]).exists():
+                    _remove(folder)
 
 
 class Group:

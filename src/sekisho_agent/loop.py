@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from sekisho_agent.config import AgentConfig
 from sekisho_agent.engines.contract import Engine
 from sekisho_agent.engines.local import LocalEngine
 from sekisho_agent.errors import AgentError, ProblemError, UnreachableError
+from sekisho_agent.folders import remove_tree
 from sekisho_agent.logsender import LogSender
 from sekisho_agent.site import Site
 from sekisho_agent.state import AgentState
@@ -112,7 +112,7 @@ class AgentLoop:
         while True:
             try:
                 work()
-            except Exception:  # noqa: BLE001 (see above)
+            except Exception:
                 log.exception("agent.thread_broken", thread=threading.current_thread().name)
                 self._stopping.wait(PAUSE_SECONDS_MAX)
             else:
@@ -247,4 +247,4 @@ class AgentLoop:
                 return
         except (OSError, KeyError, TypeError, ValueError, AgentError) as error:
             log.warning("leftover.unreadable", folder=folder.name, error=type(error).__name__)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)

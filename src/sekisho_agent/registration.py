@@ -6,7 +6,6 @@ from importlib import metadata
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sekisho_agent.client import PATIENT, STATUS_OK, open_http, post, problem_from
 from sekisho_agent.errors import ConfigError, UnreachableError
@@ -27,13 +26,14 @@ def register(
 ) -> Identity:
     """Trade a one-time code for an identity and keep it in the state folder.
 
-    The private key is made here and stays here. ConfigError for a text that is no code, ProblemError when the control
-    plane refuses, UnreachableError when no answer under the code's key comes; nothing is kept in any of these cases.
+    The private key stays in that folder. With the same key the control plane gives the same answer to the same code
+    again, so a lost answer costs nothing. ConfigError for a text that is no code, ProblemError when the control plane
+    refuses, UnreachableError when no answer under the code's key comes; in none of these is an identity kept.
     """
     code = parse_registration_code(code_text)
     if code is None:
         raise ConfigError("registration.malformed", "this is not a registration code")
-    private_key = Ed25519PrivateKey.generate()
+    private_key = state.registration_key()
     request = RegisterRequest(
         code=code.text(),
         name=name,

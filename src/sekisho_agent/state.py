@@ -23,6 +23,7 @@ from sekisho_wire.messages import LANE_ORDER, SEQUENCED_LANES
 from sekisho_wire.signing import decode_public_key
 
 IDENTITY_FILE = "identity.json"
+PENDING_KEY_FILE = "registering.key"
 MODE_PRIVATE = 0o600
 
 
@@ -89,11 +90,25 @@ class AgentState:
             raise StateError("agent.state.damaged", f"{IDENTITY_FILE} cannot be read") from error
         return identity
 
-    def save_identity(self, identity: Identity) -> None:
-        """Keep an identity; StateError when the agent is registered already."""
+    def registration_key(self) -> Ed25519PrivateKey:
+        """The key to register with: kept before it is used, so that a lost answer can be asked for again with it.
+
+        StateError when the agent is registered already.
+        """
         if (self.folder / IDENTITY_FILE).exists():
             raise StateError("agent.state.registered", "this agent is registered already")
+        path = self.folder / PENDING_KEY_FILE
+        if not path.exists():
+            replace_file(path, Ed25519PrivateKey.generate().private_bytes_raw())
+        try:
+            return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise StateError("agent.state.damaged", f"{PENDING_KEY_FILE} cannot be read") from error
+
+    def save_identity(self, identity: Identity) -> None:
+        """Keep the identity that a registration gave."""
         replace_file(self.folder / IDENTITY_FILE, msgspec.json.encode(identity))
+        (self.folder / PENDING_KEY_FILE).unlink(missing_ok=True)
 
     def next_seq(self, lane: str) -> int:
         """A sequence number of this lane that was never used and never will be again."""

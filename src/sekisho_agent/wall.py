@@ -201,7 +201,7 @@ def _mounts(plan: WallPlan) -> list[str]:
 
 
 def _sealed_folders(interpreter: Interpreter) -> list[str]:
-    """A plain user's payload owns the empty file systems that hide the host's folders: no scratch space without a size."""
+    """A plain user's payload owns the empty file systems that hide the host's folders: none may be written."""
     hidden = _hidden_packages(interpreter)
     return [part for folder in ("/usr/local", "/dev", *hidden, "/") for part in ("--remount-ro", folder)]
 

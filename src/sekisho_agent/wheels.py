@@ -67,7 +67,17 @@ def resolve(lock_file: Path, uv: Path, *, python: Path, arguments: list[str]) ->
     hashes = locked_hashes(lock_file)
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "pylock.toml"
-        command = [str(uv), "pip", "compile", "-q", "--no-deps", "--only-binary", ":all:", "--format", "pylock.toml"]
+        command = [
+            str(uv),
+            "pip",
+            "compile",
+            "-q",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--format",
+            "pylock.toml",
+        ]
         command += ["--python", str(python), *arguments, "-o", str(answer), str(lock_file.resolve())]
         _run(command, folder)
         try:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+
 from sekisho_agent import listeners
 from sekisho_agent.config import AgentConfig
 from sekisho_agent.engines.local import LocalEngine
-
 from tests.agent import control as fake
 from tests.agent import support
 

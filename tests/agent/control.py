@@ -19,13 +19,15 @@ from typing import TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from typing_extensions import override
+
 from sekisho_verify import canonical
 from sekisho_wire.messages import (
     Body,
     Cancel,
-    ControlBody,
     Envelope,
     Lease,
+    LogChunk,
     Offer,
     Ok,
     Orders,
@@ -115,6 +117,7 @@ class ControlPlane:
         self._agents: dict[str, Ed25519PublicKey] = {}
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._codes: dict[str, str] = {}
+        self._used: dict[str, tuple[str, str]] = {}
         self._orders: list[str] = []
         self._order_seq = 0
         self._unheard: dict[str, tuple[int, Offer, float]] = {}
@@ -166,7 +169,7 @@ class ControlPlane:
     def cancel(self, attempt: str, *, grace_s: int = 10) -> None:
         self.order(attempt, self.tokens[attempt], Cancel(grace_s=grace_s))
 
-    def order(self, attempt: str, token: int, body: ControlBody, *, seq: int = 0) -> str:
+    def order(self, attempt: str, token: int, body: Body, *, seq: int = 0) -> str:
         """Seal an order for the one agent there is and queue it; returns its text."""
         with self._changed:
             self._order_seq = seq or self._order_seq + 1
@@ -200,10 +203,10 @@ class ControlPlane:
     def register(self, content: bytes) -> bytes:
         request = msgspec.json.decode(content, type=RegisterRequest)
         secret = request.code.split(".")[1]
-        site = self._codes.pop(secret, None)
-        if site is None:
+        site = self._codes.get(secret)
+        used_by, agent = self._used.setdefault(secret, (request.public_key, make_id("agt")))
+        if site is None or used_by != request.public_key:
             raise RefusedError("registration.unknown_code", 403)
-        agent = make_id("agt")
         self._agents[agent] = decode_public_key(request.public_key)
         reply = Envelope(
             agent=agent,
@@ -242,14 +245,14 @@ class ControlPlane:
         if envelope.token != self.tokens.get(envelope.attempt):
             raise RefusedError("attempt.fenced", 409)
         body = envelope.body
-        if envelope.lane == "log":
+        if isinstance(body, LogChunk):
             self.logs.setdefault(envelope.attempt, {})[body.offset] = canonical.from_base64url(body.text)
             return Ok()
         self.messages.append(envelope)
         match body:
             case Renew():
                 grace = self.cancelling.get(envelope.attempt)
-                return Lease(lease_s=self.lease_seconds, cancel=grace is not None, grace_s=grace or 0)
+                return Lease(lease_s=self.lease_seconds, cancel=grace is not None, grace_s=grace or 10)
             case WantSecret(name=name):
                 return SecretValue(name=name, value=canonical.to_base64url(self.secrets[name]))
             case WantTicket():
@@ -262,7 +265,7 @@ class ControlPlane:
             self.polls.append(poll)
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._due() or self.faults.silent, min(poll.wait_s, 1))
-            orders, self._orders = self._orders, []
+            orders, self._orders = self._orders, list[str]()
             for attempt in self._due_offers():
                 token, offer, _ = self._unheard[attempt]
                 self._unheard[attempt] = token, offer, time.monotonic()
@@ -282,7 +285,7 @@ class ControlPlane:
     def _answer(self, question: Envelope, body: Body) -> bytes:
         return answer(self.key, question, time_text=format_time(time.time()), body=body)
 
-    def _seal_order(self, attempt: str, token: int, body: ControlBody, *, seq: int) -> str:
+    def _seal_order(self, attempt: str, token: int, body: Body, *, seq: int) -> str:
         (agent,) = self._agents
         order = Envelope(
             agent=agent,
@@ -323,6 +326,7 @@ class _Server(ThreadingHTTPServer):
         self.control = control
         super().__init__(("127.0.0.1", 0), _Handler)
 
+    @override
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is an everyday thing here."""
 
@@ -330,14 +334,19 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1
-    server: _Server
 
-    def log_message(self, *arguments: object) -> None:
+    @property
+    def control(self) -> ControlPlane:
+        assert isinstance(self.server, _Server)
+        return self.server.control
+
+    @override
+    def log_message(self, format: str, *args: object) -> None:
         """Quiet."""
 
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers["content-length"]))
-        control, path = self.server.control, self.path
+        control, path = self.control, self.path
         if control.faults.silent or control.faults.use("lose_request", path):
             self.close_connection = True
             return
@@ -356,8 +365,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         digest = self.path.rpartition("/")[2]
-        content = self.server.control.objects.get(digest)
-        if self._bearer() not in self.server.control.tickets or content is None:
+        content = self.control.objects.get(digest)
+        if self._bearer() not in self.control.tickets or content is None:
             self._give(404, json.dumps({"code": "object.not_found"}).encode())
             return
         self._give(200, content)
@@ -366,10 +375,10 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.rfile.read(int(self.headers["content-length"]))
         digest = self.path.rpartition("/")[2]
         fits = "sha256:" + hashlib.sha256(content).hexdigest() == digest
-        if self._bearer() not in self.server.control.tickets or not fits:
+        if self._bearer() not in self.control.tickets or not fits:
             self._give(403, json.dumps({"code": "object.refused"}).encode())
             return
-        self.server.control.objects[digest] = content
+        self.control.objects[digest] = content
         self._give(200, b"{}")
 
     def _bearer(self) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sekisho_agent import clock
 from sekisho_agent.engines.contract import EndReport, Engine, Image, Observation, Task
 from sekisho_agent.errors import EngineError
 from sekisho_agent.wall import Mount
 from sekisho_wire.messages import Limits
-
 from tests.agent.control import make_id
 from tests.agent.support import LIMITS, until
 

@@ -1,4 +1,4 @@
-"""Helpers for the agent's tests: an agent as a process of its own, offers with small limits, waiting with a deadline."""
+"""Helpers for the agent's tests: an agent as a process of its own, offers with small limits, bounded waiting."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from sekisho_agent.config import AgentConfig
 from sekisho_wire.messages import Limits, Offer, OutputMount
-
 from tests.agent.control import ControlPlane
 from tests.support import components
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from sekisho_agent.engines.local import LocalEngine
 
+from sekisho_agent.engines.local import LocalEngine
 from tests.agent.engine_suite import EngineSuite
 
 pytestmark = pytest.mark.wall

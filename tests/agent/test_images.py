@@ -12,12 +12,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from typing_extensions import override
+
 from sekisho_agent import listeners, wheels
 from sekisho_agent.config import AgentConfig
 from sekisho_agent.engines.contract import Image
 from sekisho_agent.engines.local import LocalEngine
 from sekisho_agent.errors import ImageError
-
 from tests.agent.engine_suite import finish, make_task
 from tests.agent.support import needs_bubblewrap
 from tests.support import components
@@ -51,7 +52,8 @@ class Index:
         index = self
 
         class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *arguments: object) -> None:
+            @override
+            def log_message(self, format: str, *args: object) -> None:
                 """Quiet."""
 
             def do_HEAD(self) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import pytest
+
 from sekisho_agent.listeners import host_address
 from sekisho_wire.messages import (
     Accept,
@@ -23,7 +26,6 @@ from sekisho_wire.messages import (
 )
 from sekisho_wire.signing import open_sealed
 from sekisho_wire.trees import TreeFile, decode_tree, encode_tree
-
 from tests.agent import control as fake
 from tests.agent.control import ControlPlane, make_id
 from tests.agent.support import AgentProcess, agent_process, make_offer, processes_with, until
@@ -122,7 +124,7 @@ def test_inputs_that_are_not_what_the_offer_says(
         "source": "control",
         "ticket": control.ticket(),
     }
-    attempt = control.offer(make_offer("true", data=[DataMount(**{**values, **change})]))
+    attempt = control.offer(make_offer("true", data=[msgspec.convert({**values, **change}, DataMount)]))
     ended = control.wait_for(Ended, attempt)
     assert ended.reason == "stage.failed"
     assert code in ended.detail or "tree.malformed" in ended.detail
@@ -213,7 +215,7 @@ def test_an_offer_beyond_the_capacity_is_refused(control: ControlPlane, root_age
 def test_an_offer_that_contradicts_itself_is_refused(
     control: ControlPlane,
     root_agent: AgentProcess,
-    changes: dict[str, object],
+    changes: dict[str, Any],
     reason: str,
 ) -> None:
     attempt = control.offer(make_offer(changes.pop("run", "true"), **changes))

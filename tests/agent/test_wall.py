@@ -11,12 +11,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from sekisho_agent import canaries, listeners
 from sekisho_agent.engines import local_run
 from sekisho_agent.engines.contract import Engine, Task
 from sekisho_agent.engines.local import LocalEngine
+from sekisho_agent.limits import Held
 from sekisho_agent.wall import Mount
-
+from sekisho_wire.messages import Limits
 from tests.agent.engine_suite import finish, make_task, wait_end, wait_log
 
 pytestmark = pytest.mark.wall
@@ -178,10 +180,10 @@ def test_canaries_find_no_way_out(local_engine: LocalEngine, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def shown_socket(tmp_path: Path, local_engine: LocalEngine) -> Iterator[Mount]:
+def shown_socket(local_engine: LocalEngine) -> Mount:
     """A hole on purpose: the canary's socket path shown inside under the path it has outside."""
     folder = local_engine._listeners._folder
-    yield Mount(source=folder, inside=f"/hole{folder}")
+    return Mount(source=folder, inside=f"/hole{folder}")
 
 
 @pytest.mark.parametrize(
@@ -192,6 +194,7 @@ def test_an_open_route_stops_protected_levels(
     tmp_path: Path,
     shown_socket: Mount,
     monkeypatch: pytest.MonkeyPatch,
+    *,
     level: int,
     reason: str,
 ) -> None:
@@ -225,7 +228,7 @@ def test_canaries_that_die_stop_the_attempt(
     task = make_task(tmp_path, "echo ran > /out/ran", level=1)
     held = local_run.hold
 
-    def no_files(limits: object, controllers: frozenset[str]) -> object:
+    def no_files(limits: Limits, controllers: frozenset[str]) -> Held:
         return msgspec.structs.replace(held(limits, controllers), rlimits={"NOFILE": 0})
 
     monkeypatch.setattr(local_run, "hold", no_files)

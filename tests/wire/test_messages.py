@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 import pytest
+
 from sekisho_wire.messages import (
     DataMount,
     EgressAllow,
@@ -94,7 +97,7 @@ def test_digests_have_one_spelling(digest: str) -> None:
 
 
 def test_every_kind_is_told_apart() -> None:
-    kinds = [member.__struct_config__.tag for union in (FromAgent, FromControl) for member in union.__args__]
+    kinds = [member.__struct_config__.tag for union in (FromAgent, FromControl) for member in get_args(union)]
     assert len(kinds) == len(set(kinds))
     assert {"poll", "accept", "ended", "renew", "log", "secret", "ticket", "offer", "cancel", "lease"} <= set(
         kinds

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sekisho_verify import canonical
 from sekisho_wire.trees import TreeError, TreeFile, check_path, decode_tree, encode_tree, size_of
 
@@ -31,8 +34,8 @@ BAD_PATHS = [
 ]
 
 
-def entry(path: str, **changes: object) -> TreeFile:
-    values: dict[str, object] = {"path": path, "size_bytes": 1, "digest": DIGEST, "mode": 0o644}
+def entry(path: str, **changes: Any) -> TreeFile:
+    values: dict[str, Any] = {"path": path, "size_bytes": 1, "digest": DIGEST, "mode": 0o644}
     return TreeFile(**(values | changes))
 
 

@@ -111,7 +111,7 @@ class LocalRun:
         """Run the task to its end. Whatever goes wrong becomes an end report."""
         group, proxy = Group({}), None
         try:
-            group = self._around.groups.make(f"sekisho-{self.task.attempt}", self.task.limits)
+            group = self._around.groups.make(self.task.attempt, self.task.limits)
             if self.task.egress:
                 proxy = EgressProxy(list(self.task.egress), permit_private=self.task.egress_private)
             end = self._run_walled(group, proxy)
