@@ -118,6 +118,7 @@ class Story:
         self.done(
             f"{len(registered.sites)} sites serve: {', '.join(registered.sites)} (stand-ins on this machine)"
         )
+        self.found.visitor = registered.visitor
         client_settings.write(self.settings, {"url": self.url, "token": registered.tokens["engineer"]})
         return self.client(registered.tokens["engineer"])
 
@@ -208,10 +209,11 @@ def main() -> int:
 
 def _keep_serving(story: Story, administrator: Client) -> int:
     """Go on until Ctrl-C, with a one-time link into the console."""
-    link: dict[str, Any] = administrator.call("identity.link.create")
+    link: dict[str, Any] = administrator.call("identity.person.invite", person=story.found.visitor)
+    job = story.found.detail["job"]["id"]
     sys.stdout.write(
         f"\nCommand line: export SEKISHO_CONFIG={story.settings}\n"
-        f"Console: {story.url}/signin/{link['secret']}  (one-time link, ten minutes)\nCtrl-C ends.\n"
+        f"Console: {story.url}/signin/{link['secret']}?next=/jobs/{job}  (one-time link)\nCtrl-C ends.\n"
     )
     sys.stdout.flush()
     with contextlib.suppress(KeyboardInterrupt):

@@ -12,10 +12,11 @@ from sekisho_client.client import Client
 
 
 class Federation(NamedTuple):
-    """What was registered: site ids and account tokens, by name."""
+    """What was registered: site ids and account tokens by name, and a person who may look at the console."""
 
     sites: dict[str, str]
     tokens: dict[str, str]
+    visitor: str
 
 
 def register(administrator: Client, file: Path) -> Federation:
@@ -28,7 +29,14 @@ def register(administrator: Client, file: Path) -> Federation:
             "identity.team.create", name=item["name"], organisation=organisations[item["organisation"]]
         )
     tokens = {item["name"]: _account(administrator, item, organisations) for item in described["accounts"]}
-    return Federation(sites, tokens)
+    visitor = administrator.call(
+        "identity.person.create",
+        display_name="Visitor",
+        organisation=organisations[described["accounts"][0]["organisation"]],
+    )["id"]
+    for role in ("engineer", "auditor"):
+        administrator.call("identity.role.grant", account=visitor, role=role)
+    return Federation(sites, tokens, str(visitor))
 
 
 def agent_folders(

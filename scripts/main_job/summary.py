@@ -20,6 +20,7 @@ class Found:
     def __init__(self) -> None:
         self.detail: dict[str, Any] = {}
         self.log = ""
+        self.visitor = ""
         self.bundle = Path()
         self.trust = Path()
         self.verdict = Verdict(-1, {}, "")
