@@ -24,6 +24,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _GAP = "  "
+_THOUSAND = 1000
+_JAPANESE = "_ja"
 
 
 class Screen:
@@ -50,6 +52,10 @@ class Screen:
         if not self.as_json:
             self._print(f"{self._paint(mark, _MARKS[mark])} {clean(text)}")
 
+    def text(self, text: str) -> None:
+        """One plain line."""
+        self._print(clean(text))
+
     def hint(self, command: str) -> None:
         """A command that can be pasted, for people only."""
         if self.terminal:
@@ -75,7 +81,7 @@ class Screen:
         if self.as_json:
             self.json(value)
         elif isinstance(value, dict) and isinstance(value.get("items"), list):
-            self.table(value["items"], columns or _columns(value["items"]))
+            self.table(value["items"], columns or _columns([self._spoken(row) for row in value["items"]]))
         elif isinstance(value, dict):
             self.members(value)
         else:
@@ -83,23 +89,23 @@ class Screen:
 
     def table(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
         """A table on a terminal; with tabs, full moments and no alignment anywhere else."""
+        spoken = [self._spoken(row) for row in rows]
         names = [self.catalogue.heading(column, self.language) for column in columns]
-        cells = [[self._cell(row.get(column)) for column in columns] for row in rows]
+        cells = [[self._cell(row.get(column), column) for column in columns] for row in spoken]
         if not self.terminal:
             for line in [names, *cells]:
                 self._print("\t".join(cell.replace("\t", " ") for cell in line))
             return
         lines = [[name.upper() for name in names], *cells]
         widths = [max(width(line[index]) for line in lines) for index in range(len(columns))]
-        right = [_is_number(row.get(column)) for row in list(rows)[:1] for column in columns] or [
-            False
-        ] * len(names)
+        right = [bool(spoken) and _is_number(spoken[0].get(column)) for column in columns]
         for line in lines:
             padded = [pad(cell, widths[index], right=right[index]) for index, cell in enumerate(line)]
             self._print(_GAP.join(padded).rstrip())
 
     def members(self, value: Mapping[str, Any], indent: str = "") -> None:
         """An object, one member a line; lists of objects become tables below it."""
+        value = self._spoken(value)
         plain = {
             name: inner
             for name, inner in value.items()
@@ -110,7 +116,7 @@ class Screen:
         for name, inner in plain.items():
             label = pad(labels[name], widest) if self.terminal else labels[name]
             self._print(
-                f"{indent}{label}{_GAP if self.terminal else chr(9)}{self._cell(inner, long=True)}".rstrip(
+                f"{indent}{label}{_GAP if self.terminal else chr(9)}{self._cell(inner, name, long=True)}".rstrip(
                     " "
                 )
             )
@@ -121,7 +127,8 @@ class Screen:
             if isinstance(inner, dict):
                 self.members(inner, indent + "  ")
             else:
-                self.table(inner, _columns(inner))
+                spoken = [self._spoken(row) for row in inner]
+                self.table(spoken, _columns(spoken))
 
     def problem(self, details: Mapping[str, Any]) -> None:
         """A problem on standard error: one object for programs; for people a sentence, its rules and a hint."""
@@ -147,14 +154,27 @@ class Screen:
         """A refusal of this side, shown like any problem."""
         self.problem(refused.details(self.language))
 
+    def _spoken(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of a sentence in both languages (`why`, `why_ja`) the one that this screen speaks, under one name."""
+        if {"rule", "en", "ja"} <= value.keys():
+            return {"rule": value["rule"], "sentence": value[self.language]}
+        pairs = {name for name in value if name + _JAPANESE in value}
+        if not pairs:
+            return value
+        return {
+            name: (value[name + _JAPANESE] or inner) if name in pairs and self.language == "ja" else inner
+            for name, inner in value.items()
+            if name.removesuffix(_JAPANESE) not in pairs or name in pairs
+        }
+
     def _print(self, text: str) -> None:
         self.out.write(text + "\n")
 
     def _paint(self, text: str, colour: int) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour and colour else text
 
-    def _cell(self, value: object, *, long: bool = False) -> str:
-        if value is None or value == "":
+    def _cell(self, value: object, name: str = "", *, long: bool = False) -> str:
+        if value is None or value in ("", []):
             return "-" if self.terminal else ""
         if isinstance(value, bool):
             return self.say("yes" if value else "no", "はい" if value else "いいえ")
@@ -166,7 +186,7 @@ class Screen:
         if self.terminal and isinstance(value, str) and _MOMENT.fullmatch(value):
             return moment(value, language=self.language, long=long)
         if isinstance(value, int) and self.terminal:
-            return f"{value:,}"
+            return size(value) if name.endswith("_bytes") else f"{value:,}"
         return text if long and self.terminal else text.replace("\n", " ")
 
 
@@ -182,6 +202,8 @@ def moment(text: str, *, language: str, long: bool, now_seconds: float | None = 
     age_seconds = now_seconds - then.timestamp()
     if 0 <= age_seconds < _DAY:
         return _age(int(age_seconds), language)
+    if local.year != datetime.datetime.fromtimestamp(now_seconds, local.tzinfo).year:
+        return f"{local:%Y年%-m月%-d日}" if language == "ja" else f"{local:%-d %b %Y}"
     return f"{local:%-m月%-d日 %H:%M}" if language == "ja" else f"{local:%-d %b %H:%M}"
 
 
@@ -190,6 +212,15 @@ def _age(seconds: int, language: str) -> str:
     size, english, japanese = next(unit for unit in units if seconds >= unit[0] or unit[0] == 1)
     count = seconds // size
     return f"{count}{japanese}前" if language == "ja" else f"{count} {english} ago"
+
+
+def size(count_bytes: int) -> str:
+    """Bytes as people say them: `12.4 GB`, in steps of a thousand."""
+    amount, units = float(count_bytes), iter(("B", "kB", "MB", "GB", "TB", "PB"))
+    unit = next(units)
+    while abs(amount) >= _THOUSAND and unit != "PB":
+        amount, unit = amount / _THOUSAND, next(units)
+    return f"{amount:.1f} {unit}" if unit != "B" else f"{count_bytes} B"
 
 
 def clean(text: str) -> str:

@@ -67,6 +67,8 @@ def test_dates_carry_their_zone_where_there_is_room(monkeypatch: pytest.MonkeyPa
         assert moment("2026-11-20T05:03:11Z", language="en", long=True) == "2026-11-20 14:03:11 JST"
         assert moment("2026-11-20T05:03:11Z", language="ja", long=True) == "2026年11月20日 14:03:11 JST"
         assert moment("2026-11-01T05:03:11Z", language="en", long=False, now_seconds=NOW) == "1 Nov 14:03"
+        assert moment("2027-02-18T05:03:11Z", language="en", long=False, now_seconds=NOW) == "18 Feb 2027"
+        assert moment("2025-02-18T05:03:11Z", language="ja", long=False, now_seconds=NOW) == "2025年2月18日"
         assert moment("2026-11-01T05:03:11Z", language="ja", long=False, now_seconds=NOW) == "11月1日 14:03"
     finally:
         monkeypatch.undo()
@@ -92,8 +94,24 @@ def test_an_object_with_everything_in_it() -> None:
     assert "labels    a, b" in lines
     assert "CPUs      1,234" in lines
     assert "name      -" in lines
+    assert "roles     -" in lines
     assert lines[-3:] == ["ID  NAME", "1   p", "22  q"]
     assert "facts:" in lines
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (12_400_000_000, "12.4 GB"), (10**18, "1000.0 PB")],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert render.size(count) == text
+
+
+def test_sizes_are_for_people_only() -> None:
+    for terminal, text in ((True, "4.1 kB"), (False, "4096")):
+        shown, out = screen(terminal=terminal)
+        shown.table([{"size_bytes": 4096}], ("size_bytes",))
+        assert out.getvalue().splitlines()[1].strip() == text
 
 
 def test_headings_are_in_the_language() -> None:
@@ -152,3 +170,44 @@ def test_marks_are_of_fixed_width() -> None:
 )
 def test_plurals(noun: str, many: str) -> None:
     assert plural(noun) == many
+
+
+@pytest.mark.parametrize(("language", "reason"), [("en", "It is full."), ("ja", "満杯です。")])
+def test_of_two_languages_one_is_shown(language: str, reason: str) -> None:
+    shown, out = screen(language=language)
+    shown.answer(
+        {
+            "sentence": "It is full.",
+            "sentence_ja": "満杯です。",
+            "sites": [{"name": "a", "why": "It is full.", "why_ja": "満杯です。"}],
+            "sentences": [{"rule": "C01", "en": "It is full.", "ja": "満杯です。"}],
+        },
+        (),
+    )
+    assert out.getvalue().count(reason) == 3
+    assert ("満杯" in out.getvalue()) == (language == "ja")
+    assert ("full" in out.getvalue()) == (language == "en")
+
+
+def test_why_groups_the_sites() -> None:
+    from sekisho_client.verbs import why
+
+    shown, _ = screen()
+    site = {"decision": "allow", "rules": ["P1"], "chosen": False, "why": "", "why_ja": ""}
+    lines = why.groups(
+        shown,
+        [
+            site | {"name": "tokyo", "chosen": True},
+            site | {"name": "osaka", "why": "Full."},
+            site | {"name": "us-west", "decision": "deny", "rules": ["C01"], "why": "Data stays in JP."},
+            site
+            | {"name": "us-east", "decision": "deny", "rules": ["C01", "C02"], "why": "Data stays in JP."},
+        ],
+    )
+    assert lines == [
+        "  Chosen   tokyo",
+        "  Allowed  osaka             Full.",
+        "  Denied   us-west  C01      Data stays in JP.",
+        "           us-east  C01 C02  Data stays in JP.",
+    ]
+    assert why.groups(shown, []) == []

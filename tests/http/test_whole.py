@@ -37,7 +37,8 @@ def whole(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     with house(folder, databases.sqlite_copy(sqlite_template, folder)) as opened:
         organisation = opened.organisation("Laboratory")
         opened.site("tokyo", organisation, "JP")
-        opened.account("engineer", organisation, "engineer").call("compute.job.submit", file=NOTHING)
+        overseas = opened.organisation("Overseas", "US", foreign_pct=100)
+        opened.site("far-west", overseas, "US")
         yield opened
 
 
@@ -124,3 +125,33 @@ def test_status_names_the_account(administrator: Callable[..., tuple[int, str, s
     status, out, _ = administrator("status")
     assert status == 0
     assert "Signed in as First" in out
+
+
+def test_why_says_what_the_charter_said_of_every_site(
+    whole: House, administrator: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organisation = whole.organisation("University")
+    token = whole.token("engineer", organisation, "engineer")
+    monkeypatch.setenv("SEKISHO_TOKEN", token)
+    job = whole.client(token).call("compute.job.submit", file=NOTHING + "charter: {residency: [JP]}\n")["id"]
+    status, out, err = administrator("why", job)
+    assert (status, err) == (0, "")
+    heading, *rows = [line.split("\t") for line in out.splitlines()[1:]]
+    assert heading == ["name", "country", "decision", "rules", "why"]
+    found = {row[0]: row for row in rows}
+    assert found["tokyo"][2] == "allow"
+    assert found["far-west"][2] == "deny"
+    assert "C01" in found["far-west"][3]
+    assert "JP only" in found["far-west"][4]
+    assert "所在地条件はJPのみです" in administrator("why", job, "--lang", "ja")[1]
+
+
+def test_open_prints_an_address_that_works_once(
+    whole: House, administrator: Callable[..., tuple[int, str, str]]
+) -> None:
+    status, out, _ = administrator("open")
+    assert status == 0
+    address = out.strip()
+    assert address.startswith(f"{whole.url}/signin/")
+    with httpx2.Client(trust_env=False) as browser:
+        assert browser.get(address).status_code == 200

@@ -21,6 +21,7 @@ from sekisho_wire.problems import Text
 Json: TypeAlias = dict[str, Any]
 
 _CONTINUES = ("cursor", "after")
+_PROBLEM = "Details"
 
 
 def catalogue(routes: Sequence[Route]) -> Json:
@@ -31,11 +32,12 @@ def catalogue(routes: Sequence[Route]) -> Json:
     }
     fields = {field["name"] for entry in commands.values() for field in entry["fields"]}
     columns = {column for route in routes for column in route.columns}
+    plain = {name for name in FIELDS if ":" not in name}
     return {
         "version": version("sekisho"),
         "nouns": {noun: _text(NOUNS.get(noun, Text(noun, noun))) for noun in nouns},
         "commands": commands,
-        "words": {name: _word(name) for name in sorted(fields | columns)},
+        "words": {name: _word(name) for name in sorted(fields | columns | plain)},
     }
 
 
@@ -49,9 +51,17 @@ def encode(value: Json) -> str:
 
 
 def without_words(routes: Sequence[Route]) -> list[str]:
-    """Names that people would see bare: fields and columns without a word, nouns without a meaning."""
+    """Names that people would see bare: fields, columns and members without a word, nouns without a meaning."""
     found = catalogue(routes)
+    schemas = openapi.document(routes)["components"]["schemas"]
+    members = {
+        name
+        for title, schema in schemas.items()
+        for name in schema.get("properties", ())
+        if title != _PROBLEM and name.removesuffix("_ja") not in FIELDS
+    }
     bare = [f"field {name}" for name in found["words"] if name not in FIELDS]
+    bare += [f"member {name}" for name in sorted(members)]
     return bare + [f"noun {noun}" for noun in found["nouns"] if noun not in NOUNS]
 
 

@@ -142,6 +142,7 @@ def _sentence(what: str) -> Text:
 
 def _join(path: str, field: str) -> str:
     """`$.a[0]` and `b` as people write it: `a[0].b`."""
-    bare = re.sub(rf"{spelling.INSIDE}\b", spelling.OUTSIDE, path.removeprefix("$").removeprefix("."))
+    inside = path.removeprefix("$").removeprefix(".")
+    bare = re.sub(r"\w+", lambda name: spelling.api_name(name[0]), inside)
     field = spelling.api_name(field)
     return ".".join(part for part in (bare, field) if part)[:200] or "body"

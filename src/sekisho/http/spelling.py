@@ -21,7 +21,9 @@ INSIDE, OUTSIDE = "_ms", "_at"
 
 
 def api_name(name: str) -> str:
-    """A field's name in JSON."""
+    """A field's name in JSON: `ended_ms` is `ended_at`, and plain `time_ms` is `time`."""
+    if name == "time" + INSIDE:
+        return "time"
     return name.removesuffix(INSIDE) + OUTSIDE if name.endswith(INSIDE) else name
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from sekisho.http.words_shown import SHOWN
 from sekisho_wire.problems import Text
 
 
@@ -247,7 +248,14 @@ _CHARTER: Mapping[str, Word] = {
     ),
 }
 
-FIELDS: Mapping[str, Word] = {**_IDENTITY, **_EVIDENCE, **_PLACES, **_WORK, **_CHARTER}
+FIELDS: Mapping[str, Word] = {
+    **{name: _word(heading) for name, heading in SHOWN.items()},
+    **_IDENTITY,
+    **_EVIDENCE,
+    **_PLACES,
+    **_WORK,
+    **_CHARTER,
+}
 """By name; `command:name` where a command means something else by a name than all others do."""
 
 NOUNS: Mapping[str, Text] = {

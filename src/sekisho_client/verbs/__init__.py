@@ -45,6 +45,32 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
         ],
         "examples": ["sekisho login --url https://sekisho.example", "sekisho login --token-file - < token"],
     },
+    "job why": {
+        "daily": "why",
+        "module": "why",
+        "needs": "compute.job.explain",
+        "en": "Explain why a job is where it is or why it waits, and what the charter says of every site.",
+        "ja": "ジョブがなぜその状態か、また拠点ごとの憲章の判断を説明します。",
+        "fields": [
+            {
+                "name": "job",
+                "required": True,
+                "word": True,
+                "in": "path",
+                "help": {"en": "the job's id, or its name", "ja": "ジョブのIDまたは名前"},
+                "sample": "job_01kae7x2m4",
+            },
+        ],
+        "examples": ["sekisho why job_01kae7x2m4", "sekisho why job_01kae7x2m4 --lang ja"],
+    },
+    "open": {
+        "daily": "open",
+        "module": "open",
+        "needs": "identity.link.create",
+        "en": "Print an address that signs a browser in to the console, once.",
+        "ja": "コンソールに1回だけサインインできるアドレスを表示します。",
+        "examples": ["sekisho open"],
+    },
     "logout": {
         "module": "logout",
         "en": "Forget the token of this server.",
