@@ -108,27 +108,38 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[max(0, min(len(ordered) - 1, round(len(ordered) * percent / 100 + 0.5) - 1))]
 
 
+KINDS = ("sqlite", "postgres")
+"""Both databases, each at full durability (SQLite: WAL with synchronous FULL, which the kernel sets)."""
+
+
+@contextlib.contextmanager
+def durable(kind: str, count: int = 1) -> Iterator[list[str]]:
+    """URLs of `count` empty databases of one kind, on the repository's disk: a memory disk would make commits free.
+
+    PostgreSQL runs on a server of its own with fsync on.
+    """
+    if kind == "sqlite":
+        folder = ROOT / "build"
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as name:
+            yield [f"sqlite:{name}/{number}.db" for number in range(count)]
+        return
+    with postgres.running(durable=True) as server:
+        yield [server.create(f"bench_{number}") for number in range(count)]
+
+
 @contextlib.contextmanager
 def sqlite_url() -> Iterator[str]:
-    """A database file of its own, on the disk that the repository is on: a memory disk would make commits free."""
-    folder = ROOT / "build"
-    folder.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as name:
-        yield f"sqlite:{name}/sekisho.db"
+    """One empty SQLite database."""
+    with durable("sqlite") as (url,):
+        yield url
 
 
 @contextlib.contextmanager
 def postgres_url() -> Iterator[str]:
-    """An empty database on a server of its own, with fsync on."""
-    with postgres.running(durable=True) as server:
-        yield server.create("bench")
-
-
-DATABASES: Mapping[str, Callable[[], contextlib.AbstractContextManager[str]]] = {
-    "sqlite": sqlite_url,
-    "postgres": postgres_url,
-}
-"""Both databases, each at full durability (SQLite: WAL with synchronous FULL, which the kernel sets)."""
+    """One empty PostgreSQL database."""
+    with durable("postgres") as (url,):
+        yield url
 
 
 def _rounded(value: float) -> float:

@@ -18,11 +18,13 @@ from sekisho.ledger import (
     ShowRecord,
     ShowRoot,
     ShowTrust,
+    bundle,
 )
 from sekisho_verify import Exit, parse_bundle, parse_trust, verify_bundle
 from sekisho_verify.checkpoint import COSIGNATURE_V1, make_key
 from sekisho_verify.merkle import verify_inclusion
 from sekisho_verify.record import parse_record
+from sekisho_verify.tiles import Tile, TileTree
 from tests.ledger.world import ANN, BEN, World, draft
 
 
@@ -319,3 +321,29 @@ def test_an_actor_whose_own_stream_has_ended_is_refused(world: World) -> None:
         world.put("job_a")
     assert caught.value.code == "ledger.stream_closed"
     assert not world.check().findings
+
+
+def test_a_proof_over_a_damaged_tile_is_refused(world: World) -> None:
+    for number in range(3):
+        world.put("job_a", number)
+    world.sequence()
+    record = world.gate.perform(ANN, ListRecords()).items[0].id
+    world.damage("update ledger_tiles set hashes = substr(hashes, 1, 32)")
+    with pytest.raises(SekishoError) as caught:
+        world.gate.perform(ANN, ShowRecord(record=record))
+    assert caught.value.code == "ledger.tree_damaged"
+
+
+def test_a_stream_without_a_covered_record_has_no_bundle(world: World) -> None:
+    world.put("job_a")
+    world.sequence()
+    stream = world.ledger.pseudonym("job_nowhere")
+    with pytest.raises(SekishoError) as caught:
+        world.database.read(
+            lambda tx: bundle.build(tx, TileTree(_no_tiles), stream=stream, subject="job_nowhere")
+        )
+    assert caught.value.code == "ledger.nothing_logged"
+
+
+def _no_tiles(tile: Tile) -> bytes:
+    raise AssertionError(tile)

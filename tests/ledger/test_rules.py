@@ -13,8 +13,10 @@ from sekisho.kernel.errors import InvalidInputError
 from sekisho.kernel.facts import Decision, Ref
 from sekisho.kernel.tx import Effect
 from sekisho.ledger import rules
+from sekisho.ledger.sequencer import leaf_data
+from sekisho.ledger.tables import Entry
 from sekisho_verify.errors import VerifyError
-from sekisho_verify.record import check_record, parse_record
+from sekisho_verify.record import LogEntry, check_record, encode_entry, parse_record
 from tests.ledger.world import ANN, BEN, CHARTER_DIGEST, FACTS_DIGEST, draft
 
 SALT = bytes(range(32))
@@ -138,3 +140,13 @@ def test_a_pseudonym_is_keyed() -> None:
 def test_digest_texts() -> None:
     assert rules.is_digest(CHARTER_DIGEST)
     assert not rules.is_digest(CHARTER_DIGEST.upper())
+
+
+@given(
+    stream=st.binary(min_size=32, max_size=32),
+    number=st.integers(0, 2**52),
+    digest=st.binary(min_size=32, max_size=32),
+)
+def test_leaves_are_the_verifiers_log_entries(stream: bytes, number: int, digest: bytes) -> None:
+    entry = Entry(0, "rec_x", stream.hex(), number, digest)
+    assert leaf_data(entry) == encode_entry(LogEntry(stream.hex(), number, "sha256:" + digest.hex()))

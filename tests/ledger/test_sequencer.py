@@ -143,6 +143,24 @@ def test_a_batch_says_whether_more_waits(world: World) -> None:
     assert (batch.taken, batch.more, batch.size) == (3, True, 8)
 
 
+def test_a_batch_that_finds_nothing_any_more_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else took the last rows between the look and the lock."""
+    world.put("job_a")
+    world.sequence()
+    before = world.rows("select size, root, edge from ledger_sequencer")
+    monkeypatch.setattr(tables, "waiting", _yes)
+    batch = world.gate.perform(SYSTEM, SequenceBatch())
+    assert (batch.taken, batch.size, batch.more) == (0, 1, False)
+    assert world.rows("select size, root, edge from ledger_sequencer") == before
+
+
+def _yes(tx: Tx) -> bool:
+    del tx
+    return True
+
+
 def test_another_holder_waits_for_the_lease_and_moves_the_epoch(world: World) -> None:
     def sequence(holder: str, now_ms: int) -> bool:
         world.database.write(lambda tx: world.ledger.append(tx, draft(now_ms)))

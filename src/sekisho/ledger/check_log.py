@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 
 from sekisho.kernel.tx import Row, Tx
-from sekisho.ledger import sequencer, tables
+from sekisho.ledger import sequencer, tables, tables_check
 from sekisho.ledger.check_tree import TreeCheck
 from sekisho.ledger.keys import KeyFolder
 from sekisho.ledger.notes import Notes
+from sekisho.ledger.rules import DIGEST_PREFIX
+from sekisho.ledger.tables import Entry
 from sekisho_verify.errors import VerifyError
 from sekisho_verify.merkle import leaf_hash
 from sekisho_verify.record import CLOSE_ACTION, Record, parse_record
 
 PAGE = 512
+CONTENTS_PAGE = 16
+"""Evidence files may be large; few are held at once."""
 
 
 def run(tx: Tx, keys: KeyFolder, notes: Notes) -> None:
@@ -22,24 +26,26 @@ def run(tx: Tx, keys: KeyFolder, notes: Notes) -> None:
     _entries(tx, tree, notes)
     tree.finish()
     _waiting(tx, notes)
-    for record in tables.homeless_bodies(tx, limit=PAGE):
+    for record in tables_check.homeless_bodies(tx, limit=PAGE):
         notes.find("record.not_logged", record)
-    for row in tables.broken_streams(tx, limit=PAGE):
+    for row in tables_check.broken_streams(tx, limit=PAGE):
         notes.find("stream.gap", f"log index {row['log_index']}", f"stream number {row['stream_seq']}")
     _closures(tx, notes)
     _erasures(tx, notes)
+    for kind in ("charters", "facts", "files"):
+        _contents(tx, kind, notes)
 
 
 def _entries(tx: Tx, tree: TreeCheck, notes: Notes) -> None:
     expected = 0
-    while page := tables.logged_from(tx, expected, PAGE):
+    while page := tables_check.logged_from(tx, expected, PAGE):
         for row in page:
             notes.count("records")
             if row["log_index"] != expected:
                 notes.find("log.gap", f"log index {expected}", f"next is {row['log_index']}")
             expected = row["log_index"] + 1
             _body(tx, row, notes)
-            tree.leaf(leaf_hash(sequencer.leaf_data(tables.entry_of(row))))
+            tree.leaf(leaf_hash(sequencer.leaf_data(Entry.of(row))))
 
 
 def _body(tx: Tx, row: Row, notes: Notes) -> None:
@@ -72,7 +78,7 @@ def _record(row: Row, notes: Notes) -> Record | None:
 
 def _waiting(tx: Tx, notes: Notes) -> None:
     before = tables.NUMBER_MAX
-    while page := tables.waiting_before(tx, before, PAGE):
+    while page := tables_check.waiting_before(tx, before, PAGE):
         for row in page:
             notes.count("waiting")
             before = row["number"]
@@ -84,7 +90,7 @@ def _waiting(tx: Tx, notes: Notes) -> None:
 def _closures(tx: Tx, notes: Notes) -> None:
     """A closed stream ends with the record that closed it, whose count is the stream's."""
     after = ""
-    while page := tables.closures_after(tx, after, PAGE):
+    while page := tables_check.closures_after(tx, after, PAGE):
         for row in page:
             after = row["stream"]
             there = tables.count_records(tx, row["stream"])
@@ -109,7 +115,7 @@ def _closing_record(tx: Tx, row: Row, notes: Notes) -> None:
 
 def _erasures(tx: Tx, notes: Notes) -> None:
     after = ""
-    while page := tables.erasures_after(tx, after, PAGE):
+    while page := tables_check.erasures_after(tx, after, PAGE):
         for row in page:
             after = row["id"]
             notes.count("erased")
@@ -117,3 +123,13 @@ def _erasures(tx: Tx, notes: Notes) -> None:
                 notes.find("record.not_erased", row["id"])
             if tables.entry(tx, row["id"]) is None and tables.waiting_digest(tx, row["id"]) is None:
                 notes.find("record.erased_unknown", row["id"])
+
+
+def _contents(tx: Tx, kind: str, notes: Notes) -> None:
+    """What records name by digest has that digest."""
+    after = ""
+    while page := tables_check.contents_after(tx, kind, after, CONTENTS_PAGE):
+        for row in page:
+            after = row["digest"]
+            if after != DIGEST_PREFIX + hashlib.sha256(row["body"]).hexdigest():
+                notes.find("content.digest", f"{kind} {after}")

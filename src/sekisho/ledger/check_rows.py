@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from sekisho.kernel.tx import DELETED, Row, Tx, canonical_key, row_digest
-from sekisho.ledger import tables
+from sekisho.ledger import tables, tables_check
 from sekisho.ledger.notes import Notes
 
 PAGE = 512
@@ -23,7 +23,7 @@ Claim = tuple[str, str, str]
 
 def run(tx: Tx, notes: Notes) -> None:
     """Rows first, then records from the newest back."""
-    keys = tables.watched_tables(tx)
+    keys = tables_check.watched_tables(tx)
     claims = _Claims(tx)
     for table, columns in keys.items():
         _rows(tx, (table, columns), claims, notes)
@@ -35,7 +35,7 @@ def run(tx: Tx, notes: Notes) -> None:
 def _rows(tx: Tx, table: tuple[str, tuple[str, ...]], claims: _Claims, notes: Notes) -> None:
     """Every row of one table: the record it names must claim it with this digest."""
     name, columns = table
-    for row in tables.rows_of(tx, name, columns, PAGE):
+    for row in tables_check.rows_of(tx, name, columns, PAGE):
         notes.count("rows")
         key = canonical_key([row[column] for column in columns])
         place = f"{name} {key}"
@@ -105,7 +105,7 @@ class _Walk:
         table, key, digest = claim
         columns = self._keys.get(table)
         where = f"{table} {key}"
-        row = tables.row_by_key(self._tx, table, columns, msgspec.json.decode(key)) if columns else None
+        row = tables_check.row_by_key(self._tx, table, columns, msgspec.json.decode(key)) if columns else None
         if columns is None:
             self._notes.find("claim.table_unknown", where, record)
         elif row is None and digest == DELETED:
@@ -123,13 +123,13 @@ class _Walk:
         entry = tables.entry(self._tx, row["record_id"])
         if entry is not None:
             return (0, entry.log_index)
-        number = tables.waiting_number(self._tx, row["record_id"])
+        number = tables_check.waiting_number(self._tx, row["record_id"])
         return (1, number) if number is not None else (-1, 0)
 
 
 def _newest_first(tx: Tx) -> Iterator[tuple[str, tuple[int, int], bytes | None]]:
     before = tables.NUMBER_MAX
-    while page := tables.waiting_before(tx, before, PAGE):
+    while page := tables_check.waiting_before(tx, before, PAGE):
         for row in page:
             yield row["id"], (1, row["number"]), row["body"]
         before = page[-1]["number"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sekisho.kernel.tx import Row, Tx
-from sekisho.ledger import sequencer, tables
+from sekisho.ledger import sequencer, tables, tables_check
 from sekisho.ledger.keys import KeyFolder
 from sekisho.ledger.notes import Notes
 from sekisho_verify.checkpoint import Checkpoint, parse_checkpoint, parse_key, parse_note, verify_note
@@ -23,7 +23,7 @@ class TreeCheck:
         self._edge = Frontier()
         self._open: dict[int, list[bytes]] = {}
         self._done: dict[int, int] = {}
-        self._heads = tables.checkpoints(tx)
+        self._heads = tables_check.checkpoints(tx)
         self._check_heads()
 
     def leaf(self, node: bytes) -> None:
@@ -40,7 +40,7 @@ class TreeCheck:
                 self._compare(level, nodes)
         for head in self._heads:
             self._notes.find("checkpoint.ahead", f"size {head['size']}", f"the log has {self._edge.size}")
-        tree, stored = tables.tree(self._tx), tables.count_tiles(self._tx)
+        tree, stored = tables.tree(self._tx), tables_check.count_tiles(self._tx)
         if (tree.size, tree.root or EMPTY_ROOT) != (self._edge.size, self._edge.root()):
             self._notes.find(
                 "tree.root", f"size {tree.size}", f"the entries make a tree of {self._edge.size}"

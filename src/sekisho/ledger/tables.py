@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from sekisho.kernel.tx import PLUMBING, Row, Tx
+from sekisho.kernel.tx import Row, Tx
 
 CHECKPOINTS_KEPT = 1000
 NUMBER_MAX = 2**62
@@ -30,6 +30,11 @@ class Entry(msgspec.Struct, frozen=True):
     stream: str
     stream_seq: int
     digest: bytes
+
+    @classmethod
+    def of(cls, row: Row) -> Entry:
+        """The leaf in a row that has its columns."""
+        return cls(row["log_index"], row["id"], row["stream"], row["stream_seq"], bytes(row["digest"]))
 
 
 # Appending: two writes per record, both part of the command's own transaction.
@@ -103,8 +108,8 @@ def insert_closure(tx: Tx, stream: str, *, count: int, now_ms: int) -> None:
 
 
 def waiting(tx: Tx) -> bool:
-    """Whether any record waits for its place."""
-    return tx.one("select 1 as found from ledger_outbox limit 1") is not None
+    """Whether any record waits for its place; by the key, because a scan would pass over all rows lately removed."""
+    return tx.one("select number from ledger_outbox order by number limit 1") is not None
 
 
 def hold_sequencer(tx: Tx, *, holder: str, now_ms: int, until_ms: int) -> Tree | None:
@@ -148,7 +153,7 @@ def order_batch(tx: Tx, *, size: int, limit: int) -> list[Entry]:
         size=size,
         limit=limit,
     )
-    return sorted((entry_of(row) for row in rows), key=lambda entry: entry.log_index)
+    return sorted((Entry.of(row) for row in rows), key=lambda entry: entry.log_index)
 
 
 def empty_outbox(tx: Tx, size: int) -> int:
@@ -248,7 +253,7 @@ def entry(tx: Tx, record: str) -> Entry | None:
     row = tx.one(
         "select log_index, id, stream, stream_seq, digest from ledger_entries where id = :id", id=record
     )
-    return entry_of(row) if row else None
+    return Entry.of(row) if row else None
 
 
 def waiting_digest(tx: Tx, record: str) -> bytes | None:
@@ -265,7 +270,7 @@ def entries_from(tx: Tx, log_index: int, limit: int) -> list[Entry]:
         start=log_index,
         limit=limit,
     )
-    return [entry_of(row) for row in rows]
+    return [Entry.of(row) for row in rows]
 
 
 def entries_of(tx: Tx, stream: str, *, below: int) -> list[Entry]:
@@ -276,7 +281,7 @@ def entries_of(tx: Tx, stream: str, *, below: int) -> list[Entry]:
         stream=stream,
         below=below,
     )
-    return [entry_of(row) for row in rows]
+    return [Entry.of(row) for row in rows]
 
 
 def newest(tx: Tx, *, before: int, limit: int) -> list[Row]:
@@ -300,11 +305,6 @@ def newest_of(tx: Tx, stream: str, *, before: int, limit: int) -> list[Row]:
         before=before,
         limit=limit,
     )
-
-
-def entry_of(row: Row) -> Entry:
-    """The leaf in a row that has its columns."""
-    return Entry(row["log_index"], row["id"], row["stream"], row["stream_seq"], bytes(row["digest"]))
 
 
 # What records name by digest.
@@ -350,113 +350,3 @@ def erased_claims(tx: Tx, record: str) -> str | None:
     """The claims that an erased record's mark keeps; None for a record that was not erased."""
     row = tx.one("select claims from ledger_erasures where id = :id", id=record)
     return row["claims"] if row else None
-
-
-# The check reads everything, also tables of other capabilities, page by page.
-
-
-def watched_tables(tx: Tx) -> dict[str, tuple[str, ...]]:
-    """Every table that carries effects, with its primary key's columns: all that is not plumbing."""
-    keys = tx._keys  # noqa: SLF001 - the transaction knows the schema but has no face for it
-    return {
-        table: keys[table] for table in sorted(keys) if table not in PLUMBING and "_" in table and keys[table]
-    }
-
-
-def rows_of(tx: Tx, table: str, columns: Sequence[str], page: int) -> Iterator[Row]:
-    """All rows of any table in the order of its primary key, `page` at a time."""
-    names = ", ".join(columns)
-    after: dict[str, str | int] = {}
-    while True:
-        places = ", ".join(f":{column}" for column in columns)
-        where = f" where ({names}) > ({places})" if after else ""
-        # Names come from the database's own schema, values are bound.
-        rows = tx.all(f"select * from {table}{where} order by {names} limit {page}", **after)  # noqa: S608
-        yield from rows
-        if len(rows) < page:
-            return
-        after = {column: rows[-1][column] for column in columns}
-
-
-def row_by_key(tx: Tx, table: str, columns: Sequence[str], key: Sequence[str | int]) -> Row | None:
-    """One row of any table by its primary key."""
-    if len(columns) != len(key):
-        return None
-    where = " and ".join(f"{column} = :{column}" for column in columns)
-    # Names come from the database's own schema, values are bound.
-    return tx.one(f"select * from {table} where {where}", **dict(zip(columns, key, strict=True)))  # noqa: S608
-
-
-def logged_from(tx: Tx, log_index: int, limit: int) -> list[Row]:
-    """Leaves with their bodies (None where there is none), in log order."""
-    return tx.all(
-        "select e.log_index, e.id, e.stream, e.stream_seq, e.digest, b.body from ledger_entries e"
-        " left join ledger_bodies b on b.id = e.id"
-        " where e.log_index >= :start order by e.log_index limit :limit",
-        start=log_index,
-        limit=limit,
-    )
-
-
-def waiting_before(tx: Tx, number: int, limit: int) -> list[Row]:
-    """Records without a place with their bodies (None where there is none), newest first."""
-    return tx.all(
-        "select o.number, o.id, o.stream, o.digest, b.body from ledger_outbox o"
-        " left join ledger_bodies b on b.id = o.id"
-        " where o.number < :number order by o.number desc limit :limit",
-        number=number,
-        limit=limit,
-    )
-
-
-def waiting_number(tx: Tx, record: str) -> int | None:
-    """The database's number of a record that has no place yet."""
-    row = tx.one("select number from ledger_outbox where id = :id", id=record)
-    return row["number"] if row else None
-
-
-def homeless_bodies(tx: Tx, *, limit: int) -> list[str]:
-    """Bodies that are neither in the log nor waiting for it."""
-    rows = tx.all(
-        "select b.id from ledger_bodies b where not exists (select 1 from ledger_entries e where e.id = b.id)"
-        " and not exists (select 1 from ledger_outbox o where o.id = b.id) limit :limit",
-        limit=limit,
-    )
-    return [row["id"] for row in rows]
-
-
-def broken_streams(tx: Tx, *, limit: int) -> list[Row]:
-    """Leaves whose stream number is not the count of their stream's earlier leaves; the database sorts."""
-    return tx.all(
-        "select log_index, stream_seq from (select log_index, stream_seq,"
-        " row_number() over (partition by stream order by log_index) - 1 as expected from ledger_entries) as numbered"
-        " where stream_seq <> expected order by log_index limit :limit",
-        limit=limit,
-    )
-
-
-def closures_after(tx: Tx, stream: str, limit: int) -> list[Row]:
-    """Closed streams in order of their pseudonyms."""
-    return tx.all(
-        "select * from ledger_closures where stream > :stream order by stream limit :limit",
-        stream=stream,
-        limit=limit,
-    )
-
-
-def erasures_after(tx: Tx, record: str, limit: int) -> list[Row]:
-    """Erased records in order of their ids."""
-    return tx.all(
-        "select * from ledger_erasures where id > :id order by id limit :limit", id=record, limit=limit
-    )
-
-
-def checkpoints(tx: Tx) -> list[Row]:
-    """Every signed note that is kept, smallest tree first; about a thousand at most."""
-    return tx.all("select * from ledger_checkpoints order by size")
-
-
-def count_tiles(tx: Tx) -> int:
-    """Stored tiles of all levels."""
-    row = tx.one("select count(*) as n from ledger_tiles")
-    return row["n"] if row else 0
