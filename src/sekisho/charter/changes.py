@@ -103,7 +103,7 @@ def _kinds(before: Charter, after: Charter) -> Iterator[tuple[Kind, _Sides, Comp
             compiler = compiler_for(after.shapes, kind)
             everybody = kind.action in RULE_ACTIONS
             books = [rulebook(compiler, some, open_to_all=everybody) for some in (mine, yours)]
-            parts = [rulebook(compiler, some) for some in (gone, come)]
+            parts = [rulebook(compiler, some, open_to_all=everybody) for some in (gone, come)]
             yield kind, _Sides(*books, *parts), compiler
 
 
@@ -122,12 +122,10 @@ def _undecided(sides: _Sides, domains: Domains, budget: Budget) -> Iterator[Regi
 
     def step(region: Region) -> Variable | bool:
         old, new = sides.only_before.verdict(region), sides.only_after.verdict(region)
-        if old.denies and new.denies:
+        if old.denied and new.denied:
             return False
         ask = old.ask or new.ask
-        if ask is not None:
-            return ask
-        return (bool(old.denies), bool(old.permits)) != (bool(new.denies), bool(new.permits))
+        return ask if ask is not None else (old.denied, old.permitted) != (new.denied, new.permitted)
 
     return regions(step, domains, budget)
 
@@ -139,17 +137,16 @@ def _row(kind: Kind, sides: _Sides, within: Region, search: tuple[Domains, Budge
         old, new = sides.before.verdict(region), sides.after.verdict(region)
         if old.allowed is not None and new.allowed is not None:
             return old.allowed != new.allowed
-        if old.denies and new.denies:
+        if old.denied and new.denied:
             return False
         return old.ask or new.ask or False
 
     witness = next(regions(step, *search, start=within), None)
     if witness is not None:
-        old, new = sides.before.verdict(witness), sides.after.verdict(witness)
-        allowing = new if new.allowed else old
-        denying = old if new.allowed else new
-        named = denying.denies or tuple(filter(None, allowing.permits))
-        yield _Row(kind, {variable: (value,) for variable, value in within.items()}, bool(new.allowed), named)
+        allowed_after = bool(sides.after.verdict(witness).allowed)
+        allowing, denying = (sides.after, sides.before) if allowed_after else (sides.before, sides.after)
+        named = denying.deciding(witness) or allowing.deciding(witness)
+        yield _Row(kind, {variable: (value,) for variable, value in within.items()}, allowed_after, named)
 
 
 def _joined(rows: list[_Row]) -> list[_Row]:

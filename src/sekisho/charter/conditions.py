@@ -308,7 +308,7 @@ class Compiler:
         variable = (
             Variable("literal", (), str(instant)) if instant is not None else self._place(node).variable()
         )
-        if variable.kind not in {"moment", "literal"}:
+        if variable.kind not in {"moment", "literal"} or is_now(node):
             raise UnsupportedError("context.now")
         self.domains.near(variable, from_now_ms)
         compare = _COMPARE[name]

@@ -59,7 +59,7 @@ class Scene:
     def _inner(self, value: object) -> Mapping[str, Any]:
         if isinstance(value, Ref):
             entity = self.entity(value)
-            return entity.attributes if entity else {}
+            value = entity.attributes if entity else None
         return value if isinstance(value, Mapping) else {}
 
     def entity(self, ref: Ref) -> Entity | None:
@@ -96,7 +96,8 @@ class Scene:
     def texts_at(self, *path: str) -> tuple[str, ...]:
         """The texts of a set, sorted; empty when there is none."""
         value = self.at(*path)
-        return tuple(sorted(value)) if isinstance(value, frozenset) else ()
+        items: frozenset[object] = value if isinstance(value, frozenset) else frozenset()
+        return tuple(sorted(item for item in items if isinstance(item, str)))
 
     def level(self) -> int:
         """The higher of the resource's level and the context's."""

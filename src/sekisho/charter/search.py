@@ -7,7 +7,7 @@ matter are decided, so that a region of many tuples is visited once. Each visit 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -45,18 +45,18 @@ class Budget:
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The rules that deny and those that permit, as far as they are certain, and what to ask next."""
+    """How a region is answered, as far as that is certain. `allowed` is None while it depends on what to ask."""
 
-    denies: tuple[str, ...]
-    permits: tuple[str, ...]
+    denied: bool
+    permitted: bool
     ask: Variable | None
 
     @property
     def allowed(self) -> bool | None:
-        """None while it depends on what to ask."""
-        if self.denies:
+        """Allowed, denied, or not certain yet."""
+        if self.denied:
             return False
-        return None if self.ask is not None else bool(self.permits)
+        return None if self.ask is not None else self.permitted
 
 
 class Rulebook(msgspec.Struct, frozen=True):
@@ -66,23 +66,32 @@ class Rulebook(msgspec.Struct, frozen=True):
     permits: Mapping[str, Formula]
 
     def verdict(self, region: Region) -> Verdict:
-        """What is certain in this region."""
-        denies, first = _sort(self.forbids, region)
-        permits, second = _sort(self.permits, region)
-        return Verdict(denies, permits, first or (None if permits else second))
+        """What is certain in this region. One rule that denies is enough."""
+        denied, first = _any(self.forbids.values(), region)
+        if denied:
+            return Verdict(denied=True, permitted=False, ask=None)
+        permitted, second = _any(self.permits.values(), region)
+        return Verdict(denied=False, permitted=permitted, ask=first or second)
+
+    def deciding(self, region: Region) -> tuple[str, ...]:
+        """The rules that deny for certain, or else those that permit."""
+        for formulas in (self.forbids, self.permits):
+            certain = tuple(rule for rule, formula in formulas.items() if rule and formula(region) is True)
+            if certain:
+                return certain
+        return ()
 
 
-def _sort(formulas: Mapping[str, Formula], region: Region) -> tuple[tuple[str, ...], Variable | None]:
-    """Those that hold for certain, and the first variable that one of the others asks for."""
-    certain: list[str] = []
+def _any(formulas: Iterable[Formula], region: Region) -> tuple[bool, Variable | None]:
+    """Whether one holds for certain; if none does, the first variable that one of them still asks for."""
     ask = None
-    for rule, formula in formulas.items():
+    for formula in formulas:
         value = formula(region)
         if value is True:
-            certain.append(rule)
-        elif isinstance(value, Variable):
-            ask = ask or value
-    return tuple(certain), ask
+            return True, None
+        if ask is None and isinstance(value, Variable):
+            ask = value
+    return False, ask
 
 
 def regions(
