@@ -1,0 +1,74 @@
+"""The installation of `tests.sites.world` with engineers, and files to add."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from sekisho.data import AddDataset, AddWorkdir, DatasetView, SealDataset, Upload
+from sekisho.kernel.facts import Actor
+from sekisho_wire.trees import MODE_PLAIN, TreeFile, encode_tree, size_of
+from tests.sites.world import World as SitesWorld
+
+
+def digest_of(content: bytes) -> str:
+    """As objects are called."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+class Folder:
+    """A folder's files as a tree: what a client sends."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.contents = list(files.values())
+        self.files = [
+            TreeFile(path, len(content), digest_of(content), MODE_PLAIN) for path, content in files.items()
+        ]
+        self.manifest = encode_tree(self.files)
+        self.object = digest_of(self.manifest)
+        self.size_bytes = size_of(self.files)
+
+
+TEXT = Folder({"a.txt": b"a\n", "deep/er/b.txt": "関所\n".encode(), "empty": b""})
+
+
+class World(SitesWorld):
+    """Two organisations' engineers; `engineer` belongs to the office."""
+
+    def __init__(self, folder: Path, db_url: str) -> None:
+        super().__init__(folder, db_url)
+        self.engineer = self.account("engineer", self.office, "engineer")
+        self.laboratory = self.organisation("Laboratory")
+        self.stranger = self.account("stranger", self.laboratory, "engineer")
+
+    def add(self, name: str, folder: Folder = TEXT, *, by: Actor | None = None, **fields: Any) -> Upload:
+        """Announce a dataset; level 1 and residency Japan unless said otherwise."""
+        values: dict[str, Any] = {
+            "object": folder.object,
+            "size_bytes": folder.size_bytes,
+            "files": len(folder.files),
+            "level": 1,
+            "residency": ["JP"],
+        }
+        return self.perform(by or self.engineer, AddDataset(name=name, **(values | fields)))
+
+    def send(self, folder: Folder = TEXT) -> None:
+        """Put every byte where the object door puts it."""
+        for content in (*folder.contents, folder.manifest):
+            self.control.objects.put_bytes(content)
+
+    def dataset(
+        self, name: str, folder: Folder = TEXT, *, by: Actor | None = None, **fields: Any
+    ) -> DatasetView:
+        """A dataset that is ready."""
+        upload = self.add(name, folder, by=by, **fields)
+        self.send(folder)
+        return self.perform(by or self.engineer, SealDataset(dataset=upload.id))
+
+    def workdir(self, folder: Folder = TEXT, *, by: Actor | None = None, **fields: Any) -> str:
+        """A working folder's id, its bytes sent."""
+        command = AddWorkdir(object=folder.object, size_bytes=folder.size_bytes, **fields)
+        upload = self.perform(by or self.engineer, command)
+        self.send(folder)
+        return upload.id
