@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,33 @@ def test_open_prints_an_address_that_works_once(
     assert address.startswith(f"{whole.url}/signin/")
     with httpx2.Client(trust_env=False) as browser:
         assert browser.get(address).status_code == 200
+
+
+def test_a_job_from_the_command_line(
+    whole: House,
+    administrator: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No agent serves the site here, so the job waits: planned, submitted, not awaited, cancelled."""
+    organisation = whole.organisation("Institute")
+    monkeypatch.setenv("SEKISHO_TOKEN", whole.token("researcher", organisation, "engineer"))
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("text")
+    words = ("data", "add", "corpus", str(tmp_path / "texts"), "--level", "1", "--residency", "JP", "--json")
+    status, out, _ = administrator(*words)
+    assert status == 0, out
+    assert json.loads(administrator("data", "show", "corpus", "--json")[1])["state"] == "ready"
+    file = tmp_path / "job.yaml"
+    file.write_text(NOTHING)
+    assert "tokyo" in administrator("plan", str(file))[1]
+    assert administrator("run", str(tmp_path / "jbo.yaml"))[0] == 2
+    status, out, _ = administrator("run", str(file), "--detach", "--json")
+    job = json.loads(out)["id"]
+    assert administrator("run", str(file), "--timeout", "1")[0] == 8
+    assert administrator("logs", job)[0] == 0
+    assert json.loads(administrator("cancel", job, "--json")[1])["state"] == "cancelled"
+    assert administrator("cancel", job)[0] == 6
+    target = tmp_path / "job.bundle.zip"
+    assert administrator("evidence", "export", job, "--to", str(target))[0] == 0
+    assert target.read_bytes().startswith(b"PK")

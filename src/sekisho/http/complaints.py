@@ -1,4 +1,4 @@
-"""What msgspec complains about, as one of our problems in both languages, with the nearest right name.
+"""What msgspec complains about, as one of our problems in both languages.
 
 msgspec says `Expected `int`, got `str` - at `$.a[0]``: one sentence of a small grammar, and a path. The grammar
 is translated here; a sentence that is not in it (a newer msgspec) is shown in English in both languages.
@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
-from typing import Any
 
 import msgspec
-from msgspec import inspect
 
 from sekisho.http import spelling
 from sekisho.http.errors import RefusedError
@@ -22,7 +19,6 @@ from sekisho_wire.problems import Text
 _WITH_PATH = re.compile(r"(?P<what>.*?)(?: - at `(?P<key>key in )?(?P<path>\$[^`]*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`")
-_STEP = re.compile(r"\.([^.\[]+)|(\[[^\]]*\])")
 
 _SENTENCES: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (
@@ -70,12 +66,12 @@ _SENTENCES: tuple[tuple[re.Pattern[str], str, str], ...] = (
 )
 
 
-def refuse(error: msgspec.ValidationError, command: type[Any]) -> RefusedError:
-    """The problem for one complaint about `command`'s fields."""
+def refuse(error: msgspec.ValidationError) -> RefusedError:
+    """The problem for one complaint."""
     match = _WITH_PATH.fullmatch(str(error))
     what, path = (match["what"], match["path"] or "$") if match else (str(error), "$")
     if unknown := _UNKNOWN.fullmatch(what):
-        return unknown_field(unknown["field"], names_at(command, path), _join(path, unknown["field"]))
+        return unknown_field(unknown["field"], [], _join(path, unknown["field"]))
     if missing := _MISSING.fullmatch(what):
         return RefusedError(
             problems.INPUT_INVALID,
@@ -92,40 +88,6 @@ def unknown_field(field: str, known: list[str], path: str) -> RefusedError:
         return RefusedError(problems.INPUT_UNKNOWN_FIELD, field=path[:200])
     hint = Text(f'Did you mean "{near[0]}"?', f"「{near[0]}」の誤りではありませんか。")
     return RefusedError(problems.INPUT_UNKNOWN_FIELD, hint=hint, field=path[:200], suggestion=near[0])
-
-
-def names_at(command: type[Any], path: str) -> list[str]:
-    """Field names that the object at a JSON path may have, sorted."""
-    here = [inspect.type_info(command)]
-    for match in _STEP.finditer(path.removeprefix("$")):
-        here = [found for kind in here for found in _step(kind, match[1])]
-    return sorted(
-        {field.encode_name for kind in here for struct in _structs(kind) for field in struct.fields}
-    )
-
-
-def _structs(kind: inspect.Type) -> Iterator[inspect.StructType]:
-    if isinstance(kind, inspect.StructType):
-        yield kind
-    elif isinstance(kind, inspect.UnionType):
-        for inner in kind.types:
-            yield from _structs(inner)
-
-
-def _step(kind: inspect.Type, name: str | None) -> Iterator[inspect.Type]:
-    """The types one step further: of the named field, or of any item when `name` is None."""
-    if isinstance(kind, inspect.UnionType):
-        for inner in kind.types:
-            yield from _step(inner, name)
-    elif name is not None:
-        for struct in _structs(kind):
-            yield from (field.type for field in struct.fields if field.encode_name == name)
-    elif isinstance(kind, inspect.DictType):
-        yield kind.value_type
-    elif isinstance(kind, inspect.CollectionType):
-        yield kind.item_type
-    elif isinstance(kind, inspect.TupleType):
-        yield from kind.item_types
 
 
 def _sentence(what: str) -> Text:

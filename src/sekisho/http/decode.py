@@ -71,7 +71,7 @@ def command_from(route: Route, given: Input) -> Command[Any]:
     try:
         return msgspec.convert(values, route.command)
     except msgspec.ValidationError as error:
-        raise complaints.refuse(error, route.command) from None
+        raise complaints.refuse(error) from None
 
 
 def field_of(route: Route, name: str) -> msgspec.structs.FieldInfo:
@@ -219,8 +219,12 @@ def _struct(fields: tuple[inspect.Field, ...], value: dict[str, Any], path: str)
 
 def _inside(kind: inspect.Type, value: object, path: str) -> object:
     """The same for any value; whatever does not fit its type is left for msgspec to complain about."""
-    for one in kind.types if isinstance(kind, inspect.UnionType) else (kind,):
+    kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    structs = [one for one in kinds if isinstance(one, inspect.StructType)]
+    for one in kinds:
         if isinstance(one, inspect.StructType) and isinstance(value, dict):
+            if len(structs) > 1:
+                return value  # only its tag says which of them is meant, and msgspec reads that
             return _struct(one.fields, value, f"{path}.")
         if isinstance(one, inspect.DictType) and isinstance(value, dict):
             return {name: _inside(one.value_type, inner, f"{path}.{name}") for name, inner in value.items()}
@@ -261,7 +265,7 @@ def _lax(field: msgspec.structs.FieldInfo, texts: list[str]) -> object:
     try:
         converted = msgspec.convert(texts if many else texts[0], field.type, strict=False)
     except msgspec.ValidationError as error:
-        raise complaints.refuse(_at(error, spelling.api_name(field.name)), type(None)) from None
+        raise complaints.refuse(_at(error, spelling.api_name(field.name))) from None
     return msgspec.to_builtins(converted)
 
 
