@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -186,6 +187,8 @@ class Story:
 
 def main() -> int:
     """Tell the story; exit status 0 only when everything in it held."""
+    # Ended from outside, we still end what we started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     folder = ROOT / ".run"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
