@@ -61,7 +61,9 @@ class ShowThing(Command[Thing]):
     id: str
 
 
-@command("toy.thing.seal", kind=Kind.RECORDED, resource="Thing", two_people=True, ja="2人で玩具を封印します。")
+@command(
+    "toy.thing.seal", kind=Kind.RECORDED, resource="Thing", two_people=True, ja="2人で玩具を封印します。"
+)
 class SealThing(Command[Thing]):
     """Seal a thing, with two people."""
 
@@ -69,7 +71,11 @@ class SealThing(Command[Thing]):
 
 
 @command(
-    "toy.thing.tick", kind=Kind.RECORDED, resource="Thing", principals=("System",), ja="背景処理で1を加えます。"
+    "toy.thing.tick",
+    kind=Kind.RECORDED,
+    resource="Thing",
+    principals=("System",),
+    ja="背景処理で1を加えます。",
 )
 class TickThing(Command[int]):
     """Add one, in the background."""
@@ -92,13 +98,20 @@ class AllowAll:
         denied = (request.principal.ref.id, request.action) in self.denied
         digest = "sha256:" + hashlib.sha256(request.action.encode()).hexdigest()
         return Decision(
-            allowed=not denied, rules=("toy-deny",) if denied else ("toy-allow",), charter=digest, facts=digest
+            allowed=not denied,
+            rules=("toy-deny",) if denied else ("toy-allow",),
+            charter=digest,
+            facts=digest,
         )
 
     def explain(self, tx: Tx, request: Request, decision: Decision) -> tuple[Sentence, ...]:
         """One sentence per denial."""
         del tx, request
-        return () if decision.allowed else (Sentence("toy-deny", "The toy charter says no.", "玩具の憲章は不可です。"),)
+        return (
+            ()
+            if decision.allowed
+            else (Sentence("toy-deny", "The toy charter says no.", "玩具の憲章は不可です。"),)
+        )
 
 
 class Anyone:
@@ -171,7 +184,9 @@ def _show(ctx: Ctx, command: ShowThing) -> Thing:
 
 def _seal(ctx: Ctx, command: SealThing) -> Thing:
     ctx.tx.run(
-        "update toy_things set note = :note, record_id = :record_id where id = :id", id=command.id, note="sealed"
+        "update toy_things set note = :note, record_id = :record_id where id = :id",
+        id=command.id,
+        note="sealed",
     )
     return _show(ctx, ShowThing(id=command.id))
 
@@ -198,7 +213,7 @@ def handlers(contention: Callable[[Any], str] | None = None) -> tuple[Handler[An
 class World:
     """A gate over a migrated database, with everything around it in reach of the test."""
 
-    def __init__(  # noqa: PLR0913 - what a test may want to replace
+    def __init__(
         self,
         database: Database,
         *,
