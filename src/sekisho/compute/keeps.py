@@ -24,8 +24,13 @@ from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import Tx
 
-_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==\S+( ; .+)?( \\)?")
+_REQUIREMENT = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==[A-Za-z0-9.+!_-]+( ; (?:(?! -)[^\\#])+)? \\"
+)
 _HASH = re.compile(r" +--hash=sha256:[0-9a-f]{64}( \\)?")
+
+_NEEDS_HASHES = "each requirement needs its hashes"
+_NOT_PINNED = "not a pinned requirement with hashes"
 
 
 class SealingBox(Protocol):
@@ -49,24 +54,15 @@ def check_lock(lock: str) -> None:
 
     Options (an index, a URL, an editable path) are refused: an image comes from what is named here and nothing else.
     """
-    lines = [(number, line) for number, line in enumerate(lock.splitlines(), 1) if line.split("#")[0].strip()]
-    requirement_open = False
-    for number, line in lines:
-        if _HASH.fullmatch(line):
-            requirement_open = False
-        elif requirement_open or not _REQUIREMENT.fullmatch(line.rstrip()):
-            what = (
-                "each requirement needs its hashes"
-                if requirement_open
-                else "not a pinned requirement with hashes"
-            )
-            raise SekishoError(BAD_LOCK, line=number, what=what)
-        else:
-            requirement_open = True
-    if requirement_open or not lines:
-        raise SekishoError(
-            BAD_LOCK, line=len(lock.splitlines()) or 1, what="each requirement needs its hashes"
-        )
+    continued, found, number = False, False, 1
+    for number, line in enumerate(lock.splitlines(), 1):
+        if not continued and not line.split("#")[0].strip():
+            continue
+        if not (_HASH if continued else _REQUIREMENT).fullmatch(line):
+            raise SekishoError(BAD_LOCK, line=number, what=_NEEDS_HASHES if continued else _NOT_PINNED)
+        continued, found = line.endswith("\\"), True
+    if continued or not found:
+        raise SekishoError(BAD_LOCK, line=number, what=_NEEDS_HASHES)
 
 
 class KeepActions:
