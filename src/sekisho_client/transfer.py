@@ -43,7 +43,8 @@ def scan(source: Path, progress: Progress) -> Local:
     if not paths or not source.exists():
         raise Refused("input.no_file", path=str(source))
     root = source if source.is_dir() else source.parent
-    total, done, files = sum(path.lstat().st_size for path in paths), 0, []
+    total, done = sum(path.lstat().st_size for path in paths), 0
+    files: list[trees.TreeFile] = []
     for path in paths:
         size_bytes, digest = _hash(path)
         mode = trees.MODE_EXECUTABLE if os.access(path, os.X_OK) else trees.MODE_PLAIN

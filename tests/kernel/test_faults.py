@@ -13,6 +13,7 @@ from typing import Self
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from typing_extensions import override
 
 from sekisho.kernel.db import Database, open_database
 from sekisho.kernel.errors import SekishoError, StorageFullError, UnavailableError
@@ -113,6 +114,7 @@ def test_a_lost_answer_to_commit_is_resolved_by_looking_up_the_record(
 class RowsAsLedger(toy.Memory):
     """Knows a record by the row that claims it, so that only what was committed is known."""
 
+    @override
     def known(self, tx: Tx, record_id: str) -> bool:
         return tx.one("select id from toy_things where record_id = :id", id=record_id) is not None
 

@@ -9,6 +9,7 @@ import pytest
 
 from sekisho.kernel.clock import ManualClock
 from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
+from sekisho.kernel.evidence import Draft
 from sekisho.kernel.facts import ANONYMOUS, SYSTEM, Actor, Ref
 from sekisho.kernel.proposals import ApproveProposal, ListProposals, Proposed
 from sekisho.kernel.tx import Tx
@@ -31,9 +32,14 @@ def drafts(world: toy.World) -> list[str]:
     return [draft.outcome for draft in world.recorder.drafts.values()]
 
 
+def last(world: toy.World) -> Draft:
+    assert isinstance(world.recorder, toy.Memory)
+    return world.recorder.last
+
+
 def test_a_permitted_command_takes_effect_and_is_recorded(world: toy.World) -> None:
     assert world.gate.perform(ANN, PutThing(id="a", amount=3)) == Thing("a", "thing", 3)
-    draft = world.recorder.last
+    draft = last(world)
     assert (draft.actor, draft.action, draft.outcome, draft.stream) == (
         "usr_ann",
         "toy.thing.put",
@@ -46,11 +52,11 @@ def test_a_permitted_command_takes_effect_and_is_recorded(world: toy.World) -> N
 
 def test_effects_are_the_final_state_of_each_row(world: toy.World) -> None:
     world.gate.perform(ANN, PutThing(id="a"))
-    first = world.recorder.last.effects
+    first = last(world).effects
     world.gate.perform(ANN, PutThing(id="a", amount=1))
-    assert world.recorder.last.effects != first
+    assert last(world).effects != first
     world.gate.perform(ANN, DropThing(id="a"))
-    assert world.recorder.last.effects == [("toy_things", '["a"]', "deleted")]
+    assert last(world).effects == [("toy_things", '["a"]', "deleted")]
 
 
 def test_a_denied_command_leaves_evidence_and_no_effect(world: toy.World) -> None:
@@ -58,8 +64,8 @@ def test_a_denied_command_leaves_evidence_and_no_effect(world: toy.World) -> Non
     with pytest.raises(DeniedError) as caught:
         world.gate.perform(BEN, PutThing(id="a"))
     assert caught.value.rules == ("toy-deny",)
-    assert caught.value.record == world.recorder.last.id
-    assert (world.recorder.last.outcome, world.recorder.last.effects) == ("denied", [])
+    assert caught.value.record == last(world).id
+    assert (last(world).outcome, last(world).effects) == ("denied", [])
     assert world.rows("select id from toy_things") == []
 
 
@@ -74,14 +80,14 @@ def test_the_same_denial_is_recorded_once_a_minute_and_counted(world: toy.World)
     with pytest.raises(DeniedError):
         world.gate.perform(BEN, PutThing(id="a"))
     assert drafts(world) == ["denied", "denied"]
-    assert world.recorder.last.detail == {"repeats": 4}
+    assert last(world).detail == {"repeats": 4}
 
 
 def test_a_handler_that_raises_leaves_no_effect_and_a_failed_record(world: toy.World) -> None:
     with pytest.raises(RuntimeError, match="told to fail"):
         world.gate.perform(ANN, PutThing(id="a", fail=True))
     assert world.rows("select id from toy_things") == []
-    draft = world.recorder.last
+    draft = last(world)
     assert (draft.outcome, draft.effects, draft.detail) == ("failed", [], {"code": "RuntimeError"})
 
 
@@ -150,14 +156,14 @@ def test_two_people_are_needed_and_both_are_on_record(world: toy.World) -> None:
     world.gate.perform(ANN, PutThing(id="a"))
     proposed = world.gate.perform(ANN, SealThing(id="a"))
     assert isinstance(proposed, Proposed)
-    assert world.recorder.last.outcome == "proposed"
+    assert last(world).outcome == "proposed"
     assert world.rows("select note from toy_things") == [{"note": None}]
     with pytest.raises(SekishoError) as same:
         world.gate.perform(ANN, ApproveProposal(proposal=proposed.proposal))
     assert same.value.code == "proposal.same_person"
     raw = world.gate.perform(BEN, ApproveProposal(proposal=proposed.proposal))
     assert msgspec.json.decode(bytes(raw), type=Thing).id == "a"
-    draft = world.recorder.last
+    draft = last(world)
     assert (draft.action, draft.actor, draft.approvers) == (
         "toy.thing.seal",
         "usr_ben",
@@ -206,7 +212,7 @@ def test_a_round_of_the_system_that_changed_nothing_leaves_no_record(world: toy.
 def test_reading_something_of_level_two_leaves_a_record_in_the_readers_stream(level_world: toy.World) -> None:
     level_world.gate.perform(ANN, PutThing(id="a"))
     level_world.gate.perform(BEN, ShowThing(id="a"))
-    draft = level_world.recorder.last
+    draft = last(level_world)
     assert (draft.action, draft.actor, draft.stream, draft.effects) == (
         "toy.thing.show",
         "usr_ben",
@@ -237,7 +243,7 @@ def test_sixty_four_callers_lose_nothing(world: toy.World) -> None:
 
 def test_callers_of_one_contended_thing_take_turns(contended_world: toy.World) -> None:
     """Without turns most of them give up on PostgreSQL."""
-    world, errors = contended_world, []
+    world, errors = contended_world, list[SekishoError]()
     world.gate.perform(ANN, PutThing(id="quota"))
 
     def work() -> None:
