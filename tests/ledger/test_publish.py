@@ -15,6 +15,7 @@ from sekisho_verify.checkpoint import parse_checkpoint, parse_key, parse_note, v
 from sekisho_verify.merkle import HASH_BYTES, leaf_hash
 from sekisho_verify.tiles import Tile, TileTree, decode_entries, tile_at
 from tests.ledger.world import World, codes, draft, opened
+from tests.support import postgres
 
 
 def _grow(world: World, count: int) -> None:
@@ -162,20 +163,27 @@ def _start_code(publisher: Publisher, world: World) -> str:
     return caught.value.code
 
 
-def test_a_database_older_than_what_was_published_cannot_go_on(db_url: str, tmp_path: Path) -> None:
-    if not db_url.startswith("sqlite:"):
-        pytest.skip("restoring is a copied file here")
-    file = Path(db_url.removeprefix("sqlite:"))
-    backup = tmp_path / "backup.db"
+def _copy(url: str, request: pytest.FixtureRequest) -> str:
+    """The URL of a copy of a database that nobody is connected to."""
+    if url.startswith("sqlite:"):
+        copy = url.replace("sekisho.db", "copy.db")
+        shutil.copyfile(url.removeprefix("sqlite:"), copy.removeprefix("sqlite:"))
+        return copy
+    server: postgres.Server = request.getfixturevalue("postgres_server")
+    name = url.partition("@/")[2].partition("?")[0]
+    return server.create(f"{name}_copy", template=name)
+
+
+def test_a_database_older_than_what_was_published_cannot_go_on(
+    db_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     with opened(db_url, tmp_path) as world:
         _grow(world, 5)
-        world.database.backup(str(backup))
+    older = _copy(db_url, request)
+    with opened(db_url, tmp_path) as world:
         _grow(world, 5)
         world.publish()
-    for leftover in file.parent.glob(file.name + "-*"):
-        leftover.unlink()
-    shutil.copyfile(backup, file)
-    with opened(db_url, tmp_path) as world:
+    with opened(older, tmp_path) as world:
         assert _start_code(Publisher(world.published), world) == "ledger.published_ahead"
         with pytest.raises(SekishoError) as caught:
             Publisher(world.published).advance(world.read_tiles)
@@ -183,6 +191,19 @@ def test_a_database_older_than_what_was_published_cannot_go_on(db_url: str, tmp_
         _grow(world, 7)
         assert _start_code(Publisher(world.published), world) == "ledger.published_differs"
         assert "published.differs" in codes(world.check())
+        _grow(world, 300)
+        assert "published.differs" in codes(world.check())
+
+
+def test_a_whole_tile_stands_for_the_partial_one_it_replaced(world: World) -> None:
+    """As when another process publishes while the check runs."""
+    _grow(world, 100)
+    world.publish()
+    old = (world.published / "checkpoint").read_bytes()
+    _grow(world, 200)
+    world.publish()
+    (world.published / "checkpoint").write_bytes(old)
+    assert not world.check().findings
 
 
 def test_a_smaller_size_is_never_published(world: World) -> None:

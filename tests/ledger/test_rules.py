@@ -137,6 +137,12 @@ def test_a_pseudonym_is_keyed() -> None:
     assert rules.pseudonym(b"other", "job_a") != expected
 
 
+@pytest.mark.parametrize("name", ["", "two words", "\ud800", "日本", "x" * 256])
+def test_a_stream_has_a_name_that_an_id_could_be(name: str) -> None:
+    with pytest.raises(InvalidInputError, match="stream"):
+        rules.pseudonym(b"key", name)
+
+
 def test_digest_texts() -> None:
     assert rules.is_digest(CHARTER_DIGEST)
     assert not rules.is_digest(CHARTER_DIGEST.upper())

@@ -40,6 +40,8 @@ _digest = re.compile(r"sha256:[0-9a-f]{64}").fullmatch
 
 def pseudonym(key: bytes, name: str) -> str:
     """The stream's name in the log: 64 hexadecimal digits that say nothing without the key."""
+    if not _visible(name):
+        raise InvalidInputError(RECORD_SHAPE, field="stream")
     return hmac.digest(key, name.encode(), "sha256").hex()
 
 
