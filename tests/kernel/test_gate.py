@@ -281,3 +281,19 @@ def test_the_facts_version_is_never_used_twice(world: toy.World) -> None:
         with pytest.raises(RuntimeError):
             world.database.write(roll_back)
     assert len(set(seen)) == len(seen)
+
+
+def test_a_repeat_is_answered_whatever_became_of_its_target(world: toy.World) -> None:
+    world.gate.perform(ANN, PutThing(id="a"))
+    first = world.gate.perform(ANN, SealThing(id="a"), idempotency_key="k")
+    world.gate.perform(ANN, DropThing(id="a"))
+    assert world.gate.perform(ANN, SealThing(id="a"), idempotency_key="k") == first
+
+
+def test_approving_again_under_one_key_gives_the_same_answer(world: toy.World) -> None:
+    world.gate.perform(ANN, PutThing(id="a"))
+    proposed = world.gate.perform(ANN, SealThing(id="a"))
+    assert isinstance(proposed, Proposed)
+    approve = ApproveProposal(proposal=proposed.proposal)
+    first = bytes(world.gate.perform(BEN, approve, idempotency_key="k"))
+    assert bytes(world.gate.perform(BEN, approve, idempotency_key="k")) == first

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
+from sekisho.charter import Candidate, Wishes, narrow
 from sekisho.compute import rules
 from sekisho.compute.model import PlaceJob, SiteChoice
 from sekisho.compute.spec import JobSpec
 from sekisho.data import labelled
+from sekisho.identity import find_organisation_entity
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx
 from sekisho.kernel.facts import Decision, Entity, Ref, Request
-from sekisho.sites import SiteView, platform_key_ref
+from sekisho.sites import SiteView, platform_key_ref, site_entity
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -62,7 +64,7 @@ def _judge_one(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, site:
     )
     decision = ctx.decide(request)
     if decision.allowed:
-        return _wished(site, decision, spec)
+        return _wished(ctx, site, decision, spec)
     sentences = ctx.explain(request, decision)
     if not sentences:
         return Judged(site, decision)
@@ -76,14 +78,32 @@ def _named(sentence: str, job: Entity, site: SiteView) -> str:
     )
 
 
-def _wished(site: SiteView, decision: Decision, spec: JobSpec) -> Judged:
-    """The job's own wishes narrow what the charter allows."""
+def _wished(ctx: Ctx, site: SiteView, decision: Decision, spec: JobSpec) -> Judged:
+    """The job's own wishes narrow what the charter allows; each has a rule name of its own in evidence."""
     if spec.sites and site.name not in spec.sites and site.id not in spec.sites:
-        narrowed = msgspec.structs.replace(decision, allowed=False, rules=("job:sites",))
-        return Judged(
+        return _narrowed(
             site,
-            narrowed,
+            decision,
+            "job:sites",
             f"The job itself asks for {', '.join(spec.sites)} only.",
             f"ジョブ自身が{'、'.join(spec.sites)}のみを指定しています。",
         )
+    country = site_entity(site).attributes["country"]
+    wishes = Wishes(jurisdictions=frozenset({str(country)}) if spec.operator == "domestic" else frozenset())
+    operator = find_organisation_entity(ctx.tx, site.operator, ctx.now_ms)
+    candidate = Candidate(site_entity(site), operator, rules.egress_word(site.wall, spec.egress))
+    if any(narrow([candidate], wishes).values()):
+        return _narrowed(
+            site,
+            decision,
+            "job:operator",
+            "The job itself asks for an operator under the law of the site's own country only.",
+            "ジョブ自身が、拠点の国の法だけに服する運用者を指定しています。",
+        )
     return Judged(site, decision)
+
+
+def _narrowed(site: SiteView, decision: Decision, rule: str, *sentences: str) -> Judged:
+    """Allowed by the charter and still not wanted: sentences in English and Japanese."""
+    english, japanese = sentences
+    return Judged(site, msgspec.structs.replace(decision, allowed=False, rules=(rule,)), english, japanese)

@@ -83,6 +83,7 @@ from sekisho.identity.oidc import new_visit as new_visit
 from sekisho.identity.principals import ApproverEntities as ApproverEntities
 from sekisho.identity.principals import IdentityPrincipals as IdentityPrincipals
 from sekisho.identity.principals import OrganisationEntities as OrganisationEntities
+from sekisho.identity.principals import find_organisation_entity as find_organisation_entity
 from sekisho.identity.rules import GRADES as GRADES
 from sekisho.identity.rules import ROLES as ROLES
 from sekisho.identity.signin import OutsideSignIn as OutsideSignIn

@@ -116,6 +116,11 @@ class ApproverEntities:
                 yield entity
 
 
+def find_organisation_entity(tx: Tx, organisation: str, now_ms: int) -> Entity:
+    """One organisation with what holds about it at a moment; an unknown one with nothing."""
+    return organisation_entity(organisation, rules.standing(tables.facts(tx, organisation), now_ms))
+
+
 def organisation_entity(organisation: str, facts: rules.Facts) -> Entity:
     """An organisation with what still holds about it."""
     return Entity(Ref("Org", organisation), rules.organisation_attributes(facts))

@@ -59,7 +59,7 @@ class ManualClock:
 def rfc3339(time_ms: int) -> str:
     """`2026-11-20T05:03:11.123Z`: the one spelling of a moment in records and JSON."""
     moment = datetime.datetime.fromtimestamp(time_ms // 1000, datetime.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
+    return f"{moment.year:04d}{moment:-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
 
 
 def parse_rfc3339(text: str) -> int:

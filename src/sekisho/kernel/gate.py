@@ -227,7 +227,13 @@ class Gate:
         """Take the decision before queueing, so that the writer finds it remembered unless something moved."""
         if isinstance(call.command, proposals.ApproveProposal):
             return
-        self._db.read(lambda tx: self._decide(call, tx))
+
+        def look(tx: Tx) -> None:
+            # A repeat of something done is answered from memory, whatever became of its target since.
+            if not call.key or repeats.find(tx, call.actor, call.key, call.command) is None:
+                self._decide(call, tx)
+
+        self._db.read(look)
         call.decision = call.target = None
 
     def _attempt(self, call: Call, tx: Tx) -> Result:
@@ -235,9 +241,8 @@ class Gate:
         call.decision = call.target = None
         stored = repeats.find(tx, call.actor, call.key, call.command) if call.key else None
         if stored is not None:
-            return msgspec.json.decode(
-                stored, type=proposals.Proposed if call.spec.two_people else call.spec.result
-            )
+            asked = spec_of(type(call.command))
+            return msgspec.json.decode(stored, type=proposals.Proposed if asked.two_people else asked.result)
         if call.held is not None:
             work.finish(tx, call.held)
         if isinstance(call.command, proposals.ApproveProposal):
@@ -290,7 +295,10 @@ class Gate:
         ctx = self._ctx(both, tx, (principal, target, decision))
         with tx.claimed_by(call.record_id):
             proposals.settle(ctx, row)
-            return msgspec.Raw(msgspec.json.encode(self._run(both, tx, ctx)))
+            answer = msgspec.json.encode(self._run(both, tx, ctx))
+        if call.key:
+            repeats.keep(ctx, call.key, call.command, answer)
+        return msgspec.Raw(answer)
 
     def _decide(self, call: Call, tx: Tx) -> tuple[Entity, Target, Decision]:
         principal = self._principals.principal(tx, call.actor)
