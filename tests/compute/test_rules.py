@@ -1,0 +1,170 @@
+"""Every edge of the attempt's state machine, and everything that is no edge."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.compute import AttemptState, JobState, Patience, rules
+from sekisho.compute.rules import Event
+from sekisho.kernel.errors import SekishoError
+from sekisho_wire import messages
+from tests.support import tree
+
+A, E, J = AttemptState, Event, JobState
+DRAWN = {
+    (A.OFFERED, E.ACCEPT): A.STAGING,
+    (A.OFFERED, E.REFUSE): A.REFUSED,
+    (A.OFFERED, E.CANCEL): A.CANCELLED,
+    (A.OFFERED, E.LOSE): A.LOST,
+    (A.STAGING, E.STAGED): A.STARTING,
+    (A.STAGING, E.REFUSE): A.REFUSED,
+    (A.STAGING, E.FAIL): A.FAILED,
+    (A.STAGING, E.CANCEL): A.CANCELLED,
+    (A.STAGING, E.LOSE): A.LOST,
+    (A.STARTING, E.STARTED): A.RUNNING,
+    (A.STARTING, E.FAIL): A.FAILED,
+    (A.STARTING, E.CANCEL): A.CANCELLED,
+    (A.STARTING, E.LOSE): A.LOST,
+    (A.RUNNING, E.SUCCEED): A.SUCCEEDED,
+    (A.RUNNING, E.FAIL): A.FAILED,
+    (A.RUNNING, E.CANCEL): A.CANCELLED,
+    (A.RUNNING, E.LOSE): A.LOST,
+}
+"""The README's drawing, once more by hand."""
+PAIRS = list(itertools.product(A, E))
+ENDS = (A.SUCCEEDED, A.FAILED, A.CANCELLED, A.REFUSED, A.LOST)
+
+
+@pytest.mark.parametrize(("state", "event"), PAIRS, ids=lambda item: item.value)
+def test_each_pair_is_a_drawn_step_or_refused(state: AttemptState, event: Event) -> None:
+    if (state, event) in DRAWN:
+        assert rules.step(state, event) is DRAWN[state, event]
+        return
+    with pytest.raises(SekishoError) as caught:
+        rules.step(state, event)
+    assert caught.value.code == "attempt.order"
+    assert caught.value.params == {"state": state.value, "event": event.value}
+
+
+def test_no_step_leaves_an_end_and_every_other_state_can_end() -> None:
+    assert {state for state in A if state.ended} == set(ENDS)
+    assert {state for state, _ in rules.TRANSITIONS} == set(A) - set(ENDS)
+    for state in set(A) - set(ENDS):
+        assert rules.step(state, E.LOSE) is A.LOST
+        assert rules.step(state, E.CANCEL) is A.CANCELLED
+
+
+def test_the_readme_draws_every_state() -> None:
+    drawing = (tree.ROOT / "src/sekisho/compute/README.md").read_text()
+    words = set(re.findall(r"\w+", Path("README.md").name + drawing))
+    assert {state.value for state in (*A, *J)} - words == set()
+
+
+def test_success_is_reached_by_one_road_only() -> None:
+    before = {following: {state for (state, _), to in DRAWN.items() if to is following} for following in A}
+    assert before[A.SUCCEEDED] == {A.RUNNING}
+    assert before[A.RUNNING] == {A.STARTING}
+    assert before[A.STARTING] == {A.STAGING}
+    assert before[A.STAGING] == {A.OFFERED}
+    assert before[A.OFFERED] == set()
+
+
+REASONS = ("", "finished", "failed", "job.out_of_memory", *sorted(rules.AGAIN))
+
+
+@pytest.mark.parametrize("state", A)
+@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("attempts", [1, rules.ATTEMPTS_MAX - 1, rules.ATTEMPTS_MAX])
+@pytest.mark.parametrize("cancelling", [False, True])
+def test_a_job_is_where_its_newest_attempt_leaves_it(
+    state: AttemptState, reason: str, attempts: int, *, cancelling: bool
+) -> None:
+    following = rules.job_after(state, reason, attempts, cancelling=cancelling)
+    straight = {
+        A.OFFERED: J.STAGING,
+        A.STAGING: J.STAGING,
+        A.STARTING: J.STARTING,
+        A.RUNNING: J.RUNNING,
+        A.SUCCEEDED: J.SUCCEEDED,
+        A.CANCELLED: J.CANCELLED,
+    }
+    if state in straight:
+        assert following is straight[state]
+    elif cancelling:
+        assert following is J.CANCELLED, "nobody places again what somebody cancelled"
+    elif attempts >= rules.ATTEMPTS_MAX or (state is A.FAILED and reason not in rules.AGAIN):
+        assert following is J.FAILED
+    else:
+        assert following is J.WAITING
+
+
+def test_what_speaks_against_the_job_is_not_tried_again() -> None:
+    for reason in (
+        messages.REASON_FAILED,
+        messages.REASON_TIME_LIMIT,
+        messages.REASON_OUT_OF_MEMORY,
+        messages.REASON_OUTPUT_TOO_LARGE,
+        messages.REASON_CANARY_OPEN,
+        messages.REASON_CANARY_BROKEN,
+        messages.REASON_WALL_MISSING,
+    ):
+        assert rules.job_after(A.FAILED, reason, 1, cancelling=False) is J.FAILED
+    assert rules.job_after(A.FAILED, messages.REASON_AGENT_RESTARTED, 1, cancelling=False) is J.WAITING
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "cancelling", "event"),
+    [
+        ("finished", 0, False, E.SUCCEED),
+        ("finished", 0, True, E.SUCCEED),
+        ("finished", 1, False, E.FAIL),
+        ("finished", None, False, E.FAIL),
+        ("finished", -9, False, E.FAIL),
+        ("finished", 1, True, E.CANCEL),
+        ("failed", 0, False, E.FAIL),
+        ("job.cancelled", 0, False, E.CANCEL),
+        ("job.cancelled", None, False, E.CANCEL),
+        ("lease.lost", None, True, E.CANCEL),
+        ("lease.lost", None, False, E.FAIL),
+        ("anything else", 0, False, E.FAIL),
+    ],
+)
+def test_which_end_a_report_is(reason: str, status: int | None, *, cancelling: bool, event: Event) -> None:
+    assert rules.ending(reason, status, cancelling=cancelling) is event
+
+
+@pytest.mark.parametrize("wall", ["none", "unknown", ""])
+@pytest.mark.parametrize("wish", ["none", ["example.jp:443"]])
+def test_without_a_wall_every_way_out_is_open(wall: str, wish: str | list[str]) -> None:
+    assert rules.egress_word(wall, wish) == "open"
+
+
+def test_behind_a_wall_the_wish_counts() -> None:
+    assert rules.egress_word("bubblewrap", "none") == "none"
+    assert rules.egress_word("bubblewrap", ["example.jp:443"]) == "allowlist"
+
+
+@given(lease_seconds=st.integers(2, 3600), now_ms=st.integers(10**12, 2**50))
+def test_an_attempt_is_given_up_only_after_its_lease_ended(lease_seconds: int, now_ms: int) -> None:
+    patience = Patience(lease_seconds)
+    silent_ms = now_ms - patience.silent_since_ms(now_ms)
+    assert silent_ms > patience.lease_ms
+    assert 0 < patience.reconcile_ms < patience.lease_ms
+
+
+def test_the_usual_lease_is_a_minute_and_patience_a_minute_and_a_half() -> None:
+    assert (Patience().lease_ms, Patience().silent_since_ms(100_000)) == (60_000, 10_000)
+
+
+@given(st.text())
+def test_what_is_stored_holds_no_null_character(text: str) -> None:
+    stored = rules.storable(text)
+    assert "\0" not in stored
+    assert len(stored) == len(text)
+    assert stored == text or "\0" in text
