@@ -281,9 +281,9 @@ def database_goals(name: str, figures: dict[str, float]) -> list[Goal]:
             figures[f"{name}_append_{batch}_records_per_second"] = found.records_per_second
             single = against_plain(bench, (plains[0], plains[1]), batch, bulk=False)
             figures[f"{name}_append_{batch}_one_by_one"] = single.same_tables
-        wait, throughput = acknowledgements(bench, 200)
-        goals.append(goal(f"{name}_p99_wait_64", wait, "<=", wait_bar))
-        figures[f"{name}_64_writers_records_per_second"] = throughput
+        waits = sorted(acknowledgements(bench, 100) for _ in range(3))
+        goals.append(goal(f"{name}_p99_wait_64", waits[1][0], "<=", wait_bar))
+        figures[f"{name}_64_writers_records_per_second"] = waits[1][1]
     return goals
 
 
