@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ import msgspec
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sekisho import console
+from sekisho.app import Control, initialise, opened
 from sekisho.compute import (
     CancelJob,
     JobDetail,
@@ -28,6 +31,8 @@ from sekisho.compute import (
     SubmitJob,
 )
 from sekisho.data import AddDataset, SealDataset
+from sekisho.http import build, serving
+from sekisho.http.spelling import answer
 from sekisho.identity import (
     CreateLink,
     CreateOrganisation,
@@ -38,17 +43,17 @@ from sekisho.identity import (
 )
 from sekisho.kernel.clock import rfc3339
 from sekisho.kernel.facts import ANONYMOUS, SYSTEM, Actor, Ref
+from sekisho.server.service import application, started
 from sekisho.sites import Accelerator, DrainSite, Fact, RegisterSite, SiteView
 from sekisho_verify.canonical import to_base64url
 from sekisho_verify.sealed import seal
 from sekisho_wire import messages
 from sekisho_wire.messages import AgentBody, Capabilities, Capacity, Envelope
 from sekisho_wire.trees import MODE_PLAIN, TreeFile, encode_tree
-from tests.journeys.world import House, house, until
+from tests.journeys.world import House, founding, settings_in, until
 from tests.support import tree
 
 FEDERATION = tree.ROOT / "examples" / "japan" / "federation.yaml"
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 LIMITS = {"memory": "cgroup", "processes": "rlimit", "wall clock": "polling"}
 HOSTILE = "<b>bold</b> & \"quoted\" <script>document.title='taken'</script>"
 """A log line that must stay text."""
@@ -137,6 +142,7 @@ class People(NamedTuple):
 
     administrator: Actor
     engineer: Actor
+    auditor: Actor
     stranger: Actor
 
 
@@ -153,7 +159,10 @@ class World:
         for role in ("engineer", "auditor", "compliance", "site_operator"):
             self.gate.perform(first, GrantRole(account=first.ref.id, role=role))
         self.people = People(
-            first, self._person(first, "Example Engineer", "engineer"), self._outsider(first)
+            first,
+            self._person(first, "Example Engineer", "engineer"),
+            self._person(first, "Example Auditor", "auditor"),
+            self._outsider(first),
         )
         self.sites: dict[str, SiteView] = {}
         self.agents: dict[str, Agent] = {}
@@ -234,13 +243,17 @@ class World:
         site = self.detail(name).job.site_name
         return self.agents[site]
 
+    def opening(self) -> tuple[AgentBody, ...]:
+        """What an agent says until its payload runs."""
+        canaries: dict[str, Any] = dict.fromkeys(messages.CANARY_ROUTES, "closed") | {"raw": "unproven"}
+        started = messages.Started(canaries=canaries, wall="bubblewrap", limits=LIMITS, image="none")
+        return messages.Accept(), messages.Staged(), started
+
     def run(self, name: str, text: str = "") -> Agent:
         """Submit, place and start a job."""
         self.submit(name, text)
         agent = self.placed(name)
-        canaries: dict[str, Any] = dict.fromkeys(messages.CANARY_ROUTES, "closed") | {"raw": "unproven"}
-        started = messages.Started(canaries=canaries, wall="bubblewrap", limits=LIMITS, image="none")
-        agent.report(self.detail(name), messages.Accept(), messages.Staged(), started)
+        agent.report(self.detail(name), *self.opening())
         return agent
 
     def finish(self, name: str, agent: Agent, *, status: int = 0) -> None:
@@ -313,7 +326,63 @@ class World:
 
 
 @contextlib.contextmanager
-def world(folder: Path, db_url: str) -> Iterator[World]:
-    """A served installation without content."""
-    with house(folder, db_url) as served:
-        yield World(served)
+def world(folder: Path, *, lease_seconds: int = 3600) -> Iterator[World]:
+    """A served installation without content. The lease is long: nobody renews it while a browser is looked at."""
+    settings = settings_in(folder, "", lease_seconds=lease_seconds)
+    genesis = initialise(settings, founding())
+    with (
+        opened(settings) as control,
+        started(control),
+        serving(application(control)) as listener,
+        contextlib.ExitStack() as stack,
+    ):
+        yield World(House(control, genesis, listener.url, stack))
+
+
+@contextlib.contextmanager
+def served(control: Control, **changes: Any) -> Iterator[str]:
+    """The console once more over the same installation, with some of its parts replaced; answers its address."""
+    parts = console.Parts(
+        gate=control.gate,
+        sign_in=control.sign_in,
+        clock=control.clock,
+        drawing=console.Drawing(),
+        spell=answer,
+    )
+    pages = console.routes(msgspec.structs.replace(parts, **changes))
+    app = build(
+        control.gate, control.sign_in.authenticate, ready=control.ready, clock=control.clock, mounts=pages
+    )
+    with serving(app) as listener:
+        yield listener.url
+
+
+class Visitor:
+    """A browser without eyes: keeps cookies, fills forms in, follows nothing by itself."""
+
+    def __init__(self, url: str, **headers: str) -> None:
+        self.client = httpx2.Client(base_url=url, trust_env=False, headers=headers, timeout=30)
+
+    def get(self, path: str, **headers: str) -> httpx2.Response:
+        """A page."""
+        return self.client.get(path, headers=headers)
+
+    def token(self, path: str = "/verify") -> str:
+        """The form token of a page."""
+        found = re.search(r'name="csrf" value="([^"]+)"', self.get(path).text)
+        assert found
+        return found[1]
+
+    def post(self, path: str, *, page: str = "/verify", **fields: str) -> httpx2.Response:
+        """A form, with the token of `page`."""
+        return self.client.post(path, data={"csrf": self.token(page), **fields})
+
+    def enter(self, link: str) -> Visitor:
+        """Sign in with a one-time link."""
+        response = self.post(link, page=link)
+        assert response.status_code == 303, response.text
+        return self
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self.client.close()

@@ -45,6 +45,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     command: str = ""
     nav: str = ""
     status: int = 200
+    code: str = ""
+    """Code of the problem that a form came back with; the edge's log line and figures name it."""
     stream: str = ""
     """Address of the page's event stream; empty for a page that does not live."""
     cookies: tuple[Cookie, ...] = ()

@@ -71,7 +71,8 @@ class Door:
         limits = self.parts.limits
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(limits.threads)
-        if self._limiter.statistics().tasks_waiting >= limits.waiting:
+        busy = self._limiter.statistics()
+        if busy.borrowed_tokens >= busy.total_tokens and busy.tasks_waiting >= limits.waiting:
             raise BusyError(seconds=complaints.RETRY_SECONDS)
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
@@ -160,6 +161,8 @@ class Door:
                 content = msgspec.json.encode(self.parts.spell(answer.data))
                 return Response(content, answer.status, headers=dict(HEADERS), media_type=JSON)
             case Page():
+                if answer.code:
+                    request.scope[CODE] = answer.code
                 response = Response(
                     frame.draw(visit, answer), answer.status, headers=dict(HEADERS), media_type=HTML
                 )

@@ -99,6 +99,7 @@ def _form(visit: Visit, wish: str, error: SekishoError | None = None) -> Page:
         title=say(visit.language, "signin.title"),
         values={"found": found, "next": safe_path(wish), "outside": visit.parts.outside is not None},
         status=found.status if found else 200,
+        code=found.code if found else "",
     )
 
 

@@ -87,6 +87,7 @@ def _page(
         nav="jobs",
         values=values,
         status=found.status if found else 200,
+        code=found.code if found else "",
         command="sekisho run job.yaml",
     )
 

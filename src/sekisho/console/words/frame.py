@@ -129,7 +129,7 @@ WORDS = {
     "map.title": ("Map", "地図"),
     "map.label": (
         "Map of Japan with the sites of the table beside it",
-        "日本地図。隣の表にある拠点の位置を示します",
+        "日本地図：隣の表にある拠点の位置を示します",
     ),
     "map.measured": ("place measured", "位置を実測で証明"),
     "map.hollow": ("place only declared, or no proof", "自己申告のみ、または証明なし"),
@@ -137,5 +137,5 @@ WORDS = {
         "A sketch, for orientation only; the territory file alone decides what counts as Japan.",
         "位置の目安を示す略図です。国内かどうかは領土ファイルだけで判断します。",
     ),
-    "map.elsewhere": ("Outside this map: {names}.", "地図の範囲外：{names}。"),
+    "map.elsewhere": ("Outside this map: {names}.", "地図の範囲外：{names}"),
 }

@@ -82,7 +82,7 @@ WORDS = {
     ),
     "job.proof": ("What is proven", "証明できること"),
     "job.proof.caption": ("Claims and grades", "主張と確度"),
-    "job.proof.none": ("Nothing yet: the job was not placed.", "配置前のため、まだありません。"),
+    "job.proof.none": ("Nothing yet: the job was not placed.", "ジョブの配置前のため、まだありません。"),
     "job.unproven": ("What this does not prove", "証明できないこと"),
     "job.unproven.standin": (
         "This site is a stand-in on this machine: nothing here says anything about a real place.",
@@ -156,7 +156,7 @@ WORDS = {
     "reason.attempt.fenced": ("A newer attempt took its place.", "新しい試行に置き換えられました。"),
     "reason.wall.canary_open": (
         "A way out was open; the attempt was stopped.",
-        "外向きの経路が開いていたため止めました。",
+        "外向きの経路が開いていたため、試行を止めました。",
     ),
     "reason.wall.canary_broken": ("The wall could not be tested.", "遮断を試験できません。"),
     "reason.wall.missing": ("The site cannot build the wall.", "拠点に遮断の仕組みがありません。"),
@@ -219,7 +219,7 @@ WORDS = {
         "The charter allows {allowed} of {all} sites.",
         "憲章が許可するのは{all}拠点のうち{allowed}拠点です。",
     ),
-    "submit.plan.would": ("It would run at {site}, now.", "いま投入すると{site}で動きます。"),
+    "submit.plan.would": ("It would run at {site}, now.", "いま投入すると、拠点{site}で動きます。"),
     "submit.plan.wait": (
         "It would wait: no allowed site has room now.",
         "いま投入すると待機します。許可された拠点に空きがありません。",
