@@ -54,11 +54,6 @@ class Source:
         return list(self.found)
 
 
-def job(**facts: Any) -> Entity:
-    """A job with facts of any kind, right or wrong."""
-    return Entity(Ref("Job", "j"), {**yard.data("Job", "j", "ministry", 2).attributes, **facts})
-
-
 def tx(version: int = 1, policies: str = yard.JAPAN) -> Any:
     return Stub(version, policies)
 
@@ -113,7 +108,7 @@ def test_remembered_equals_fresh_around_every_breakpoint(
         "mio", "ministry", "engineer", clearances=yard.ESI, clearance_until=Moment(yard.NOW - until)
     )
     labels = frozenset({"key-economic-security"}) if secret else frozenset[str]()
-    work = job(level=level, labels=labels)
+    work = yard.job(level=level, labels=labels)
     request = msgspec.structs.replace(
         yard.place("mio", "j-gov2", "tokyo-us", "k-keyhouse"), principal=person, resource=work
     )
@@ -268,13 +263,13 @@ def test_threads_agree() -> None:
         ({"context": {**PLACE.context, "now": Moment(0)}}, "malformed"),
         ({"context": {k: v for k, v in PLACE.context.items() if k != "egress"}}, "malformed"),
         ({"context": {**PLACE.context, "more": 1}}, "malformed"),
-        ({"resource": job(level="2")}, "malformed"),
-        ({"resource": job(level=None)}, "malformed"),
-        ({"resource": job(level=1.0)}, "malformed"),
-        ({"resource": job(level=2**53)}, "malformed"),
-        ({"resource": job(labels=frozenset({1}))}, "malformed"),
-        ({"resource": job(labels=frozenset({"\ud800"}))}, "malformed"),
-        ({"resource": job(more="x")}, "malformed"),
+        ({"resource": yard.job(level="2")}, "malformed"),
+        ({"resource": yard.job(level=None)}, "malformed"),
+        ({"resource": yard.job(level=1.0)}, "malformed"),
+        ({"resource": yard.job(level=2**53)}, "malformed"),
+        ({"resource": yard.job(labels=frozenset({1}))}, "malformed"),
+        ({"resource": yard.job(labels=frozenset({"\ud800"}))}, "malformed"),
+        ({"resource": yard.job(more="x")}, "malformed"),
         ({"resource": Entity(Ref("Job", "j"), {"owner": Ref("Org", "ministry")})}, "malformed"),
         ({"resource": Entity(Ref("Job", "j"), None)}, "malformed"),  # type: ignore[arg-type] - on purpose
         ({"resource": yard.THINGS["d-care"]}, "malformed"),

@@ -6,6 +6,7 @@ Builders return new entities, so that a test can change one fact of one thing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -155,6 +156,11 @@ def data(kind: str, name: str, owner: str, level: int, **more: Value) -> Entity:
         "residency": ANY_JP,
     }
     return Entity(Ref(kind, name), facts | more)
+
+
+def job(**facts: Any) -> Entity:
+    """A job of the ministry with facts of any kind, right or wrong."""
+    return Entity(Ref("Job", "j"), {**data("Job", "j", "ministry", 2).attributes, **facts})
 
 
 US = frozenset({"US-CLOUD-ACT", "US-FISA-702"})

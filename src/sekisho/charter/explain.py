@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 import cedarpy
@@ -21,6 +22,8 @@ from sekisho_wire.problems import Text
 
 _ORDER = (rules.FLOOR, rules.CLOSED, rules.NO_CHARTER_RULE, rules.MALFORMED)
 _JP = "JP"
+_NEEDLESS = re.compile(r"(?<!\w)\(([a-z_][\w.]*)\)")
+"""Brackets around nothing but a path; those after a name belong to a call."""
 _LANDMARKS = 3
 _APPROVERS = 2
 
@@ -290,4 +293,7 @@ def cedar_text(condition: bytes) -> str:
         "conditions": [{"kind": "when", "body": body}],
     }
     text = " ".join(cedarpy.policies_from_json_str(set_form({"policy0": policy})).split())
-    return text[text.index("when {") + len("when {") : text.rindex("}")].strip()
+    text = text[text.index("when {") + len("when {") : text.rindex("}")].strip()
+    while (plainer := _NEEDLESS.sub(r"\1", text)) != text:
+        text = plainer
+    return text
