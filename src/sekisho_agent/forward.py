@@ -6,19 +6,29 @@ Standard library only. Runs as the payload's user in a process of its own; it de
 from __future__ import annotations
 
 import asyncio
+import signal
+import socket
 from typing import Final
 
 PORT: Final = 3128
 SOCKET: Final = "/run/proxy/proxy.sock"
+BACKLOG: Final = 128
 CHUNK_BYTES: Final = 65_536
 
 
-def serve() -> None:
-    """Forward until the process is ended."""
-    asyncio.run(_serve())
+def listen() -> socket.socket:
+    """The port, open: from now on a client waits for `serve` and is not refused, however late that starts."""
+    return socket.create_server(("127.0.0.1", PORT), backlog=BACKLOG)
 
 
-async def _serve() -> None:
+def serve(server: socket.socket) -> None:
+    """Forward until the process is ended. Takes the socket that `listen` gave."""
+    # Payloads start with the default, under which one write to a client that has hung up would end this process.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    asyncio.run(_serve(server))
+
+
+async def _serve(opened: socket.socket) -> None:
     running: set[asyncio.Task[None]] = set()  # the event loop itself holds tasks by weak references only
 
     def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -26,7 +36,7 @@ async def _serve() -> None:
         running.add(task)
         task.add_done_callback(running.discard)
 
-    server = await asyncio.start_server(take, "127.0.0.1", PORT)
+    server = await asyncio.start_server(take, sock=opened, backlog=BACKLOG)
     async with server:
         await server.serve_forever()
 

@@ -125,12 +125,17 @@ class Supervisor:
             self._channel.tell(event="end", reason=refused)
             return
         if self._order["forward"]:
-            self._fork(forward.serve)
+            self._forward()
         self._started_at = now()
         self._child = self._fork(self._payload)
         self._channel.tell(event="started")
         self._watch()
         self._report_end()
+
+    def _forward(self) -> None:
+        """The port is open before the payload exists, and only its own process holds it: the payload cannot take it."""
+        with forward.listen() as server:
+            self._fork(lambda: forward.serve(server))
 
     def _probe(self) -> dict[str, bool] | None:
         """The canaries run as the payload will: same user, capabilities, limits, namespaces. None when they died."""
