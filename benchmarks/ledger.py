@@ -99,7 +99,7 @@ class Bench:
     def log(self, drafts: Sequence[Draft]) -> None:
         """Append in one transaction, as bulk work does, then order them: two commits."""
         self.database.write(lambda tx: self.ledger.append_many(tx, drafts))
-        self.database.write(lambda tx: sequencer.sequence(tx, holder="bench", now_ms=NOW_MS))
+        self.sequence(len(drafts))
 
     def log_one_by_one(self, drafts: Sequence[Draft]) -> None:
         """As `log`, with a call per record, as a group of commands does."""
@@ -109,7 +109,18 @@ class Bench:
                 self.ledger.append(tx, each)
 
         self.database.write(append)
-        self.database.write(lambda tx: sequencer.sequence(tx, holder="bench", now_ms=NOW_MS))
+        self.sequence(len(drafts))
+
+    def sequence(self, batch_max: int = sequencer.BATCH_MAX) -> bool:
+        """One batch; whether more waits. Tried again while the database is busy."""
+        found = False
+
+        def batch(tx: Tx) -> None:
+            nonlocal found
+            found = sequencer.sequence(tx, holder="bench", now_ms=NOW_MS, batch_max=batch_max).more
+
+        _until_not_busy(self, batch)
+        return found
 
     def written(self) -> list[Row]:
         """What the last batch came to, as rows for a plain insert."""
@@ -165,7 +176,8 @@ def acknowledgements(bench: Bench, each: int) -> tuple[float, float]:
 
     def order() -> None:
         while not done.wait(SEQUENCE_SECONDS):
-            _until_not_busy(bench, lambda tx: sequencer.sequence(tx, holder="bench", now_ms=NOW_MS))
+            while bench.sequence():
+                pass
 
     def write(writer: int) -> None:
         for number in range(each):

@@ -21,7 +21,8 @@ from sekisho_verify.checkpoint import Checkpoint, SignedNote, format_note, parse
 from sekisho_verify.merkle import EMPTY_ROOT, HASH_BYTES, TILE_HEIGHT, Frontier, leaf_hash
 from sekisho_verify.tiles import TILE_WIDTH
 
-BATCH_MAX = 4096
+BATCH_MAX = 256
+"""Records placed in one transaction: commands that came meanwhile wait for it on SQLite, so it is kept short."""
 LEASE_MS = 10_000
 
 
