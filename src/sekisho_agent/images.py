@@ -146,14 +146,14 @@ class ImageShelf:
             'exec "$UV" pip install --no-progress --no-cache --no-deps --only-binary :all: --link-mode copy '
             "--python /build/image/bin/python -r /in/pylock.toml"
         )
-        certificates = os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt"
+        certificates = wheels.certificates_file()
         mounts = [
             Mount(source=work / "in", inside="/in"),
             Mount(source=uv, inside="/tools/uv"),
             Mount(source=work / "out", inside="/build", writable=True),
         ]
-        if Path(certificates).is_file():
-            mounts.append(Mount(source=Path(certificates).resolve(), inside="/tools/certificates.pem"))
+        if certificates.is_file():
+            mounts.append(Mount(source=certificates.resolve(), inside="/tools/certificates.pem"))
         return Task(
             attempt=f"build-{work.name.removeprefix('.build-')}",
             level=0,

@@ -26,6 +26,7 @@ RESOLVE_SECONDS_MAX: Final = 300
 LOCK_BYTES_MAX: Final = 4 << 20
 HASH: Final = re.compile(r"--hash=sha256:([0-9a-f]{64})\b")
 REQUIREMENT: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._,-]+\])?==[A-Za-z0-9.+!-]+")
+SYSTEM_CERTIFICATES: Final = "/etc/ssl/certs/ca-certificates.crt"
 DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
@@ -43,6 +44,11 @@ def find_uv(configured: str) -> Path:
         if candidate:
             return Path(candidate)
     raise ImageError("image.no_uv", "images are built by uv, which is not installed here")
+
+
+def certificates_file() -> Path:
+    """The certificates by which an index is believed: the environment's choice, else the system's."""
+    return Path(os.environ.get("SSL_CERT_FILE") or SYSTEM_CERTIFICATES)
 
 
 def locked_hashes(lock_file: Path) -> frozenset[str]:
@@ -139,9 +145,15 @@ def _run(command: list[str], folder: str) -> None:
             timeout=RESOLVE_SECONDS_MAX,
             check=False,
             cwd=folder,
-            env=dict(os.environ),
+            env=_environment(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ImageError("image.resolve_failed", f"uv did not answer: {type(error).__name__}") from error
     if done.returncode != 0:
         raise ImageError("image.resolve_failed", done.stderr.decode(errors="replace").strip()[-2000:])
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with the system's certificates where there are any: uv by itself believes a list of its own only."""
+    certificates = certificates_file()
+    return {**os.environ, **({"SSL_CERT_FILE": str(certificates)} if certificates.is_file() else {})}
