@@ -17,7 +17,7 @@ import structlog
 from sekisho_agent import clock
 from sekisho_agent.checkpoints import CheckpointWatcher
 from sekisho_agent.engines.contract import EndReport, Observation, Task
-from sekisho_agent.errors import AgentError, AttemptStoppedError, ProblemError, UnreachableError
+from sekisho_agent.errors import AgentError, AttemptStoppedError, ProblemError, UnreachableError, store_errors
 from sekisho_agent.folders import Collected, collect, hash_file, remove_tree
 from sekisho_agent.preparation import Layout, check_offer, prepare
 from sekisho_agent.site import Site
@@ -245,6 +245,7 @@ class Attempt:
             canaries=seen.wall.canaries if seen.wall else {},
         )
 
+    @store_errors()
     def _collect(self, uploader: Stager) -> list[OutputReport]:
         reports, room = list[OutputReport](), self._offer.limits.output_bytes
         for output in self._offer.outputs:
@@ -269,6 +270,7 @@ class Attempt:
         self._site.store.note(f"attempts/{self.id}/outputs.json", canonical.encode({"v": 1, "outputs": rows}))
         return reports
 
+    @store_errors()
     def _log_report(self, seen: Observation) -> LogReport:
         path = self._layout.folder / "log"
         size_bytes, digest = hash_file(path)

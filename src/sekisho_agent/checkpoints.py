@@ -14,7 +14,7 @@ from typing import Final
 
 from sekisho_agent import clock
 from sekisho_agent.folders import Collected, collect
-from sekisho_agent.store import SiteStore
+from sekisho_wire.objects import ObjectsByDigest
 
 SETTLED_SECONDS: Final = 1.0
 UNFINISHED_SUFFIXES: Final = (".tmp", ".part", ".partial", "~")
@@ -30,7 +30,7 @@ def is_unfinished(name: str) -> bool:
 class CheckpointWatcher:
     """Watches one attempt's checkpoint folder; used by one thread."""
 
-    def __init__(self, folder: Path, scratch: Path, store: SiteStore, *, every_seconds: float) -> None:
+    def __init__(self, folder: Path, scratch: Path, store: ObjectsByDigest, *, every_seconds: float) -> None:
         self._folder = folder
         self._scratch = scratch
         self._store = store

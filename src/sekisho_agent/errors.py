@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+from sekisho_wire.objects import ObjectError
+
 
 class AgentError(Exception):
     """Something the agent cannot do.
@@ -49,3 +54,12 @@ class ImageError(AgentError):
 
 class AttemptStoppedError(AgentError):
     """The attempt is to end before its payload runs; `code` is the reason that will be reported."""
+
+
+@contextlib.contextmanager
+def store_errors() -> Iterator[None]:
+    """Turns what the object store says into StoreError, code and sentence unchanged; also a decorator."""
+    try:
+        yield
+    except ObjectError as error:
+        raise StoreError(error.code, error.detail) from error

@@ -17,9 +17,9 @@ from typing import Final
 
 import msgspec
 
-from sekisho_agent.errors import AgentError, EngineError, StoreError
-from sekisho_agent.store import CHUNK_BYTES, SiteStore
+from sekisho_agent.errors import AgentError, EngineError, StoreError, store_errors
 from sekisho_verify import canonical
+from sekisho_wire.objects import CHUNK_BYTES, ObjectsByDigest
 from sekisho_wire.trees import (
     MANIFEST_BYTES_MAX,
     MODE_EXECUTABLE,
@@ -101,8 +101,9 @@ class _Walk:
             self.refused.append(f"{shown[:REFUSED_NAME_LETTERS_MAX]} ({why})")
 
 
+@store_errors()
 def collect(
-    store: SiteStore,
+    store: ObjectsByDigest,
     folder: Path,
     scratch: Path,
     *,
@@ -131,8 +132,9 @@ def collect(
     return Collected(digest=store.put_bytes(manifest), size_bytes=total, files=files, refused=walk.refused)
 
 
+@store_errors()
 def restore(
-    store: SiteStore,
+    store: ObjectsByDigest,
     digest: str,
     folder: Path,
     *,
@@ -154,7 +156,8 @@ def restore(
     return size_of(files)
 
 
-def read_tree(store: SiteStore, digest: str) -> list[TreeFile]:
+@store_errors()
+def read_tree(store: ObjectsByDigest, digest: str) -> list[TreeFile]:
     """The files that a stored manifest names; StoreError when it is none."""
     try:
         return decode_tree(store.get_bytes(digest, size_bytes_max=MANIFEST_BYTES_MAX))

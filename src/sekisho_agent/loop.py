@@ -26,9 +26,8 @@ from sekisho_agent.engines.local import LocalEngine
 from sekisho_agent.errors import AgentError, ProblemError, UnreachableError
 from sekisho_agent.folders import remove_tree
 from sekisho_agent.logsender import LogSender
-from sekisho_agent.site import Site
+from sekisho_agent.site import Site, open_store
 from sekisho_agent.state import AgentState
-from sekisho_agent.store import SiteStore
 from sekisho_wire.messages import (
     POLL_SECONDS_MAX,
     REASON_AGENT_RESTARTED,
@@ -71,9 +70,12 @@ class AgentLoop:
             ca_file=Path(config.ca_file) if config.ca_file else None,
         )
         engine = engine or LocalEngine(config)
-        store = SiteStore.open(config.store_location(), config.state_folder / "scratch")
         self.site = Site(
-            config=config, client=client, engine=engine, store=store, logs=LogSender(client, engine)
+            config=config,
+            client=client,
+            engine=engine,
+            store=open_store(config),
+            logs=LogSender(client, engine),
         )
 
     def run(self) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from sekisho_agent.client import ControlClient
-from sekisho_agent.errors import StoreError
+from sekisho_agent.errors import StoreError, store_errors
 from sekisho_agent.folders import Collected, read_tree, restore
-from sekisho_agent.store import SiteStore
 from sekisho_wire.messages import ObjectRef, Ticket, WantTicket
+from sekisho_wire.objects import ObjectsByDigest
 from sekisho_wire.trees import MANIFEST_BYTES_MAX, size_of
 
 FREE_BYTES_KEPT: Final = 256 << 20
@@ -20,12 +20,13 @@ FREE_BYTES_KEPT: Final = 256 << 20
 class Stager:
     """Moves objects for one attempt. `check` is asked between chunks and raises when the attempt is to stop."""
 
-    def __init__(self, client: ControlClient, store: SiteStore, check: Callable[[], None]) -> None:
+    def __init__(self, client: ControlClient, store: ObjectsByDigest, check: Callable[[], None]) -> None:
         self._client = client
         self._store = store
-        self._check = check
+        self.check = check
         self.fetched_bytes = 0
 
+    @store_errors()
     def place(self, reference: ObjectRef, target: Path) -> None:
         """Write an object to `target` (a file, or a folder that is made), fetching it first where it is not here.
 
@@ -49,17 +50,18 @@ class Stager:
                 reference.object,
                 target,
                 size_bytes_max=reference.size_bytes,
-                check=self._check,
+                check=self.check,
             )
         if size_bytes != reference.size_bytes:
             raise StoreError("object.size_mismatch", f"{reference.object} is not as long as the offer says")
 
+    @store_errors()
     def upload_tree(self, tree: Collected, *, attempt: str, token: int) -> None:
         """Send a collected tree to the control plane, its files before its manifest."""
         sizes = {file.digest: file.size_bytes for file in tree.files}
         manifest = self._store.get_bytes(tree.digest, size_bytes_max=MANIFEST_BYTES_MAX)
         for digest, size_bytes in {**sizes, tree.digest: len(manifest)}.items():
-            self._check()
+            self.check()
             want = WantTicket(want="put", object=digest, size_bytes=size_bytes)
             answer = self._client.send(want, attempt, token)
             if not isinstance(answer, Ticket):
@@ -80,12 +82,12 @@ class Stager:
             self._fetch_one(file.digest, reference.ticket, file.size_bytes)
 
     def _fetch_one(self, digest: str, ticket: str, size_bytes_max: int) -> None:
-        self._check()
+        self.check()
         if not self._store.has(digest):
             chunks = self._checked(self._client.download(digest, ticket))
             self.fetched_bytes += self._store.put_stream(chunks, digest, size_bytes_max=size_bytes_max)
 
     def _checked(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
-            self._check()
+            self.check()
             yield chunk

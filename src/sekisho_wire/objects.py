@@ -148,9 +148,10 @@ def write_checked(
 
     `check` is called before every chunk and may raise to stop. Nothing is left behind on failure.
     """
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".incoming-")
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".incoming-")
+        temporary = Path(name)
         hasher, size_bytes = hashlib.sha256(), 0
         with os.fdopen(descriptor, "wb") as file:
             for chunk in chunks:
@@ -166,7 +167,8 @@ def write_checked(
     except OSError as error:
         raise ObjectError("object.not_written", f"{digest} could not be written: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
     return size_bytes
 
 

@@ -1,29 +1,28 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sekisho_agent import folders
 from sekisho_agent.checkpoints import CheckpointWatcher
 from sekisho_agent.errors import AgentError, ConfigError, EngineError, StoreError
 from sekisho_agent.folders import Collected, collect, read_tree, remove_tree, restore
-from sekisho_agent.store import SiteStore, object_key
-from sekisho_verify import canonical
+from sekisho_agent.site import open_store
+from sekisho_wire.objects import ObjectsByDigest
 from sekisho_wire.trees import TreeFile, encode_tree
+from tests.agent.support import make_config
 
 MISSING = "sha256:" + "0" * 64
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SiteStore:
-    return SiteStore.open(f"file://{tmp_path}/store", tmp_path / "scratch")
+def store(tmp_path: Path) -> ObjectsByDigest:
+    return ObjectsByDigest.open(f"file://{tmp_path}/store", tmp_path / "scratch")
 
 
 @pytest.fixture
@@ -37,72 +36,9 @@ def code_of(caught: pytest.ExceptionInfo[AgentError]) -> str:
     return caught.value.code
 
 
-@given(content=st.binary(max_size=5000))
-def test_what_is_stored_comes_back(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    folder = tmp_path_factory.mktemp("store")
-    store = SiteStore.open(f"file://{folder}/store", folder / "scratch")
-    digest = store.put_bytes(content)
-    assert digest == canonical.digest(content)
-    assert store.get_bytes(digest, size_bytes_max=len(content)) == content
-    assert store.put_bytes(content) == digest
-    assert store.get_file(digest, folder / "copy", size_bytes_max=len(content)) == len(content)
-    assert (folder / "copy").read_bytes() == content
-
-
-def test_an_object_that_is_not_there(store: SiteStore, tmp_path: Path) -> None:
-    assert not store.has(MISSING)
-    for reading in (
-        lambda: store.get_bytes(MISSING, size_bytes_max=10),
-        lambda: store.get_file(MISSING, tmp_path / "x", size_bytes_max=10),
-    ):
-        with pytest.raises(StoreError) as caught:
-            reading()
-        assert code_of(caught) == "object.missing"
-
-
-def test_changed_bytes_in_the_store_are_never_handed_out(store: SiteStore, tmp_path: Path) -> None:
-    digest = store.put_bytes(b"content")
-    (tmp_path / "store" / object_key(digest)).write_bytes(b"c0ntent")
-    for reading in (
-        lambda: store.get_bytes(digest, size_bytes_max=10),
-        lambda: store.get_file(digest, tmp_path / "x", size_bytes_max=10),
-    ):
-        with pytest.raises(StoreError) as caught:
-            reading()
-        assert code_of(caught) == "object.digest_mismatch"
-    assert not (tmp_path / "x").exists()
-
-
-def test_incoming_bytes_are_checked_before_they_are_stored(store: SiteStore, tmp_path: Path) -> None:
-    digest = canonical.digest(b"content")
-    with pytest.raises(StoreError) as caught:
-        store.put_stream(iter([b"cont", b"enT"]), digest, size_bytes_max=100)
-    assert code_of(caught) == "object.digest_mismatch"
-    with pytest.raises(StoreError) as caught:
-        store.put_stream(iter([b"content"] * 100), digest, size_bytes_max=100)
-    assert code_of(caught) == "object.too_large"
-    assert not store.has(digest)
-    assert not list((tmp_path / "scratch").iterdir())
-
-    def breaks() -> Iterator[bytes]:
-        yield b"cont"
-        raise StoreError("object.unreachable", "gone")
-
-    with pytest.raises(StoreError):
-        store.put_stream(breaks(), digest, size_bytes_max=100)
-    assert not store.has(digest)
-    assert store.put_stream(iter([b"cont", b"ent"]), digest, size_bytes_max=7) == 7
-
-
-@pytest.mark.parametrize(
-    "url", ["", "/var/store", "http://store.invalid/x", "memory:///", "ftp://x", "gs://bucket"]
-)
-def test_stores_of_other_kinds_are_refused(tmp_path: Path, url: str) -> None:
-    with pytest.raises(ConfigError):
-        SiteStore.open(url, tmp_path)
-
-
-def test_a_folder_goes_into_the_store_and_out_again(store: SiteStore, source: Path, tmp_path: Path) -> None:
+def test_a_folder_goes_into_the_store_and_out_again(
+    store: ObjectsByDigest, source: Path, tmp_path: Path
+) -> None:
     (source / "deep" / "日本語").mkdir(parents=True)
     (source / "deep" / "日本語" / "text").write_bytes(b"text")
     (source / "tool").write_bytes(b"#!")
@@ -118,7 +54,7 @@ def test_a_folder_goes_into_the_store_and_out_again(store: SiteStore, source: Pa
     assert collect(store, target, tmp_path / "scratch", size_bytes_max=100).digest == found.digest
 
 
-def test_only_regular_files_are_taken(store: SiteStore, source: Path, tmp_path: Path) -> None:
+def test_only_regular_files_are_taken(store: ObjectsByDigest, source: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.mkdir()
     (secret / "key").write_bytes(b"host secret")
@@ -146,7 +82,7 @@ def test_only_regular_files_are_taken(store: SiteStore, source: Path, tmp_path: 
     ]
 
 
-def test_too_much_is_refused(store: SiteStore, source: Path, tmp_path: Path) -> None:
+def test_too_much_is_refused(store: ObjectsByDigest, source: Path, tmp_path: Path) -> None:
     for number in range(3):
         (source / str(number)).write_bytes(b"x" * 40)
     with pytest.raises(EngineError) as caught:
@@ -154,7 +90,7 @@ def test_too_much_is_refused(store: SiteStore, source: Path, tmp_path: Path) -> 
     assert code_of(caught) == "output.too_large"
 
 
-def test_names_that_differ_in_case_are_refused(store: SiteStore, source: Path, tmp_path: Path) -> None:
+def test_names_that_differ_in_case_are_refused(store: ObjectsByDigest, source: Path, tmp_path: Path) -> None:
     (source / "a").write_bytes(b"")
     (source / "A").write_bytes(b"")
     with pytest.raises(EngineError) as caught:
@@ -162,7 +98,7 @@ def test_names_that_differ_in_case_are_refused(store: SiteStore, source: Path, t
     assert code_of(caught) == "tree.collision"
 
 
-def test_folders_without_a_bottom_are_refused(store: SiteStore, source: Path, tmp_path: Path) -> None:
+def test_folders_without_a_bottom_are_refused(store: ObjectsByDigest, source: Path, tmp_path: Path) -> None:
     depth = os.open(source, os.O_RDONLY)
     for _ in range(1500):
         os.mkdir("d", dir_fd=depth)
@@ -196,7 +132,9 @@ def test_what_a_payload_left_can_always_be_removed(source: Path, tmp_path: Path)
     remove_tree(source)
 
 
-def test_a_tree_larger_than_it_may_be_is_not_restored(store: SiteStore, source: Path, tmp_path: Path) -> None:
+def test_a_tree_larger_than_it_may_be_is_not_restored(
+    store: ObjectsByDigest, source: Path, tmp_path: Path
+) -> None:
     (source / "a").write_bytes(b"12345")
     found = collect(store, source, tmp_path / "scratch", size_bytes_max=100)
     target = tmp_path / "target"
@@ -206,7 +144,7 @@ def test_a_tree_larger_than_it_may_be_is_not_restored(store: SiteStore, source: 
     assert not list(target.iterdir())
 
 
-def test_a_manifest_that_lies_about_a_size_is_refused(store: SiteStore, tmp_path: Path) -> None:
+def test_a_manifest_that_lies_about_a_size_is_refused(store: ObjectsByDigest, tmp_path: Path) -> None:
     digest = store.put_bytes(b"12345")
     lying = store.put_bytes(encode_tree([TreeFile(path="a", size_bytes=9, digest=digest, mode=0o644)]))
     target = tmp_path / "target"
@@ -216,26 +154,38 @@ def test_a_manifest_that_lies_about_a_size_is_refused(store: SiteStore, tmp_path
     assert code_of(caught) == "object.size_mismatch"
 
 
-def test_an_object_that_is_no_manifest_is_refused(store: SiteStore) -> None:
+def test_an_object_that_is_no_manifest_is_refused(store: ObjectsByDigest) -> None:
     with pytest.raises(StoreError) as caught:
         read_tree(store, store.put_bytes(b'{"v":1}'))
     assert code_of(caught) == "tree.malformed"
 
 
-def test_a_full_disk_leaves_nothing_half_written(
-    store: SiteStore,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_what_the_store_says_reaches_the_agent_as_its_own_error(
+    store: ObjectsByDigest, source: Path, tmp_path: Path
 ) -> None:
-    def full(*_arguments: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    digest = store.put_bytes(b"content")
-    monkeypatch.setattr(Path, "replace", full)
+    """Only the agent's errors end an attempt in order."""
+    (tmp_path / "target").mkdir()
+    gone = store.put_bytes(encode_tree([TreeFile(path="a", size_bytes=1, digest=MISSING, mode=0o644)]))
+    for reading in (
+        lambda: read_tree(store, MISSING),
+        lambda: restore(store, gone, tmp_path / "target", size_bytes_max=1),
+    ):
+        with pytest.raises(StoreError) as caught:
+            reading()
+        assert code_of(caught) == "object.missing"
+    (source / "a").write_bytes(b"x")
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "store").write_bytes(b"a file where the store was")
     with pytest.raises(StoreError) as caught:
-        store.get_file(digest, tmp_path / "x", size_bytes_max=10)
-    assert code_of(caught) == "object.not_written"
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".incoming")]
+        collect(store, source, tmp_path / "scratch", size_bytes_max=100)
+    assert code_of(caught) == "store.failed"
+
+
+def test_a_store_that_cannot_be_opened_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
+    config = make_config("https://control.invalid", tmp_path, store_url="ftp://store.invalid")
+    with pytest.raises(ConfigError) as caught:
+        open_store(config)
+    assert code_of(caught) == "config.store_url"
 
 
 # --- training checkpoints
@@ -252,7 +202,7 @@ class Times:
 
 
 def test_checkpoints_wait_until_nothing_moves(
-    store: SiteStore,
+    store: ObjectsByDigest,
     source: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -291,7 +241,7 @@ def test_checkpoints_wait_until_nothing_moves(
 
 
 def test_a_checkpoint_that_changed_while_it_was_read_is_thrown_away(
-    store: SiteStore,
+    store: ObjectsByDigest,
     source: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
