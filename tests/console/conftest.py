@@ -30,6 +30,13 @@ def _populated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def _closed_visitors() -> Iterator[None]:
+    yield
+    while Visitor.opened:
+        Visitor.opened.pop().close()
+
+
 @pytest.fixture
 def here(_populated: World) -> World:
     """The populated installation, its agents just heard."""
@@ -45,43 +52,33 @@ def empty(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def engineer(here: World) -> Iterator[Visitor]:
+def engineer(here: World) -> Visitor:
     """An engineer, signed in."""
-    visitor = Visitor(here.url).enter(here.link(here.people.engineer))
-    yield visitor
-    visitor.close()
+    return Visitor(here.url).enter(here.link(here.people.engineer))
 
 
 @pytest.fixture
-def administrator(here: World) -> Iterator[Visitor]:
+def administrator(here: World) -> Visitor:
     """Somebody with every role, signed in."""
-    visitor = Visitor(here.url).enter(here.link(here.people.administrator))
-    yield visitor
-    visitor.close()
+    return Visitor(here.url).enter(here.link(here.people.administrator))
 
 
 @pytest.fixture
-def auditor(here: World) -> Iterator[Visitor]:
+def auditor(here: World) -> Visitor:
     """Somebody who may look and not touch, signed in."""
-    visitor = Visitor(here.url).enter(here.link(here.people.auditor))
-    yield visitor
-    visitor.close()
+    return Visitor(here.url).enter(here.link(here.people.auditor))
 
 
 @pytest.fixture
-def stranger(here: World) -> Iterator[Visitor]:
+def stranger(here: World) -> Visitor:
     """An engineer of another organisation, signed in."""
-    visitor = Visitor(here.url).enter(here.link(here.people.stranger))
-    yield visitor
-    visitor.close()
+    return Visitor(here.url).enter(here.link(here.people.stranger))
 
 
 @pytest.fixture
-def nobody(here: World) -> Iterator[Visitor]:
+def nobody(here: World) -> Visitor:
     """Somebody who is not signed in."""
-    visitor = Visitor(here.url)
-    yield visitor
-    visitor.close()
+    return Visitor(here.url)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,12 @@ AXE = {
 }
 NARROW = {"width": 320, "height": 640}
 WIDE = {"width": 1280, "height": 900}
-TALL_ENOUGH = 24
+DRESSES = tuple(itertools.product(("en", "ja"), ("light", "dark")))
+SMALL_TARGETS = """
+() => [...document.querySelectorAll('button, .button, input:not([type=hidden]), select')]
+  .filter((e) => e.offsetParent && e.getBoundingClientRect().height < (e.matches('[type=radio], [type=checkbox]') ? 20 : 44))
+  .map((e) => e.outerHTML.slice(0, 120))
+"""
 
 
 class Looker:
@@ -107,11 +113,9 @@ def _overflow(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("language", ["en", "ja"])
-def test_every_page_is_accessible(
-    look: Open, here: World, artefacts: Path, language: str, theme: str
-) -> None:
+@pytest.mark.parametrize("dress", DRESSES, ids="-".join)
+def test_every_page_is_accessible(look: Open, here: World, artefacts: Path, dress: tuple[str, str]) -> None:
+    language, theme = dress
     found = {}
     with look(here.people.administrator, language=language, theme=theme) as looker:
         for name, path in _pages(here).items():
@@ -121,11 +125,11 @@ def test_every_page_is_accessible(
     assert {name: violations for name, violations in found.items() if violations} == {}
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("dress", DRESSES, ids="-".join)
 def test_pages_before_signing_in_and_refusals_are_accessible(
-    look: Open, here: World, artefacts: Path, language: str, theme: str
+    look: Open, here: World, artefacts: Path, dress: tuple[str, str]
 ) -> None:
+    language, theme = dress
     with look(language=language, theme=theme) as looker:
         looker.expected = {401, 403, 404, 422}
         for name, path in {
@@ -311,12 +315,7 @@ def test_targets_are_large_enough(look: Open, here: World) -> None:
     with look(here.people.administrator, viewport=NARROW) as looker:
         for path in _pages(here).values():
             page = looker.go(path)
-            small = page.evaluate(
-                "least => [...document.querySelectorAll('button, .button, input:not([type=hidden]), select')]"
-                ".filter(e => e.offsetParent && e.getBoundingClientRect().height < "
-                "(e.matches('[type=radio],[type=checkbox]') ? 20 : 44)).map(e => e.outerHTML.slice(0, 120))",
-                TALL_ENOUGH,
-            )
+            small = page.evaluate(SMALL_TARGETS)
             assert small == [], path
 
 

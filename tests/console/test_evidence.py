@@ -129,7 +129,6 @@ def test_before_the_checkpoint_the_page_says_so(here: World) -> None:
         assert "Not under a checkpoint yet" in text_of(page)
         assert "Look again" in text_of(page)
         assert visitor.get(f"{address}/bundle.zip").status_code == 503
-        visitor.close()
 
 
 class Forged:
@@ -154,7 +153,6 @@ def test_a_changed_bundle_does_not_hold(here: World, language: str) -> None:
         shown = text_of(visitor.get(f"{_verdict(visitor, here)}?lang={language}"))
         assert ("Does not hold", "確認できません")[language == "ja"] in shown
         assert ("Fails", "不一致")[language == "ja"] in shown
-        visitor.close()
 
 
 def test_records_of_a_job_open_from_its_page(here: World, administrator: Visitor) -> None:

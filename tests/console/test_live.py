@@ -125,7 +125,6 @@ def test_more_streams_than_allowed_are_refused_and_the_page_stays(here: World) -
             assert refused.status_code == 503
             assert refused.json()["code"] == "console.streams_full"
             assert visitor.get(path.removesuffix("/live")).status_code == 200
-        visitor.close()
 
 
 def test_a_stream_ends_with_its_time_and_with_its_server(here: World) -> None:
@@ -135,7 +134,6 @@ def test_a_stream_ends_with_its_time_and_with_its_server(here: World) -> None:
             visitor = Visitor(url).enter(here.link(here.people.engineer))
             with visitor.client.stream("GET", path) as response:
                 assert [event.kind for event in events(response)][-1] != "end"
-            visitor.close()
 
 
 def test_a_session_that_ended_ends_its_stream(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,4 +144,3 @@ def test_a_session_that_ended_ends_its_stream(here: World, monkeypatch: pytest.M
         next(stream)
         here.control.sign_in.close(visitor.client.cookies["sekisho_session"])
         assert "end" not in [event.kind for event in stream]
-    visitor.close()

@@ -15,10 +15,12 @@ import pytest
 from sekisho.console import Limits
 from sekisho.console.door import HEADERS
 from sekisho.console.routes import ROWS
+from sekisho.identity import GrantAdministrator, ShowPerson
 from sekisho.kernel.command import Command
 from sekisho.kernel.errors import BusyError, ConflictError, SekishoError, StorageFullError, UnavailableError
-from sekisho.kernel.facts import Actor
+from sekisho.kernel.facts import Actor, Ref
 from sekisho.kernel.gate import Gate
+from sekisho.kernel.proposals import ListProposals
 from tests.console.world import HOSTILE, Visitor, World, job_file, served
 
 SIGNED_OUT = ("/signin", "/settings", "/ledger", "/verify")
@@ -38,6 +40,7 @@ def addresses(here: World) -> dict[str, str]:
         "/jobs/{job}": f"/jobs/{job}",
         "/jobs/{job}/cancel": f"/jobs/{here.jobs['llm-running']}/cancel",
         "/jobs/{job}/attempts/{number}": f"/jobs/{job}/attempts/1",
+        "/proposals": "/proposals",
         "/sites": "/sites",
         "/sites/{site}": "/sites/sakura-ishikari",
         "/data": "/data",
@@ -171,7 +174,6 @@ def test_a_link_is_not_used_up_by_looking_at_it(here: World, nobody: Visitor) ->
     assert answer.headers["location"] == "/jobs?mine=1"
     spent = Visitor(here.url)
     assert spent.post(link, page=link).status_code == 401
-    spent.close()
 
 
 def test_the_session_cookie_is_out_of_reach_of_scripts_and_other_sites(here: World, nobody: Visitor) -> None:
@@ -208,7 +210,6 @@ def test_a_wrong_token_is_refused_and_after_ten_the_source_waits(empty: World) -
     assert statuses[0] == 401
     assert statuses[-1] == 429
     assert "auth.rate_limited" in answer.text
-    visitor.close()
 
 
 def test_after_signing_in_one_comes_back_to_where_one_was(here: World, nobody: Visitor) -> None:
@@ -234,7 +235,6 @@ def test_signing_out_ends_the_session_on_the_server(here: World) -> None:
     assert visitor.get("/jobs").status_code == 401
     visitor.client.cookies.set("sekisho_session", kept)
     assert visitor.get("/jobs").status_code == 401
-    visitor.close()
 
 
 def test_signing_in_elsewhere_is_offered_only_where_it_is_set_up(here: World, nobody: Visitor) -> None:
@@ -250,7 +250,6 @@ def test_signing_in_elsewhere_is_offered_only_where_it_is_set_up(here: World, no
         assert back.status_code == 303
         assert provider.seen == [visitor_cookie(away)]
         assert visitor.get("/jobs").status_code == 200
-        visitor.close()
 
 
 def visitor_cookie(response: httpx2.Response) -> str:
@@ -292,7 +291,6 @@ def test_language_and_theme_are_kept(here: World, engineer: Visitor) -> None:
     assert '<html lang="en"' in again.get("/jobs?lang=en").text
     engineer.post("/settings", page="/jobs", language="en", theme="auto", back="/")
     assert '<html lang="en">' in again.get("/jobs").text
-    again.close()
 
 
 def test_language_follows_the_browser_until_somebody_chooses(here: World, nobody: Visitor) -> None:
@@ -309,9 +307,14 @@ POSTS = [row.path for row in ROWS if row.method == "POST"]
 
 @pytest.mark.parametrize("path", POSTS)
 def test_a_form_without_its_token_does_nothing(here: World, engineer: Visitor, path: str) -> None:
-    address = path.replace("{job}", here.jobs["llm-running"]).replace("{code}", "code")
+    address = (
+        path.replace("{job}", here.jobs["llm-running"])
+        .replace("{code}", "code")
+        .replace("{proposal}", "prop_x")
+    )
     before = here.detail("llm-running")
-    for fields in ({}, {"csrf": ""}, {"csrf": "x" * 43}):
+    wrong: tuple[dict[str, str], ...] = ({}, {"csrf": ""}, {"csrf": "x" * 43})
+    for fields in wrong:
         answer = engineer.client.post(address, data={"file": job_file("forged"), "do": "submit", **fields})
         assert answer.status_code == 403
         assert "auth.csrf" in answer.text
@@ -321,7 +324,11 @@ def test_a_form_without_its_token_does_nothing(here: World, engineer: Visitor, p
 
 @pytest.mark.parametrize("path", POSTS)
 def test_a_form_started_by_another_site_does_nothing(here: World, engineer: Visitor, path: str) -> None:
-    address = path.replace("{job}", here.jobs["llm-running"]).replace("{code}", "code")
+    address = (
+        path.replace("{job}", here.jobs["llm-running"])
+        .replace("{code}", "code")
+        .replace("{proposal}", "prop_x")
+    )
     token = engineer.token("/jobs")
     headers = {"Sec-Fetch-Site": "cross-site"}
     assert engineer.client.post(address, data={"csrf": token}, headers=headers).status_code == 403
@@ -464,6 +471,41 @@ def test_everything_else_asks_to_sign_in(here: World, nobody: Visitor) -> None:
         assert "llm-small" not in answer.text
 
 
+def test_a_second_person_approves_and_the_first_cannot(empty: World) -> None:
+    first, second = (Actor(Ref("User", one.account)) for one in empty.house.genesis.administrators)
+    Visitor(empty.url).enter(empty.link(empty.people.engineer))
+    wanted = GrantAdministrator(person=empty.people.engineer.ref.id)
+    empty.gate.perform(first, wanted)
+    proposal = empty.gate.perform(second, ListProposals())[0].id
+    for who, refused in ((first, True), (second, False)):
+        visitor = Visitor(empty.url).enter(empty.link(who))
+        shown = text_of(visitor.get("/proposals?lang=en"))
+        assert "identity.administrator.grant" in shown
+        assert empty.people.engineer.ref.id in shown
+        assert ("Approve and do it" in shown) == (who is second)
+        done = visitor.post(f"/proposals/{proposal}/approve", page="/proposals")
+        assert (done.status_code >= 400) == refused, text_of(done)
+        roles = empty.gate.perform(second, ShowPerson(person=empty.people.engineer.ref.id)).roles
+        assert ("administrator" in roles) != refused
+    assert empty.gate.perform(second, ListProposals()) == []
+
+
+def test_what_waits_for_a_second_person_is_on_the_overview(empty: World) -> None:
+    first, second = (Actor(Ref("User", one.account)) for one in empty.house.genesis.administrators)
+    Visitor(empty.url).enter(empty.link(empty.people.engineer))
+    empty.gate.perform(first, GrantAdministrator(person=empty.people.engineer.ref.id))
+    visitor = Visitor(empty.url).enter(empty.link(second))
+    shown = visitor.get("/?lang=en").text
+    assert "identity.administrator.grant waits for a second person." in shown
+    assert 'href="/proposals"' in shown
+
+
+def test_the_language_changes_without_losing_the_filter(engineer: Visitor) -> None:
+    page = engineer.get("/jobs?state=failed&mine=1&lang=en").text
+    assert 'name="back" value="/jobs?state=failed&amp;mine=1"' in page
+    assert 'href="/jobs.json?state=failed&amp;mine=1"' in page
+
+
 # --- refusals
 
 
@@ -543,7 +585,6 @@ def test_trouble_is_a_page_with_its_code(
         assert twin.status_code == status
         assert twin.headers["content-type"] == "application/problem+json"
         assert twin.json()["code"] == code
-        visitor.close()
 
 
 def test_a_part_that_fails_does_not_take_the_page_with_it(here: World) -> None:
@@ -556,7 +597,6 @@ def test_a_part_that_fails_does_not_take_the_page_with_it(here: World) -> None:
         assert "This part could not be shown." in shown
         assert "unavailable" in shown
         assert "Why here, and why not there" in shown
-        visitor.close()
 
 
 def test_error_pages_are_drawn_when_nothing_answers(here: World) -> None:
@@ -573,7 +613,6 @@ def test_error_pages_are_drawn_when_nothing_answers(here: World) -> None:
         visitor.client.cookies.set("sekisho_session", "x" * 43)
         _error_page(visitor.get("/jobs"), 503, "unavailable")
         _error_page(visitor.get("/nothing"), 404, "not_found")
-        visitor.close()
 
 
 def test_more_than_can_wait_is_refused_at_once(here: World) -> None:
@@ -625,7 +664,6 @@ def test_empty_pages_say_what_to_do(empty: World, language: str) -> None:
         shown = text_of(visitor.get(f"{address}?lang={language}"))
         assert words[language == "ja"] in shown, address
     assert "sekisho run job.yaml" in text_of(visitor.get("/jobs"))
-    visitor.close()
 
 
 def test_no_secret_is_kept_where_it_could_be_read(here: World, engineer: Visitor, tmp_path: Path) -> None:

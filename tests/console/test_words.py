@@ -199,3 +199,9 @@ def test_every_rule_of_the_shipped_charter_has_words() -> None:
     families = {match.partition("-")[0] for match in re.findall(r'@id\("([^"]+)"\)', default_policies())}
     assert families
     assert [family for family in families if f"rule.{family}" not in WORDS] == []
+
+
+def test_every_role_has_a_word() -> None:
+    from sekisho.identity import ROLES
+
+    assert [role for role in ROLES if f"role.{role}" not in WORDS] == []

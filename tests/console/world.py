@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import httpx2
 import msgspec
@@ -360,7 +360,11 @@ def served(control: Control, **changes: Any) -> Iterator[str]:
 class Visitor:
     """A browser without eyes: keeps cookies, fills forms in, follows nothing by itself."""
 
+    opened: ClassVar[list[Visitor]] = []
+    """Closed by a fixture after each test, also after one that failed half way."""
+
     def __init__(self, url: str, **headers: str) -> None:
+        self.opened.append(self)
         self.client = httpx2.Client(base_url=url, trust_env=False, headers=headers, timeout=30)
 
     def get(self, path: str, **headers: str) -> httpx2.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -11,6 +12,7 @@ from sekisho.console.asked import Page
 from sekisho.console.complaints import complaint
 from sekisho.console.drawing import say
 from sekisho.console.forms import safe_path
+from sekisho.console.look import PIN
 from sekisho.console.visit import Visit
 from sekisho.kernel.errors import SekishoError
 
@@ -98,6 +100,7 @@ def problem_page(visit: Visit, error: SekishoError) -> Page:
         values={
             "found": found,
             "next": _back(visit),
+            "role_missing": any(rule.startswith("P") for rule in found.rules),
             "plan_link": visit.parts.drawing.link("/jobs/new", link),
             "sites": {},
             "menu": _safe_menu(visit),
@@ -108,8 +111,13 @@ def problem_page(visit: Visit, error: SekishoError) -> Page:
 def json_path(page: str, query: Mapping[str, str]) -> str:
     """Where the same view is for programs."""
     name = "/overview" if page == "/" else page
-    wanted = "&".join(f"{key}={value}" for key, value in query.items() if key != "lang" and value.isalnum())
-    return f"{name}.json" + (f"?{wanted}" if wanted else "")
+    return f"{name}.json" + _wanted(query)
+
+
+def _wanted(query: Mapping[str, str]) -> str:
+    """The query without what only says how the page looks."""
+    kept = {key: value for key, value in query.items() if key != PIN}
+    return f"?{urlencode(kept)}" if kept else ""
 
 
 def _safe_menu(visit: Visit) -> list[Item]:
@@ -125,4 +133,4 @@ def _back(visit: Visit) -> str:
     asked = visit.asked
     if asked.method not in {"GET", "HEAD"}:
         return safe_path(asked.page if asked.page == "/jobs/new" else "/")
-    return safe_path(asked.page)
+    return safe_path(asked.page + _wanted(asked.query))

@@ -174,7 +174,7 @@ def _proposals(visit: Visit) -> list[Need]:
         Need(
             say(visit.language, "need.proposal", action=one.action),
             say(visit.language, "need.proposal.go"),
-            "/settings",
+            "/proposals",
         )
         for one in (found.value if found.there else [])
         if one.proposer != visit.who.actor.ref.id

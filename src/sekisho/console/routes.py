@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from sekisho.console import charter, entry, evidence, jobs, ledger, overview, places, submit
+from sekisho.console import charter, entry, evidence, jobs, ledger, overview, places, proposals, submit
 from sekisho.console.asked import Row
 from sekisho.console.door import HEADERS, ROUTE, Door
 from sekisho.console.live import Live
@@ -41,6 +41,8 @@ ROWS: tuple[Row, ...] = (
     Row("POST", "/jobs/{job}/export", evidence.export),
     Row("GET", "/jobs/{job}/evidence/{export}", evidence.show, as_json=True),
     Row("GET", "/jobs/{job}/evidence/{export}/bundle.zip", evidence.bundle_file),
+    Row("GET", "/proposals", proposals.listing, as_json=True),
+    Row("POST", "/proposals/{proposal}/approve", proposals.approve),
     Row("GET", "/sites", places.sites, as_json=True),
     Row("GET", "/sites/{site}", places.site, as_json=True),
     Row("GET", "/data", places.data, as_json=True),

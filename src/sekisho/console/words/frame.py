@@ -125,7 +125,21 @@ WORDS = {
     "need.silent": ("{name} does not answer.", "{name}が応答しません。"),
     "need.silent.go": ("See the site", "拠点を見る"),
     "need.proposal": ("{action} waits for a second person.", "{action}が2人目の承認を待っています。"),
-    "need.proposal.go": ("How to approve", "承認の方法"),
+    "need.proposal.go": ("Read and decide", "内容を確認する"),
+    "proposals.title": ("Waiting for a second person", "2人目の承認待ち"),
+    "proposals.none": ("Nothing waits for a second person.", "承認を待つ申請はありません。"),
+    "proposals.some": (
+        "Some things take two people. Read what would happen; approving does it at once, under both names.",
+        "2人で行う操作です。内容を確認してください。承認すると直ちに実行され、2人の名前で記録されます。",
+    ),
+    "proposals.by": ("Proposed by", "申請者"),
+    "proposals.until": ("Good until", "期限"),
+    "proposals.what": ("What would happen", "実行する内容"),
+    "proposals.approve": ("Approve and do it", "承認する"),
+    "proposals.own": (
+        "This is your own proposal: somebody else has to approve it.",
+        "自分の申請です。ほかの人の承認が必要です。",
+    ),
     "map.title": ("Map", "地図"),
     "map.label": (
         "Map of Japan with the sites of the table beside it",

@@ -50,6 +50,10 @@ WORDS = {
         "{link}：各拠点について、許可されるかどうかと、その条項が分かります。",
     ),
     "denial.plan.link": ("Plan the job", "ジョブを試算する"),
+    "denial.role": (
+        "Ask an administrator of your organisation for the role that the rule names.",
+        "条項にある役割を、組織の管理者に依頼してください。",
+    ),
     "denial.owner": (
         "Ask the owner of the data about its level and residency.",
         "データの所有者に、区分と所在地条件を相談してください。",
