@@ -165,7 +165,7 @@ class Gate:
             case Kind.READ:
                 return self._read(call)
             case Kind.PLUMBING:
-                return self._db.write(functools.partial(self._plumb, call))
+                return self._db.write(functools.partial(self._plumb, call), contention=self._turn(call))
             case Kind.RECORDED:
                 return self._recorded(call)
 
@@ -205,13 +205,11 @@ class Gate:
         return result
 
     def _recorded(self, call: Call) -> Result:
-        handler = self._handlers.get(type(call.command))
-        turn = handler.contention(call.command) if handler and handler.contention else ""
         self._warm(call)
         try:
             result = self._db.write(
                 functools.partial(self._attempt, call),
-                contention=turn,
+                contention=self._turn(call),
                 committed=lambda tx: self._recorder.known(tx, call.record_id),
             )
         except _NOTHING_HAPPENED:
@@ -222,6 +220,11 @@ class Gate:
         if isinstance(result, _Denied):
             self._refuse(call, result)
         return result
+
+    def _turn(self, call: Call) -> str:
+        """What callers of this command take turns for; nothing for most."""
+        handler = self._handlers.get(type(call.command))
+        return handler.contention(call.command) if handler and handler.contention else ""
 
     def _warm(self, call: Call) -> None:
         """Take the decision before queueing, so that the writer finds it remembered unless something moved."""

@@ -134,6 +134,11 @@ class Tx:
         return self._executor.dialect
 
     @property
+    def keys(self) -> Mapping[str, tuple[str, ...]]:
+        """The primary key columns of every table; for whoever compares rows with claims."""
+        return self._keys
+
+    @property
     def record_id(self) -> str:
         """The record that the next write will be claimed by; empty in plumbing."""
         return self._record_id

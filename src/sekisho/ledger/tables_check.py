@@ -9,7 +9,7 @@ from sekisho.kernel.tx import PLUMBING, Row, Tx
 
 def watched_tables(tx: Tx) -> dict[str, tuple[str, ...]]:
     """Every table that carries effects, with its primary key's columns: all that is not plumbing."""
-    keys = tx._keys  # noqa: SLF001 - the transaction knows the schema but has no face for it
+    keys = tx.keys
     return {
         table: keys[table] for table in sorted(keys) if table not in PLUMBING and "_" in table and keys[table]
     }
