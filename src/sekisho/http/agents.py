@@ -8,6 +8,7 @@ hundreds of reads a second, no writes.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -63,7 +64,7 @@ UNKNOWN = problems.define(
     ),
 )
 OLD = problems.define(
-    "agent.version",
+    "agent.version_unsupported",
     409,
     Exit.USAGE,
     Text(
@@ -172,7 +173,10 @@ class AgentDoor:
         if asked.protocol != messages.PROTOCOL_VERSION:
             raise SekishoError(OLD, found=asked.protocol, wanted=messages.PROTOCOL_VERSION)
         agent = self._gate.perform(
-            ANONYMOUS, RegisterAgent(code=asked.code, name=asked.name, public_key=asked.public_key)
+            ANONYMOUS,
+            RegisterAgent(code=asked.code, name=asked.name, public_key=asked.public_key),
+            # An agent whose answer was lost asks again with the same code and key, and is the same agent.
+            idempotency_key="register:" + hashlib.sha256(body).hexdigest(),
         )
         now_ms = self._clock.now_ms()
         question = Envelope(
