@@ -101,48 +101,26 @@ def keeping(condition: str) -> str:
 def test_holes_are_found_and_tight_rules_pass(condition: str, leaks: bool) -> None:
     text = keeping(condition)
     assert bool(leak(text)) is leaks
-    assert by_trying(text) is leaks or condition.count("custodian") or "isEmpty" in condition
+    assert by_trying(text) is leaks
 
 
 def by_trying(text: str) -> bool:
-    """Every combination of level, residency, country, labels, TEE and egress, decided by Cedar: is one a leak?"""
+    """Every combination of a few values of each fact these rules look at, decided by Cedar: is one a leak?"""
     bench = yard.Bench(text)
-    places = {"JP": "ishikari-1", "KR": "seoul-1", "DE": "frankfurt-1"}
-    plan = bench.charter.plan("yard.job.place")
-    assert plan is not None
-    allowed = (
-        (level, residency, country)
-        for level in (2, 3)
-        for residency in (frozenset({"JP"}), frozenset({"KR"}), frozenset({"DE", "KR"}))
-        for country, where in places.items()
-        for labels in (frozenset({"open"}), frozenset[str]())
-        for tee, attested in itertools.product((True, False), repeat=2)
-        if not {
-            rule
-            for rule in _denials(bench, level, residency, where, labels, tee=tee, attested=attested)
-            if rule.startswith("C01")
-        }
-    )
-    return any(country not in residency for level, residency, country in allowed)
-
-
-def _denials(  # noqa: PLR0917 - one argument per fact that is tried
-    bench: yard.Bench,
-    level: int,
-    residency: frozenset[str],
-    where: str,
-    labels: frozenset[str],
-    *,
-    tee: bool,
-    attested: bool,
-) -> tuple[str, ...]:
-    original = bench.world.entities[Ref("Site", where)]
-    country = str(original.attributes["country"])
-    changed = yard.site(where, country, "north-gpu", tee=tee)
-    bench.world = yard.world(changed)
-    job = yard.data("Job", "j", "ministry", level, residency=residency, labels=labels)
-    request = yard.place("mio", "j-gov2", where, "k-keyhouse", attested=attested)
-    return bench.decide(msgspec.structs.replace(request, resource=job)).rules
+    residencies = (frozenset({"JP"}), frozenset({"KR"}), frozenset({"DE", "KR"}))
+    labels = (frozenset({"open"}), frozenset({"x"}), frozenset[str]())
+    for where, tee in itertools.product(("ishikari-1", "seoul-1", "frankfurt-1"), (True, False)):
+        country = str(bench.world.entities[Ref("Site", where)].attributes["country"])
+        bench.world = yard.world(yard.site(where, country, "north-gpu", tee=tee))
+        for level, residency, label, with_key, attested in itertools.product(
+            (2, 3), residencies, labels, ("k-keyhouse", "k-north-hsm"), (True, False)
+        ):
+            job = yard.data("Job", "j", "ministry", level, residency=residency, labels=label)
+            request = yard.place("mio", "j-gov2", where, with_key, attested=attested)
+            rules = bench.decide(msgspec.structs.replace(request, resource=job)).rules
+            if country not in residency and not any(rule.startswith("C01") for rule in rules):
+                return True
+    return False
 
 
 @pytest.mark.parametrize(
@@ -214,7 +192,7 @@ def test_dropping_any_rule_is_shown(rule: str) -> None:
     found, _ = compare(yard.JAPAN, without(rule))
     assert found
     assert {one["allowed_after"] for one in found} == {rule.startswith("C")}
-    assert any(rule in one["rules"] for one in found)  # type: ignore[operator] - a list of texts
+    assert any(rule in one["rules"] for one in found)  # type: ignore[operator] - builtins of a list of texts
     back, _ = compare(without(rule), yard.JAPAN)
     assert {one["allowed_after"] for one in back} == {rule.startswith("P")}
 
@@ -224,7 +202,7 @@ def test_a_longer_proof_is_shown_as_exactly_that() -> None:
     assert complete
     assert {one["action"] for one in found} >= {"processing.any", "at_rest.any", "inference.any"}
     for one in found:
-        when = {text.partition(" is ")[0]: text.partition(" is ")[2] for text in one["when"]}  # type: ignore[attr-defined] - a list
+        when = {text.partition(" is ")[0]: text.partition(" is ")[2] for text in one["when"]}  # type: ignore[attr-defined] - builtins of a list of texts
         ages = when["context.site.proof.checked_at"].split(", ")
         assert set(ages) <= {"1800000 ms ago", "1799999 ms ago", "900001 ms ago"}
         assert one["allowed_after"]
@@ -239,7 +217,7 @@ def test_a_role_given_more_is_shown() -> None:
     use = [one for one in found if one["action"] == "use.any"]
     assert use
     assert all(one["allowed_after"] for one in use)
-    assert {"principal.roles has caller", "principal.roles lacks engineer"} <= set(use[0]["when"])  # type: ignore[call-overload] - a list
+    assert {"principal.roles has caller", "principal.roles lacks engineer"} <= set(use[0]["when"])  # type: ignore[call-overload] - builtins of a list of texts
     assert not [one for one in found if one["action"] == "processing.any"], "rules of data have not changed"
 
 
@@ -299,7 +277,7 @@ def test_a_search_visits_each_region_once() -> None:
     assert book.verdict({}).allowed is False
 
     def step(region: object) -> Variable | bool:
-        return next((flag for flag in flags if flag not in region), True)  # type: ignore[operator] - a mapping
+        return next((flag for flag in flags if flag not in region), True)  # type: ignore[operator] - regions are mappings
 
     found = [tuple(region.values()) for region in regions(step, Domains(), budget())]
     assert sorted(found) == sorted(itertools.product((False, True), repeat=3))

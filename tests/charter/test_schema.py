@@ -73,7 +73,7 @@ def test_another_text_is_refused(text: str) -> None:
 )
 def test_a_command_outside_its_groups_is_a_mistake(wrong: object, why: str) -> None:
     with pytest.raises(VocabularyError, match=why):
-        schema_text([wrong])  # type: ignore[list-item] - a spec
+        schema_text([wrong])  # type: ignore[list-item] - the parameters are specs
 
 
 def test_plumbing_is_no_action_and_foreign_commands_are_not_ours() -> None:
