@@ -14,7 +14,7 @@ PATHS = (
     "src/sekisho/compute/rules.py",
     "src/sekisho/kernel/gate.py",
     "src/sekisho/ledger/sequencer.py",
-    "src/sekisho/charter/decide.py",
+    "src/sekisho/charter/engine.py",
     "src/sekisho_verify/merkle.py",
 )
 

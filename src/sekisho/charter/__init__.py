@@ -14,7 +14,7 @@ from sekisho.charter.compiled import NO_CHARTER
 from sekisho.charter.engine import GENESIS_ACTION, CharterEngine
 from sekisho.charter.errors import CharterError
 from sekisho.charter.explain import Unmet
-from sekisho.charter.join import PUBLIC, Labels, at_least, join
+from sekisho.charter.labels import PUBLIC, Labels, at_least, join
 from sekisho.charter.model import (
     Activated,
     ActivateVersion,
