@@ -1,4 +1,4 @@
-"""Image locks: only pinned packages with their hashes, and nothing that could fetch anything else."""
+"""Image locks: pinned packages with their hashes, and nothing that could fetch anything else. Secrets: sealed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekisho.compute import AddImage, DeleteSecret, ListImages, ListSecrets, SetSecret
 from sekisho.compute.keeps import check_lock
-from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho_agent.errors import ImageError
 from sekisho_agent.wheels import locked_hashes
+from sekisho_verify.canonical import digest
+from sekisho_wire import messages
+from tests.compute.world import World, code_of
 from tests.support import tree
 
 HASH = "--hash=sha256:" + "0123456789abcdef" * 4
@@ -117,3 +121,63 @@ def test_what_we_take_the_sites_agent_takes(tmp_path_factory: pytest.TempPathFac
         assert locked_hashes(file)
     except ImageError as error:
         pytest.fail(f"the agent refuses {lock!r}: {error}")
+
+
+def test_secrets_are_named_and_never_shown(world: World) -> None:
+    view = world.perform(world.engineer, SetSecret(name="hub-token", value="correct-horse", team="red"))
+    assert (view.name, view.team) == ("hub-token", "red")
+    page = world.perform(world.engineer, ListSecrets())
+    assert page.items == [view]
+    assert world.perform(world.stranger, ListSecrets()).items == []
+    (record,) = world.records(action="compute.secret.set")
+    assert record["detail"] == {"secret": "hub-token"}
+    assert "correct-horse" not in world.everything()
+    text = "name: a\nrun: x\nsecrets: [hub-token]\n"
+    assert code_of(lambda: world.submit(text)) == "compute.secret.unknown"
+    assert world.submit(text + "team: red\n").team == "red"
+    assert code_of(lambda: world.submit(text + "team: red\n", by=world.stranger)) == "compute.secret.unknown"
+
+
+def test_a_deleted_secret_is_gone(world: World) -> None:
+    world.perform(world.engineer, SetSecret(name="s", value="v"))
+    for actor, name in ((world.stranger, "s"), (world.engineer, "none")):
+        with pytest.raises(NotFoundError):
+            world.perform(actor, DeleteSecret(name=name))
+    assert world.perform(world.engineer, DeleteSecret(name="s"))
+    assert world.perform(world.engineer, ListSecrets()).items == []
+    assert code_of(lambda: world.submit("name: a\nrun: x\nsecrets: [s]\n")) == "compute.secret.unknown"
+    assert world.check().findings == []
+
+
+def test_a_secret_deleted_after_submission_is_not_handed_out(world: World) -> None:
+    world.perform(world.engineer, SetSecret(name="s", value="v"))
+    _, order = world.running("name: a\nrun: x\nsecrets: [s]\ncharter: {residency: [JP]}\n")
+    world.perform(world.engineer, DeleteSecret(name="s"))
+    assert code_of(lambda: world.home.say(order, messages.WantSecret("s"))) == "compute.secret.unknown"
+
+
+def test_an_image_is_a_lock_by_digest_and_a_job_keeps_the_one_it_was_submitted_with(world: World) -> None:
+    first = world.perform(world.engineer, AddImage(name="jax", lock=GOOD))
+    assert first.lock == digest(GOOD.encode())
+    text = "name: a\nrun: x\nresources: {image: jax}\ncharter: {residency: [JP]}\n"
+    world.submit(text)
+    newer = GOOD.replace("2.3.4", "2.3.5")
+    second = world.perform(world.engineer, AddImage(name="jax", lock=newer))
+    assert world.perform(world.engineer, ListImages()).items == [second]
+    assert world.perform(world.stranger, ListImages()).items == []
+    assert code_of(lambda: world.submit(text, by=world.stranger)) == "compute.image.unknown"
+    world.settle()
+    (order,) = world.home.offers()
+    assert isinstance(order.body, messages.Offer)
+    assert order.body.image_lock is not None
+    assert (order.body.image, order.body.image_lock.object) == ("jax", first.lock)
+    assert world.control.objects.get_bytes(first.lock, size_bytes_max=10_000) == GOOD.encode()
+
+
+def test_a_bad_lock_stores_nothing(world: World) -> None:
+    bad = GOOD + "--index-url https://evil.example/\n"
+    assert (
+        code_of(lambda: world.perform(world.engineer, AddImage(name="jax", lock=bad))) == "compute.image.lock"
+    )
+    assert world.perform(world.engineer, ListImages()).items == []
+    assert not world.control.objects.has(digest(bad.encode()))

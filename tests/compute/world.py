@@ -174,3 +174,14 @@ class World(DataWorld):
         job, order = self.offered(text)
         self.home.say(order, messages.Accept(), messages.Staged(), started())
         return job, order
+
+    def submitted(self, *more: str) -> str:
+        """A job with further lines that was submitted and looked at by one round."""
+        job = self.submit(job_file(more="".join(more))).id
+        self.work()
+        return job
+
+    def reason(self, job: str) -> tuple[str, str]:
+        """A job's state and why."""
+        view = self.show(job).job
+        return view.state.value, view.reason
