@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from sekisho.kernel.facts import Actor
-from tests.console.test_pages import addresses
+from tests.console.looking import addresses
 from tests.console.world import HOSTILE, World, job_file
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

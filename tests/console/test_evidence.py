@@ -19,7 +19,7 @@ from sekisho_verify.sentences import FAILURES, PARTS, SENTENCES
 from sekisho_verify.text import render
 from sekisho_wire import problems
 from sekisho_wire.problems import Language
-from tests.console.test_pages import text_of
+from tests.console.looking import text_of
 from tests.console.world import Visitor, World, served
 
 VERDICT = re.compile(r"/jobs/job_[0-9a-z]{26}/evidence/rec_[0-9a-z]{26}")

@@ -1,0 +1,51 @@
+"""Every address of the console with something on it, and the words of an answer."""
+
+from __future__ import annotations
+
+import re
+
+import httpx2
+
+from tests.console.world import World
+
+SIGNED_OUT = ("/signin", "/settings", "/ledger", "/verify")
+
+
+def addresses(here: World) -> dict[str, str]:
+    """Every page that a GET shows, with something on it, by the path of its row."""
+    job = here.jobs["llm-small"]
+    return {
+        "/": "/",
+        "/search": "/search?q=nothing-of-that-name",
+        "/signin": "/signin",
+        "/signin/{code}": "/signin/some-code",
+        "/settings": "/settings",
+        "/jobs": "/jobs",
+        "/jobs/new": "/jobs/new",
+        "/jobs/{job}": f"/jobs/{job}",
+        "/jobs/{job}/cancel": f"/jobs/{here.jobs['llm-running']}/cancel",
+        "/jobs/{job}/attempts/{number}": f"/jobs/{job}/attempts/1",
+        "/proposals": "/proposals",
+        "/sites": "/sites",
+        "/sites/{site}": "/sites/sakura-ishikari",
+        "/data": "/data",
+        "/data/{dataset}": "/data/manual-pages",
+        "/charter": "/charter",
+        "/ledger": "/ledger",
+        "/verify": "/verify",
+    }
+
+
+ELSEWHERE = {
+    "/signin/outside/back": "test_signin.py",
+    "/jobs/{job}/evidence/{export}": "test_evidence.py",
+    "/jobs/{job}/evidence/{export}/bundle.zip": "test_evidence.py",
+    "/ledger/find": "test_evidence.py",
+    "/ledger/{record}": "test_evidence.py",
+}
+
+
+def text_of(response: httpx2.Response) -> str:
+    """A page's words, without its marks."""
+    body = re.sub(r"<(script|style)\b.*?</\1>", "", response.text, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
