@@ -125,7 +125,7 @@ class ObjectsByDigest:
 
     def _put(self, digest: str, content: object) -> None:
         try:
-            obstore.put(self._backend, object_key(digest), content)  # type: ignore[arg-type]
+            obstore.put(self._backend, object_key(digest), content)  # type: ignore[arg-type] - bytes or an open file, both of which obstore takes
         except BaseError as error:
             raise _failed("written", digest, error) from error
 

@@ -73,7 +73,7 @@ def test_any_other_text_is_refused(text: str) -> None:
 
 
 def test_the_parts_of_two_tickets_do_not_mix() -> None:
-    get, put = (tickets().issue(want, A, "file", 1) for want in ("get", "put"))  # type: ignore[arg-type] - literals
+    get, put = (tickets().issue(want, A, "file", 1) for want in ("get", "put"))  # type: ignore[arg-type] - the loop turns literals into text
     refused(tickets(), get.split(".")[0] + "." + put.split(".")[1])
 
 

@@ -250,7 +250,7 @@ def test_a_rotated_key_signs_and_the_trust_file_names_both(world: World) -> None
     assert json.loads(_trust(world))["keys"] == [first.vkey, vkey]
     assert verify_bundle(_export(world, "job_a"), parse_trust(_trust(world))).exit_code is Exit.HOLDS
     third = world.keys.add()
-    world.clock.advance(1)  # type: ignore[attr-defined]
+    world.clock.advance(1)  # type: ignore[attr-defined] - the world gave a manual clock
     world.together(RotateKey(vkey=third, reason="lost"))
     world.sequence()
     assert json.loads(_trust(world))["keys"] == [first.vkey, vkey, third]

@@ -114,7 +114,7 @@ def test_kills_at_random_moments_lose_nothing(db_url: str, tmp_path: Path) -> No
             world.publisher()
     assert len(seen) > KILLS
     with opened(db_url, tmp_path) as world:
-        world.clock.advance(10**9)  # type: ignore[attr-defined]
+        world.clock.advance(10**9)  # type: ignore[attr-defined] - the world gave a manual clock
         world.sequence()
         world.publish()
         assert world.check().findings == []

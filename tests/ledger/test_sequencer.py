@@ -307,7 +307,7 @@ def test_two_control_planes_take_turns(db_url: str, tmp_path: Path) -> None:
         assert world.sequence() == 1
         other.put("job_a", 1)
         assert other.gate.perform(SYSTEM, SequenceBatch()).leads is False
-        other.clock.advance(sequencer.LEASE_MS)  # type: ignore[attr-defined]
+        other.clock.advance(sequencer.LEASE_MS)  # type: ignore[attr-defined] - a manual clock
         assert other.sequence() == 1
         assert not world.check().findings
         other.database.close()

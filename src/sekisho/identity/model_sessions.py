@@ -127,7 +127,7 @@ class ChangeSession(Command[bool]):
     ja="サインアウトします。",
 )
 class CloseSession(Command[bool]):
-    """Sign out."""
+    """Sign out: end the session on the server, not only in the browser."""
 
     session: Secret
 

@@ -113,7 +113,7 @@ def _lazy(name: str) -> Run:
     """Help must be quick: what a command needs is imported when it runs."""
 
     def run(call: Call) -> int:
-        from sekisho.server import operations, service  # noqa: PLC0415 - see above
+        from sekisho.server import operations, service  # noqa: PLC0415 - help must be quick
 
         found: Run = getattr(service, name, None) or getattr(operations, name)
         return found(call)
