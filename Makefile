@@ -64,6 +64,7 @@ format: $(STAMP) ## let ruff put the code in order
 	@$(BIN)/ruff check --fix .
 
 reference: $(STAMP) ## write docs/reference from the code
+	@$(BIN)/python -m sekisho.http.reference
 	@$(BIN)/python scripts/generate_reference.py
 
 clean: ## everything that make made, the environment and the example's data included
