@@ -37,6 +37,7 @@ def addresses(here: World) -> dict[str, str]:
 
 
 ELSEWHERE = {
+    "/signin/outside": "test_signin.py",
     "/signin/outside/back": "test_signin.py",
     "/jobs/{job}/evidence/{export}": "test_evidence.py",
     "/jobs/{job}/evidence/{export}/bundle.zip": "test_evidence.py",

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from sekisho.kernel.facts import Actor
 from tests.console.looking import addresses
-from tests.console.world import HOSTILE, World, job_file
+from tests.console.world import HOSTILE, World, job_file, served
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -370,3 +370,20 @@ def test_the_policy_stops_what_does_not_belong(look: Open, here: World) -> None:
         assert len(looker.complaints) >= 1
         assert all("Content Security Policy" in text for text in looker.complaints)
         looker.complaints.clear()
+
+
+def test_the_way_to_a_provider_on_another_host_is_open(browser: Browser, here: World) -> None:
+    class Provider:
+        """Sends everybody to the installation's own address, which is another origin than the console's here."""
+
+        def begin(self, visit: str) -> str:
+            return f"{here.url}/verify?visit={len(visit)}"
+
+        def finish(self, visit: str, answer: Any) -> Any:
+            raise AssertionError(visit, answer)
+
+    with served(here.control, outside=Provider()) as url, contextlib.closing(browser.new_context()) as context:
+        page = context.new_page()
+        page.goto(f"{url}/signin")
+        page.get_by_role("link", name="Go to the provider").click()
+        expect(page).to_have_url(re.compile(f"^{re.escape(here.url)}/verify"))

@@ -85,12 +85,12 @@ def test_signing_out_ends_the_session_on_the_server(here: World) -> None:
 
 def test_signing_in_elsewhere_is_offered_only_where_it_is_set_up(here: World, nobody: Visitor) -> None:
     assert nobody.get("/signin/outside/back?code=x&state=y").status_code == 404
-    assert nobody.post("/signin/outside").status_code == 404
+    assert nobody.get("/signin/outside").status_code == 404
     provider = FakeProvider(here)
     with served(here.control, outside=provider) as url:
         visitor = Visitor(url)
-        assert 'action="/signin/outside"' in visitor.get("/signin").text
-        away = visitor.post("/signin/outside")
+        assert 'href="/signin/outside"' in visitor.get("/signin").text
+        away = visitor.get("/signin/outside")
         assert away.headers["location"] == "https://provider.example/authorize"
         back = visitor.get("/signin/outside/back?code=good&state=s")
         assert back.status_code == 303

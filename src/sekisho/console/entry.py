@@ -51,7 +51,10 @@ def with_link(visit: Visit) -> Answer:
 
 
 def outside(visit: Visit) -> Answer:
-    """Off to the identity provider. The browser keeps the visit that the answer must fit."""
+    """Off to the identity provider. The browser keeps the visit that the answer must fit.
+
+    A link and no form: the policy that keeps forms here would also stop a form that is sent on elsewhere.
+    """
     if visit.parts.outside is None:
         raise NotFoundError(id=visit.asked.page)
     kept = new_visit(visit.asked.now_ms)

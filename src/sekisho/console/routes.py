@@ -25,7 +25,7 @@ ROWS: tuple[Row, ...] = (
     Row("POST", "/signin", entry.with_token, open=True),
     Row("GET", "/signin/{code}", entry.link, open=True),
     Row("POST", "/signin/{code}", entry.with_link, open=True),
-    Row("POST", "/signin/outside", entry.outside, open=True),
+    Row("GET", "/signin/outside", entry.outside, open=True),
     Row("GET", "/signin/outside/back", entry.outside_back, open=True),
     Row("POST", "/signout", entry.out, open=True),
     Row("GET", "/settings", entry.settings, open=True, as_json=True),
