@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from sekisho_agent.engines.contract import Image, Task
+from sekisho_agent.engines.contract import Image, Setup, Task
 from sekisho_agent.errors import EngineError, ImageError
 from sekisho_agent.site import Site
 from sekisho_agent.staging import Stager
@@ -37,6 +37,11 @@ class Layout(msgspec.Struct, frozen=True):
         """What the payload sees as its checkpoint folder."""
         return self.folder / "checkpoint"
 
+    @property
+    def workdir(self) -> Path:
+        """What the payload sees as its workdir."""
+        return self.folder / "inputs" / "work"
+
     def output(self, name: str) -> Path:
         """What the payload sees as the output of this name."""
         return self.folder / "outputs" / name
@@ -53,8 +58,10 @@ def check_offer(offer: Offer) -> None:
         raise EngineError("offer.malformed", "a resume needs a checkpoint plan and a tree")
     if offer.workdir is not None and offer.workdir.kind != "tree":
         raise EngineError("offer.malformed", "a workdir is a tree")
-    if any("\0" in text for text in (*offer.argv, offer.run, *offer.env.values())):
-        raise EngineError("offer.malformed", "a NUL in argv, run or env")
+    if offer.setup_workdir and (offer.workdir is None or not offer.setup):
+        raise EngineError("offer.malformed", "setup_workdir needs both setup and a workdir")
+    if any("\0" in text for text in (*offer.argv, offer.run, offer.setup, *offer.env.values())):
+        raise EngineError("offer.malformed", "a NUL in argv, run, setup or env")
     check_mounts(_mounts(offer, Layout(attempt="", token=0, folder=Path("/"))))
 
 
@@ -69,11 +76,11 @@ def prepare(
     """Everything in place for `Engine.submit`. Raises AgentError with nothing running."""
     for folder in (layout.scratch, layout.folder / "inputs", layout.folder / "outputs"):
         folder.mkdir(mode=0o700)
+    if offer.workdir is not None:
+        stager.place(offer.workdir, layout.workdir)
     image = _image(offer, layout, site, stager)
     for number, item in enumerate(offer.data):
         stager.place(item.reference(), layout.folder / "inputs" / str(number))
-    if offer.workdir is not None:
-        stager.place(offer.workdir, layout.folder / "inputs" / "work")
     if offer.resume is not None:
         stager.place(offer.resume, layout.checkpoint)
     elif offer.checkpoint is not None:
@@ -98,6 +105,17 @@ def prepare(
 
 
 def _image(offer: Offer, layout: Layout, site: Site, stager: Stager) -> Image:
+    """The image the payload runs from, built where the site lacks it. A stop of the attempt ends the build."""
+    image = _base_image(offer, layout, site, stager)
+    if not offer.setup:
+        return image
+    setup = Setup(text=offer.setup)
+    if offer.setup_workdir and offer.workdir is not None:
+        setup = Setup(text=offer.setup, workdir=layout.workdir, workdir_digest=offer.workdir.object)
+    return site.engine.extend_image(image, setup, lambda _step: stager.check())
+
+
+def _base_image(offer: Offer, layout: Layout, site: Site, stager: Stager) -> Image:
     try:
         return site.engine.find_image(offer.image)
     except ImageError:
@@ -105,7 +123,7 @@ def _image(offer: Offer, layout: Layout, site: Site, stager: Stager) -> Image:
             raise
     lock_file = layout.scratch / "image.lock"
     stager.place(offer.image_lock, lock_file)
-    image = site.engine.build_image(lock_file, lambda _step: None)
+    image = site.engine.build_image(lock_file, lambda _step: stager.check())
     if offer.image.startswith(canonical.DIGEST_PREFIX) and image.digest != offer.image:
         raise ImageError(
             "image.digest_mismatch", "the image built from the lock has another digest than the offer says"
@@ -117,7 +135,7 @@ def _mounts(offer: Offer, layout: Layout) -> tuple[Mount, ...]:
     inputs = layout.folder / "inputs"
     mounts = [Mount(source=inputs / str(number), inside=item.mount) for number, item in enumerate(offer.data)]
     if offer.workdir is not None:
-        mounts.append(Mount(source=inputs / "work", inside=WORK_INSIDE))
+        mounts.append(Mount(source=layout.workdir, inside=WORK_INSIDE))
     mounts += [
         Mount(source=layout.output(out.name), inside=out.mount, writable=True) for out in offer.outputs
     ]

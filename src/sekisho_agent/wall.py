@@ -22,6 +22,7 @@ from sekisho_agent.interpreter import Interpreter
 PAYLOAD_UID_FIRST: Final = 61_234
 PAYLOAD_UIDS: Final = 200
 PACKAGE_INSIDE: Final = "/wall/sekisho_agent"
+IMAGE_INSIDE: Final = "/image"
 PROXY_FOLDER_INSIDE: Final = "/run/proxy"
 SECRETS_FOLDER_INSIDE: Final = "/run/secrets"
 SECRETS_BYTES_MAX: Final = 1 << 20
@@ -73,6 +74,7 @@ class WallPlan(msgspec.Struct, frozen=True):
     payload_uid: int
     as_root: bool
     proxy_folder: Path | None = None
+    image_writable: bool = False
 
 
 class WallDescriptors(msgspec.Struct, frozen=True):
@@ -127,6 +129,12 @@ def arguments(plan: WallPlan, descriptors: WallDescriptors) -> list[str]:
         str(descriptors.orders),
         str(descriptors.reports),
     ]
+
+
+def writable_folders(plan: WallPlan) -> list[str]:
+    """Folders of the host that the payload may fill, by the path it sees: they count as its output."""
+    image = [IMAGE_INSIDE] if plan.image is not None and plan.image_writable else []
+    return [*(mount.inside for mount in plan.mounts if mount.writable), *image]
 
 
 def account_file(plan: WallPlan) -> bytes:
@@ -191,7 +199,7 @@ def _own_mounts() -> list[str]:
 def _mounts(plan: WallPlan) -> list[str]:
     shown: list[str] = []
     if plan.image is not None:
-        shown += ["--ro-bind", str(plan.image), "/image"]
+        shown += ["--bind" if plan.image_writable else "--ro-bind", str(plan.image), IMAGE_INSIDE]
     if plan.proxy_folder is not None:
         shown += ["--ro-bind", str(plan.proxy_folder), PROXY_FOLDER_INSIDE]
     for mount in plan.mounts:

@@ -102,6 +102,8 @@ def check_hosts(resolved: ResolvedWheels, permitted: list[str]) -> None:
 
 def _locked_only(pylock: dict[str, Any], hashes: frozenset[str]) -> ResolvedWheels:
     lines, hosts = ['lock-version = "1.0"', 'created-by = "sekisho"'], set[str]()
+    if not pylock.get("packages"):
+        lines.append("packages = []")
     for package in pylock.get("packages", []):
         wheels = [wheel for wheel in package.get("wheels", []) if wheel["hashes"].get("sha256") in hashes]
         if not wheels:

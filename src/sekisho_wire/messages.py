@@ -348,6 +348,9 @@ class Offer(ControlBody, frozen=True, tag="offer"):
 
     `image` is an image digest, or a name from the agent's configuration; with `image_lock` the agent builds the image
     from that hashed requirements file if it does not have it. Exactly one of `argv` and `run` is given.
+
+    `setup` is shell text that extends the image in a build of level 0, apart from data, secrets and `env`; only with
+    `setup_workdir`, which the control plane sets for a public workdir, does that build see the workdir, read-only.
     """
 
     job: ShortText
@@ -364,6 +367,8 @@ class Offer(ControlBody, frozen=True, tag="offer"):
     data: Annotated[list[DataMount], Meta(max_length=64)] = []
     outputs: Annotated[list[OutputMount], Meta(max_length=16)] = []
     image_lock: ObjectRef | None = None
+    setup: LongText = ""
+    setup_workdir: bool = False
     workdir: ObjectRef | None = None
     checkpoint: CheckpointPlan | None = None
     resume: ObjectRef | None = None

@@ -116,7 +116,9 @@ BAD: list[tuple[str, str, int, int]] = [
     (HEAD + "resources:\n\tcpus: 1\n", "malformed", 4, 1),
     (HEAD + "residency: [JP]\n", "unknown_field", 3, 1),
     (HEAD + "charter:\n  residencyy: [JP]\n", "unknown_field", 4, 3),
-    (HEAD + "setup: pip install x\n", "unknown_field", 3, 1),
+    (HEAD + "set_up: pip install x\n", "unknown_field", 3, 1),
+    (HEAD + "setup: [pip install x]\n", "invalid", 3, 1),
+    (HEAD + f"setup: {'x' * 100_001}\n", "invalid", 3, 1),
     (HEAD + "data:\n  - mount: /data\n    form: x\n", "unknown_field", 5, 5),
     (HEAD + "<<: {run: evil}\n", "unknown_field", 3, 1),
     (HEAD + "run: twice\n", "malformed", 3, 1),
@@ -344,3 +346,9 @@ def test_durations(text: str, seconds: int) -> None:
 )
 def test_accelerators(text: str, expected: tuple[str, int]) -> None:
     assert jobfile.accelerators(text) == expected
+
+
+def test_setup_is_kept_as_it_was_written() -> None:
+    assert parse(f"{HEAD}setup: |\n  pip install x\n  x --help\n").setup == "pip install x\nx --help\n"
+    assert parse(HEAD).setup == ""
+    assert len(parse(f"{HEAD}setup: {'x' * 100_000}\n").setup) == 100_000

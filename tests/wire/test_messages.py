@@ -96,6 +96,13 @@ def test_digests_have_one_spelling(digest: str) -> None:
         msgspec.convert({"mount": "/d", "object": digest, "kind": "file", "size_bytes": 0}, DataMount)
 
 
+def test_an_offer_without_setup_is_as_long_as_ever() -> None:
+    """What is not said is not in the bytes, so agents that know no setup still read offers without one."""
+    assert b"setup" not in msgspec.json.encode(offer())
+    found = offer(setup="pip install x", setup_workdir=True)
+    assert (found.setup, found.setup_workdir) == ("pip install x", True)
+
+
 def test_every_kind_is_told_apart() -> None:
     kinds = [member.__struct_config__.tag for union in (FromAgent, FromControl) for member in get_args(union)]
     assert len(kinds) == len(set(kinds))

@@ -100,7 +100,12 @@ class Budget(_Part):
 
 
 class JobFile(_Part):
-    """A whole job file."""
+    """A whole job file.
+
+    `setup` is shell text run once per image, workdir and text, before `run` and apart from it: in a build of level 0
+    that sees no data, no secret, no variable of `envs`, and the workdir only when that is public (level 0, no label, any residency).
+    What it installs into /image is what `run` gets, read-only.
+    """
 
     name: JobName
     run: Annotated[str, Meta(min_length=1, max_length=100_000)]
@@ -108,6 +113,7 @@ class JobFile(_Part):
     team: Short = ""
     resources: Resources = Resources()
     num_nodes: Annotated[int, Meta(ge=1, le=1)] = 1
+    setup: Annotated[str, Meta(max_length=100_000)] = ""
     workdir: Annotated[str, Meta(max_length=4096)] = ""
     envs: Annotated[
         dict[EnvironmentName, Annotated[str, Meta(max_length=4096)] | int], Meta(max_length=256)

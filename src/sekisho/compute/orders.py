@@ -95,6 +95,8 @@ class OrderActions:
                 for item in spec.outputs
             ],
             image_lock=self._reference(spec.lock, "file", spec.lock_bytes) if spec.lock else None,
+            setup=spec.setup,
+            setup_workdir=spec.setup_workdir,
             workdir=(
                 self._reference(spec.workdir.object, "tree", spec.workdir.size_bytes)
                 if spec.workdir

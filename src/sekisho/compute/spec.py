@@ -35,7 +35,11 @@ class Output(msgspec.Struct, frozen=True):
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything an attempt needs, fixed when the job was submitted."""
+    """Everything an attempt needs, fixed when the job was submitted.
+
+    `setup_workdir`: whether the build that runs `setup` may see the workdir. It has a way out to package hosts, so only
+    a public workdir goes near it; with any other the commands run without one.
+    """
 
     run: str
     envs: dict[str, str]
@@ -52,6 +56,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     egress: str | list[str]
     sites: list[str]
     operator: str
+    setup: str = ""
+    setup_workdir: bool = False
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -80,7 +86,9 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         Labels(level=0, labels=frozenset(), residency=frozenset({"any"}), owners=frozenset({asker.owner}))
     ]
     inputs = [_input(tx, mount, asker.owner, labels) for mount in file.data if mount.source]
-    workdir = _workdir(tx, asker, labels)
+    workdir = _workdir(tx, asker)
+    if workdir is not None:
+        labels.append(_label(workdir))
     if file.charter.residency is not None:
         narrowed = Labels(
             level=0, labels=frozenset(), residency=frozenset(file.charter.residency), owners=frozenset()
@@ -101,11 +109,13 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         lock_bytes=lock_bytes,
         need=_need(file),
         disk_bytes=file.resources.disk << 30,
-        workdir=workdir,
+        workdir=_tree(workdir) if workdir is not None else None,
         checkpoint=_checkpoint(file),
         egress=file.charter.egress,
         sites=file.charter.sites or [],
         operator=file.charter.operator,
+        setup=file.setup,
+        setup_workdir=bool(file.setup) and workdir is not None and _is_public(workdir),
     )
     return Resolved(file, spec, join(labels))
 
@@ -134,14 +144,22 @@ def _own(found: ArtefactView, owner: str) -> ArtefactView:
     return found
 
 
-def _workdir(tx: Tx, asker: Asker, labels: list[Labels]) -> ObjectRef | None:
+def _workdir(tx: Tx, asker: Asker) -> ArtefactView | None:
     if not asker.workdir:
         return None
     artefact = _own(find_artefact(tx, asker.workdir), asker.owner)
     if artefact.kind != "workdir":
         raise NotFoundError(id=asker.workdir)
-    labels.append(_label(artefact))
+    return artefact
+
+
+def _tree(artefact: ArtefactView) -> ObjectRef:
     return ObjectRef(object=artefact.object, kind="tree", size_bytes=artefact.size_bytes, source="control")
+
+
+def _is_public(artefact: ArtefactView) -> bool:
+    """Level 0 that no label and no residency restricts."""
+    return artefact.level == 0 and not artefact.labels and "any" in artefact.residency
 
 
 def _label(artefact: ArtefactView) -> Labels:

@@ -27,11 +27,20 @@ class Image(msgspec.Struct, frozen=True):
     folder: Path | None
 
 
+class Setup(msgspec.Struct, frozen=True):
+    """Shell text that extends an image. `workdir` is a local folder of that digest, shown to the commands; or None."""
+
+    text: str
+    workdir: Path | None = None
+    workdir_digest: str = ""
+
+
 class Task(msgspec.Struct, frozen=True):
     """One attempt, ready to run: all paths are local, all inputs are in place.
 
     `folder` is the attempt's own folder, where the engine writes `log`. Folders of writable mounts exist; the engine
     gives them to the payload's user. `lease_deadline` is on `clock.monotonic`. `secrets` are values by file name.
+    `image_writable` is for builds alone: their image folder is a copy of their own.
     """
 
     attempt: str
@@ -47,6 +56,7 @@ class Task(msgspec.Struct, frozen=True):
     secrets: Mapping[str, bytes] = {}
     egress: tuple[str, ...] = ()
     egress_private: bool = False
+    image_writable: bool = False
 
 
 class WallReport(msgspec.Struct, frozen=True):
@@ -94,6 +104,10 @@ class Engine(Protocol):
 
     def build_image(self, lock_file: Path, progress: ImageProgress) -> Image:
         """The image of a hashed requirements file, built if it is not there. ImageError when it cannot be."""
+        ...
+
+    def extend_image(self, base: Image, setup: Setup, progress: ImageProgress) -> Image:
+        """The image that the commands make of `base`, with no data near them. ImageError `image.setup_failed`."""
         ...
 
     def find_image(self, name: str) -> Image:

@@ -18,7 +18,15 @@ import msgspec
 from sekisho_agent import wall
 from sekisho_agent.bubblewrap import find_bubblewrap
 from sekisho_agent.config import AgentConfig
-from sekisho_agent.engines.contract import Image, ImageProgress, Observation, Phase, Task, WallReport
+from sekisho_agent.engines.contract import (
+    Image,
+    ImageProgress,
+    Observation,
+    Phase,
+    Setup,
+    Task,
+    WallReport,
+)
 from sekisho_agent.engines.local_run import LocalRun, Surroundings
 from sekisho_agent.errors import EngineError
 from sekisho_agent.images import ImageShelf
@@ -80,6 +88,10 @@ class LocalEngine:
     def build_image(self, lock_file: Path, progress: ImageProgress) -> Image:
         """Builds behind a wall of its own, with no data near it."""
         return self._shelf.build(lock_file, progress)
+
+    def extend_image(self, base: Image, setup: Setup, progress: ImageProgress) -> Image:
+        """Runs the commands behind a wall of their own."""
+        return self._shelf.extend(base, setup, progress)
 
     def find_image(self, name: str) -> Image:
         """An image on the shelf."""
@@ -163,6 +175,7 @@ class LocalEngine:
             bubblewrap=bubblewrap,
             interpreter=image_interpreter(folder) if folder else base_interpreter(),
             image=folder,
+            image_writable=task.image_writable,
             mounts=task.mounts,
             tmp_bytes=task.limits.tmp_bytes,
             payload_uid=uid,
@@ -194,11 +207,12 @@ def _popen(command: list[str], descriptors: tuple[int, ...]) -> subprocess.Popen
 
 def _give(task: Task, uid: int) -> None:
     """Make the payload's user the owner of what it may write, restored files included; links are not followed."""
-    for mount in task.mounts:
-        if not mount.writable:
-            continue
-        os.chown(mount.source, uid, uid)
-        for _, folders, files, descriptor in os.fwalk(mount.source, follow_symlinks=False):
+    writable = [mount.source for mount in task.mounts if mount.writable]
+    if task.image_writable and task.image.folder is not None:
+        writable.append(task.image.folder)
+    for top in writable:
+        os.chown(top, uid, uid)
+        for _, folders, files, descriptor in os.fwalk(top, follow_symlinks=False):
             for name in (*folders, *files):
                 os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
 

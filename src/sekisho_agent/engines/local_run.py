@@ -191,7 +191,7 @@ class LocalRun:
             "wall_s": task.limits.wall_s,
             "grace_s": task.limits.grace_s,
             "output_bytes": task.limits.output_bytes,
-            "writable": [mount.inside for mount in task.mounts if mount.writable],
+            "writable": wall.writable_folders(plan),
             "argv": list(task.argv),
             "env": {**(proxies if forward else {}), **task.env},
             "cwd": task.cwd,
