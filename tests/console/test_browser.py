@@ -382,7 +382,10 @@ def test_the_way_to_a_provider_on_another_host_is_open(browser: Browser, here: W
         def finish(self, visit: str, answer: Any) -> Any:
             raise AssertionError(visit, answer)
 
-    with served(here.control, outside=Provider()) as url, contextlib.closing(browser.new_context()) as context:
+    with (
+        served(here.control, outside=Provider()) as url,
+        contextlib.closing(browser.new_context()) as context,
+    ):
         page = context.new_page()
         page.goto(f"{url}/signin")
         page.get_by_role("link", name="Go to the provider").click()

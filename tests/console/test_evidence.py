@@ -171,8 +171,18 @@ def test_records_of_a_job_open_from_its_page(here: World, administrator: Visitor
 def test_the_ledger_lists_records_for_auditors_only(
     here: World, auditor: Visitor, engineer: Visitor, nobody: Visitor
 ) -> None:
-    assert "compute.job.submit" in auditor.get("/ledger").text
-    assert "/ledger?after=" in auditor.get("/ledger").text
+    pages = [auditor.get("/ledger").text]
+    while following := re.search(r'href="(/ledger\?after=\d+)"', pages[-1]):
+        pages.append(auditor.get(following[1]).text)
+    listed = [
+        record
+        for page in pages
+        for record in re.findall(r'<th scope="row"><a class="digest" href="/ledger/(rec_\w+)', page)
+    ]
+    assert len(pages) > 1
+    assert len(listed) == len(set(listed))
+    assert here.detail("llm-small").job.record_id in listed
+    assert "compute.job.submit" in "".join(pages)
     refused = text_of(engineer.get("/ledger?lang=en"))
     assert "Lists of records are for auditors." in refused
     assert "compute.job.submit" not in refused

@@ -239,3 +239,15 @@ def test_no_secret_is_kept_where_it_could_be_read(here: World, engineer: Visitor
         dump = "\n".join(database.iterdump())
     assert secret not in dump
     assert secret not in json.dumps(dict(engineer.get("/jobs").headers))
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_how_a_job_failed_is_said_in_words(here: World, engineer: Visitor, language: str) -> None:
+    words = ("The program ended with an error.", "プログラムがエラーで終了しました。")[language == "ja"]
+    for address in (
+        f"/jobs/{here.jobs['broken']}",
+        "/jobs?state=failed",
+        f"/jobs/{here.jobs['broken']}/attempts/1",
+    ):
+        joined = f"{address}{'&' if '?' in address else '?'}lang={language}"
+        assert words in text_of(engineer.get(joined)), address

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sekisho.compute import AttemptView, JobDetail, JobView, SiteChoice, reason_sentence
+from sekisho.compute import AttemptView, JobDetail, JobState, JobView, SiteChoice, reason_sentence
 from sekisho.console import marks, shapes
 from sekisho.console.drawing import known, pick, say
 from sekisho.console.visit import Visit
@@ -68,13 +68,21 @@ def reason(language: Language, name: str) -> str:
     return say(language, f"reason.{name}") if known(f"reason.{name}") else ""
 
 
+def sentence(language: Language, job: JobView) -> str:
+    """Why a job is where it is; how it failed in our words, because its reason is a name for programs."""
+    if job.state is JobState.FAILED:
+        why = reason(language, job.reason) or job.reason or "-"
+        return say(language, "job.failed", reason=why.rstrip(".。"))
+    return pick(language, reason_sentence(job))
+
+
 def values(visit: Visit, detail: JobDetail) -> dict[str, Any]:
     """Everything the parts of one job show."""
     job, language = detail.job, visit.language
     site = visit.sites.get(job.site)
     return {
         "job": job,
-        "sentence": reason_sentence(job),
+        "sentence": sentence(language, job),
         "submitter": _submitter(visit, job),
         "country": site.facts.get("country") if site else None,
         "stand_in": bool(site and site.stand_in),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 
-from sekisho.compute import CancelJob, JobDetail, JobState, ListJobs, ReadLog, ShowJob, reason_sentence
+from sekisho.compute import CancelJob, JobDetail, JobState, JobView, ListJobs, ReadLog, ShowJob
 from sekisho.console import forms, jobparts, logs
 from sekisho.console.asked import Answer, Page, Redirect
 from sekisho.console.drawing import say
@@ -41,9 +42,17 @@ def listing(visit: Visit) -> Answer:
             "mine": mine,
             "filtered": bool(kept) or "cursor" in query,
             "next": f"/jobs?{urlencode({**kept, 'cursor': found.next})}" if found.next else "",
-            "reason": reason_sentence,
+            "reason": functools.partial(jobparts.sentence, visit.language),
+            "answer": _answer(visit, found.items),
         },
     )
+
+
+def _answer(visit: Visit, jobs: list[JobView]) -> str:
+    states = [job.state for job in jobs]
+    going = sum(state in {JobState.STAGING, JobState.STARTING, JobState.RUNNING} for state in states)
+    waiting, failed = states.count(JobState.WAITING), states.count(JobState.FAILED)
+    return say(visit.language, "jobs.answer", going=going, waiting=waiting, failed=failed)
 
 
 def show(visit: Visit) -> Answer:

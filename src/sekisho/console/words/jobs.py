@@ -9,6 +9,11 @@ WORDS = {
     "jobs.filter.all": ("all", "すべて"),
     "jobs.filter.mine": ("only mine", "自分のジョブだけ"),
     "jobs.filter.go": ("Filter", "絞り込む"),
+    "jobs.answer": (
+        "Under way: {going}. Waiting: {waiting}. Failed: {failed}.",
+        "このページでは、進行中{going}件、待機中{waiting}件、失敗{failed}件です。",
+    ),
+    "job.failed": ("It failed: {reason}.", "失敗しました：{reason}。"),
     "jobs.caption": ("Jobs on this page: {n}, newest first", "このページのジョブ{n}件（新しい順）"),
     "jobs.name": ("Name", "名前"),
     "jobs.state": ("State", "状態"),

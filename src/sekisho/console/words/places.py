@@ -80,7 +80,8 @@ WORDS = {
     "data.copies": ("Copies", "複製"),
     "data.owner": ("Owner", "所有者"),
     "data.licence": ("Licence", "利用許諾"),
-    "data.size": ("{size} in {files} files", "{size}（{files}ファイル）"),
+    "data.added": ("Added", "追加"),
+    "data.size": ("{size}; files: {files}", "{size}（{files}ファイル）"),
     "data.answer.ready": (
         "Usable by jobs at sites in: {countries}.",
         "次の国の拠点で動くジョブが使えます：{countries}。",
