@@ -304,6 +304,7 @@ _DOOR = "performed by the agents' own door, whose messages are sealed"
 _EDGE = "performed by whoever authenticates a request, never asked for by it"
 
 WITHOUT_ROUTE: dict[str, str] = {
+    "ledger.log.restore": "`sekishod restore` performs it, inside the database that comes back",
     "compute.agent.find": _DOOR,
     "compute.job.place": "the question every placement asks for each site; nobody sends it",
     "identity.agent.register": _DOOR,

@@ -22,11 +22,13 @@ from sekisho.ledger.model import ExportBundle as ExportBundle
 from sekisho.ledger.model import Finding as Finding
 from sekisho.ledger.model import KeyRotated as KeyRotated
 from sekisho.ledger.model import ListRecords as ListRecords
+from sekisho.ledger.model import LogRestored as LogRestored
 from sekisho.ledger.model import ReadBundle as ReadBundle
 from sekisho.ledger.model import ReadTiles as ReadTiles
 from sekisho.ledger.model import RecordLine as RecordLine
 from sekisho.ledger.model import RecordPage as RecordPage
 from sekisho.ledger.model import RecordView as RecordView
+from sekisho.ledger.model import RestoreLog as RestoreLog
 from sekisho.ledger.model import RootView as RootView
 from sekisho.ledger.model import RotateKey as RotateKey
 from sekisho.ledger.model import SequenceBatch as SequenceBatch

@@ -29,11 +29,13 @@ from sekisho.ledger.model import (
     ExportBundle,
     KeyRotated,
     ListRecords,
+    LogRestored,
     ReadBundle,
     ReadTiles,
     RecordLine,
     RecordPage,
     RecordView,
+    RestoreLog,
     RootView,
     RotateKey,
     SequenceBatch,
@@ -260,6 +262,12 @@ def _rotate(parts: Parts, ctx: Ctx, command: RotateKey) -> KeyRotated:
     return KeyRotated(previous, key.vkey)
 
 
+def _restored(ctx: Ctx, command: RestoreLog) -> LogRestored:
+    """Changes nothing: that two people wanted it is the evidence, and the log goes on from here."""
+    ctx.detail(manifest=command.manifest, size=tables.tree(ctx.tx).size)
+    return LogRestored(ctx.record_id)
+
+
 def handlers(parts: Parts) -> tuple[Handler[Any], ...]:
     """One handler per command of the ledger."""
 
@@ -283,5 +291,6 @@ def handlers(parts: Parts) -> tuple[Handler[Any], ...]:
         Handler(CloseStream, _system_target, of(_close), lambda command: f"stream {command.stream}"),
         Handler(ExportBundle, of(_export_target), of(_export)),
         Handler(ReadBundle, of(_read_target), of(_read_bundle)),
+        Handler(RestoreLog, _ledger_target, _restored),
         Handler(RotateKey, _ledger_target, of(_rotate), lambda _command: "ledger keys"),
     )

@@ -347,3 +347,24 @@ class RotateKey(Command[KeyRotated]):
 
     vkey: Annotated[str, Meta(max_length=400)]
     reason: Annotated[str, Meta(min_length=1, max_length=300)]
+
+
+class LogRestored(msgspec.Struct, frozen=True):
+    """A restore on record: the record's id."""
+
+    record: str
+
+
+@command(
+    "ledger.log.restore",
+    kind=Kind.RECORDED,
+    resource="Ledger",
+    principals=("User",),
+    groups=("administer",),
+    two_people=True,
+    ja="バックアップからの復元を、2人の承認とともに記録します。",
+)
+class RestoreLog(Command[LogRestored]):
+    """Put on record that this database came back from a backup; `manifest` is the digest of the backup's manifest."""
+
+    manifest: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]

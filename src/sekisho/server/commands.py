@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -113,9 +114,21 @@ def _lazy(name: str) -> Run:
     """Help must be quick: what a command needs is imported when it runs."""
 
     def run(call: Call) -> int:
-        from sekisho.server import operations, service  # noqa: PLC0415 - help must be quick
-
-        found: Run = getattr(service, name, None) or getattr(operations, name)
+        found: Run = getattr(importlib.import_module(f"sekisho.server.{_HOMES[name]}"), name)
         return found(call)
 
     return run
+
+
+_HOMES = {
+    "initialise": "operations",
+    "fsck": "operations",
+    "doctor": "operations",
+    "config": "operations",
+    "up": "service",
+    "serve": "service",
+    "migrate": "service",
+    "backup": "backup",
+    "restore": "backup",
+}
+"""Which file does a command's work."""
