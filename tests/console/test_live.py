@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx2
 import pytest
@@ -18,7 +18,7 @@ class Event(NamedTuple):
 
     id: str
     kind: str
-    data: object
+    data: Any
 
 
 def events(response: httpx2.Response) -> Iterator[Event]:
@@ -79,13 +79,13 @@ def test_lines_and_changes_come_as_they_happen(here: World, engineer: Visitor) -
     with engineer.client.stream("GET", f"/jobs/{here.jobs[name]}/live") as response:
         for event in events(response):
             found.append(event)
-            if event.kind == "part" and event.data["part"] == "proof" and _lines(found) == ["one"]:  # type: ignore[index] - a part
+            if event.kind == "part" and event.data["part"] == "proof" and _lines(found) == ["one"]:
                 agent.log(here.detail(name), " a line\n<b>two</b>\n")
             if _lines(found) == ["one", "half a line", "<b>two</b>"] and event.kind == "line":
                 here.finish(name, agent)
     assert _lines(found) == ["one", "half a line", "<b>two</b>"]
     assert [event.data for event in found if event.kind == "say"] == [f"{name}: Succeeded."]
-    states = [e.data["html"] for e in found if e.kind == "part" and e.data["part"] == "state"]  # type: ignore[index] - a part
+    states = [e.data["html"] for e in found if e.kind == "part" and e.data["part"] == "state"]
     assert "Running" in states[0]
     assert "Succeeded" in states[-1]
     assert found[-1].kind == "end"
@@ -95,8 +95,8 @@ def test_fragments_are_what_the_page_shows(here: World, engineer: Visitor) -> No
     page = engineer.get(f"/jobs/{here.jobs['llm-small']}").text
     with engineer.client.stream("GET", f"/jobs/{here.jobs['llm-small']}/live") as response:
         for event in events(response):
-            if event.kind == "part" and event.data["part"] in {"state", "lead", "outputs", "proof"}:  # type: ignore[index] - a part
-                assert event.data["html"].strip() in page  # type: ignore[index] - a part
+            if event.kind == "part" and event.data["part"] in {"state", "lead", "outputs", "proof"}:
+                assert event.data["html"].strip() in page
 
 
 def test_a_page_names_its_stream_and_where_its_log_ends(here: World, engineer: Visitor) -> None:

@@ -87,7 +87,7 @@ def size(size_bytes: int) -> str:
 
 
 def count(number: int) -> str:
-    """`12,345`."""
+    """Thousands apart, alike in both languages: `12,345`."""
     return f"{number:,}"
 
 
