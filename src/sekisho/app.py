@@ -155,7 +155,7 @@ class Control:
             issuer=oidc.issuer,
             client_id=oidc.client_id,
             client_secret=oidc.client_secret,
-            redirect_uri=f"{self.settings.server.public_url}/oidc/callback",
+            redirect_uri=f"{self.settings.server.public_url}/signin/outside/back",
             organisation=oidc.organisation,
             roles=oidc.roles,
             groups_claim=oidc.groups_claim,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
+from collections.abc import Callable
 from typing import Final
 
 PORT: Final = 3128
@@ -16,19 +16,14 @@ BACKLOG: Final = 128
 CHUNK_BYTES: Final = 65_536
 
 
-def listen() -> socket.socket:
-    """The port, open: from now on a client waits for `serve` and is not refused, however late that starts."""
-    return socket.create_server(("127.0.0.1", PORT), backlog=BACKLOG)
-
-
-def serve(server: socket.socket) -> None:
-    """Forward until the process is ended. Takes the socket that `listen` gave."""
+def serve(ready: Callable[[], None]) -> None:
+    """Forward until the process is ended. `ready` is called once clients are no longer refused."""
     # Payloads start with the default, under which one write to a client that has hung up would end this process.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    asyncio.run(_serve(server))
+    asyncio.run(_serve(ready))
 
 
-async def _serve(opened: socket.socket) -> None:
+async def _serve(ready: Callable[[], None]) -> None:
     running: set[asyncio.Task[None]] = set()  # the event loop itself holds tasks by weak references only
 
     def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,7 +31,8 @@ async def _serve(opened: socket.socket) -> None:
         running.add(task)
         task.add_done_callback(running.discard)
 
-    server = await asyncio.start_server(take, sock=opened, backlog=BACKLOG)
+    server = await asyncio.start_server(take, "127.0.0.1", PORT, backlog=BACKLOG)
+    ready()
     async with server:
         await server.serve_forever()
 

@@ -133,9 +133,12 @@ class Supervisor:
         self._report_end()
 
     def _forward(self) -> None:
-        """The port is open before the payload exists, and only its own process holds it: the payload cannot take it."""
-        with forward.listen() as server:
-            self._fork(lambda: forward.serve(server))
+        """Returns once the port is open, so that no payload is too early for it; or once the forwarder has failed."""
+        read_end, write_end = os.pipe()
+        self._fork(lambda: forward.serve(lambda: os.close(write_end)))
+        os.close(write_end)
+        with os.fdopen(read_end, "rb") as opened:
+            opened.read()
 
     def _probe(self) -> dict[str, bool] | None:
         """The canaries run as the payload will: same user, capabilities, limits, namespaces. None when they died."""

@@ -68,6 +68,11 @@ class Listener:
         self._server.should_exit = True
 
     @property
+    def stopping(self) -> bool:
+        """Whether the server was told to end; open streams ask, because it waits for them."""
+        return self._server.should_exit
+
+    @property
     def started(self) -> bool:
         """Whether requests are answered by now."""
         return self._server.started

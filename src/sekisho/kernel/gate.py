@@ -279,6 +279,7 @@ class Gate:
     def _approve(self, call: Call, tx: Tx, proposal: str) -> Result:
         """The second person: the charter must allow the proposed command to both."""
         row = proposals.take(tx, proposal)
+        proposals.check(row, call.actor.ref.id, call.now_ms)
         inner = proposals.inner_command(row)
         both = Call(call.actor, inner, call.now_ms)
         both.record_id, both.approvers = call.record_id, (row["proposer"], call.actor.ref.id)

@@ -105,12 +105,16 @@ def take(tx: Tx, proposal: str) -> Row:
     return row
 
 
-def settle(ctx: Ctx, row: Row) -> None:
-    """Check that the second person is another one and in time, and remove the proposal."""
-    if row["proposer"] == ctx.actor.ref.id:
+def check(row: Row, approver: str, now_ms: int) -> None:
+    """Refuse, before anything is decided, the same person again and a proposal that is too old."""
+    if row["proposer"] == approver:
         raise SekishoError(SAME_PERSON)
-    if row["expires_ms"] <= ctx.now_ms:
+    if row["expires_ms"] <= now_ms:
         raise SekishoError(EXPIRED)
+
+
+def settle(ctx: Ctx, row: Row) -> None:
+    """Remove a proposal that is being done."""
     ctx.tx.run("delete from kernel_proposals where id = :id", id=row["id"])
 
 

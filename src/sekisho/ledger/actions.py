@@ -242,7 +242,7 @@ def _read_bundle(parts: Parts, ctx: Ctx, command: ReadBundle) -> BundleFile:
     stream = parts.ledger.pseudonym(job)
     with parts.tree.at(ctx.tx) as tree:
         content = bundle.build(ctx.tx, tree, stream=stream, subject=job, seen_size=command.seen_size)
-    return BundleFile(f"{job}.bundle", content)
+    return BundleFile(f"{job}.bundle.zip", content)
 
 
 def _rotate(parts: Parts, ctx: Ctx, command: RotateKey) -> KeyRotated:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess  # the agents of `up` are programs of their own
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -97,8 +96,10 @@ def _run(call: Call, *, with_agents: bool) -> int:
     server = call.settings.server
     listen = Listen(host=server.host, port=server.port, certificate=server.certificate, key=server.key)
     with opened(call.settings) as control, started(control):
-        stopping = threading.Event()
-        listener = Listener(application(control, stopping=stopping.is_set), listen)
+        listening: list[Listener] = []
+        app = application(control, stopping=lambda: any(one.stopping for one in listening))
+        listener = Listener(app, listen)
+        listening.append(listener)
         call.note(SAYS["serving"].render(call.language, {"url": server.public_url or listener.url}))
         folders = sorted(control.folders.agents.glob(f"*/{AGENT_FILE}")) if with_agents else []
         with _agents(call, folders):
