@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from sekisho_agent import listeners
 from sekisho_agent.config import AgentConfig
 from sekisho_agent.engines.local import LocalEngine
 from tests.agent import control as fake
-from tests.agent import support
+from tests.agent import packages, support
 
 
 @pytest.fixture
@@ -51,3 +52,29 @@ def local_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngi
         engine = LocalEngine(msgspec.convert(values, AgentConfig))
         yield engine
         engine.close()
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[packages.Index]:
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    running = packages.Index(folder)
+    yield running
+    running.close()
+
+
+@pytest.fixture(params=["system", "own"])
+def image_engine(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    index: packages.Index,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[LocalEngine]:
+    """An engine whose images stand on the host's /usr, and one whose images stand on the Python of these tests."""
+    packages.needs_builds()
+    if request.param == "own":
+        monkeypatch.setattr("sekisho_agent.interpreter.SYSTEM_PYTHON", Path("/nonexistent"))
+    monkeypatch.setattr(listeners, "host_address", lambda: None)
+    running = packages.make_engine(tmp_path / "state", index)
+    yield running
+    running.close()

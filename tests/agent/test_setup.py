@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from sekisho_agent import wheels
-from sekisho_agent.errors import EngineError, ImageError
+from sekisho_agent.errors import EngineError
 from sekisho_agent.preparation import check_offer
 from sekisho_wire.messages import DataMount, Ended, ObjectRef, Offer, Started
 from sekisho_wire.trees import TreeFile, encode_tree
 from tests.agent.control import ControlPlane
+from tests.agent.packages import needs_builds
 from tests.agent.support import AgentProcess, make_offer, processes_with
-from tests.support import components
 
 pytestmark = pytest.mark.wall
 
@@ -25,12 +25,8 @@ REFERENCE = ObjectRef(object="sha256:" + "0" * 64, kind="tree", size_bytes=1)
 @pytest.fixture
 def uv_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """The agent of these tests, plain users' too, finds the uv that these tests have."""
-    try:
-        uv = wheels.find_uv("")
-    except ImageError:
-        components.missing("uv", "pip install uv")
-    else:
-        monkeypatch.setenv("PATH", f"{uv.parent}:{os.environ['PATH']}")
+    needs_builds()
+    monkeypatch.setenv("PATH", f"{wheels.find_uv('').parent}:{os.environ['PATH']}")
 
 
 @pytest.fixture
