@@ -56,7 +56,7 @@ NUMBER_RANGE = problems.define(
     Exit.USAGE,
     Text(
         "{field} is a number outside ±(2^53 - 1).",
-        "{field}の数値が±(2^53 - 1)の範囲を超えています。",
+        "{field}の数値の絶対値が2^53以上です。",
     ),
 )
 NO_BODY = problems.define(
