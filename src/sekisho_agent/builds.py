@@ -57,11 +57,11 @@ class Runner(Protocol):
     def observe(
         self, attempt: str, *, known: Phase | None = None, timeout_seconds: float = 0.0
     ) -> Observation:
-        """Watch it."""
+        """Watch a task until it is in another phase than `known`, or the time is over."""
         ...
 
     def cancel(self, attempt: str, reason: str, grace_seconds: float) -> None:
-        """End it."""
+        """End a task: TERM, then KILL after the grace."""
         ...
 
     def logs(self, attempt: str, offset: int, size_bytes_max: int) -> bytes:
@@ -69,7 +69,7 @@ class Runner(Protocol):
         ...
 
     def forget(self, attempt: str) -> None:
-        """Drop it."""
+        """Drop what is remembered of an ended task."""
         ...
 
 

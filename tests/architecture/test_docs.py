@@ -34,9 +34,8 @@ def test_the_reference_is_what_the_code_says() -> None:
 
 
 def test_every_command_code_and_setting_is_a_heading() -> None:
-    from sekisho.kernel.config import Settings
-
     from sekisho.kernel.command import all_specs
+    from sekisho.kernel.config import Settings
     from sekisho_wire.problems import all_problems
 
     generate_reference.load_everything()

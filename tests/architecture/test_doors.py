@@ -16,7 +16,7 @@ _SOCKETS = (
 )
 _PROCESSES = (
     r"src/sekisho/kernel/postgres\.py",
-    r"src/sekisho/server/(service|backup)\.py",
+    r"src/sekisho/server/(service|staging)\.py",
     r"src/sekisho_agent/(bubblewrap|canaries|images|inside|wall|wheels)\.py",
     r"src/sekisho_agent/engines/\w+\.py",
 )

@@ -103,7 +103,8 @@ class JobFile(_Part):
     """A whole job file.
 
     `setup` is shell text run once per image, workdir and text, before `run` and apart from it: in a build of level 0
-    that sees no data, no secret, no variable of `envs`, and the workdir only when that is public (level 0, no label, any residency).
+    that sees no data, no secret, no variable of `envs`, and the workdir only when that is public (level 0, no label,
+    any residency).
     What it installs into /image is what `run` gets, read-only.
     """
 
