@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from sekisho.compute import ReadLog, SetSecret
+from sekisho.compute import CancelJob, JobState, JobSubjects, OrdersWaiting, ReadLog, SetSecret
 from sekisho.data import ListArtefacts
+from sekisho.kernel.errors import NotFoundError
+from sekisho.kernel.facts import Actor, Ref
 from sekisho_verify import canonical
 from sekisho_wire import messages
-from sekisho_wire.messages import Accept, Ok, Progress, Refused, Staged
+from sekisho_wire.messages import Accept, Body, Ok, Progress, Refused, Staged
 from sekisho_wire.signing import seal
 from tests.compute.world import FINISHED, MODEL, World, code_of, job_file, started
 from tests.data.world import TEXT, digest_of
@@ -168,3 +170,46 @@ def test_whatever_a_site_says_of_its_wall_is_noted_and_stops_nobody(world: World
     row = world.rows("select wall from sites_sites where id = :id", id=world.home.site.id)[0]
     assert row["wall"] == wall.replace("\0", "\N{REPLACEMENT CHARACTER}")
     assert world.rows("select id from kernel_work where last_error is not null") == []
+
+
+def test_an_agent_that_waits_is_told_when_a_poll_would_give_something(world: World) -> None:
+    def waiting() -> tuple[bool, bool]:
+        home, abroad = (
+            world.perform(Actor(Ref("Agent", agent.id)), OrdersWaiting())
+            for agent in (world.home, world.abroad)
+        )
+        return home, abroad
+
+    assert waiting() == (False, False)
+    job = world.submit().id
+    world.work()
+    assert waiting() == (False, False), "nothing leaves before its record is under a checkpoint"
+    world.seal_log()
+    assert waiting() == (True, False)
+    (order,) = world.home.offers()
+    world.home.say(order, Accept())
+    assert waiting() == (False, False)
+    world.perform(world.engineer, CancelJob(job=job))
+    assert waiting() == (True, False)
+
+
+@pytest.mark.parametrize(
+    "body", [Ok(), messages.Lease(lease_s=9), messages.Cancel()], ids=lambda body: type(body).__name__
+)
+def test_what_only_we_say_is_no_report(world: World, body: Body) -> None:
+    job, order = world.running()
+    assert code_of(lambda: world.home.say(order, body)) == "attempt.fenced"
+    assert world.show(job).job.state is JobState.RUNNING
+    assert world.home.say(order, FINISHED) == Ok()
+
+
+def test_the_ledger_finds_jobs_and_nothing_else(world: World) -> None:
+    job = world.submit().id
+
+    def owner(kind: str, name: str) -> object:
+        return world.database.read(lambda tx: JobSubjects().subject(tx, kind, name)).attributes["owner"]
+
+    assert owner("Job", job) == Ref("Org", world.office)
+    for kind, name in (("Dataset", job), ("Job", "a"), ("Job", "job_" + "0" * 26)):
+        with pytest.raises(NotFoundError):
+            owner(kind, name)
