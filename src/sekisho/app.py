@@ -21,6 +21,7 @@ from sekisho.kernel.migrate import migrate
 from sekisho.kernel.net import Network
 from sekisho.kernel.tx import Tx
 from sekisho.kernel.vault import SecretBox, Vault
+from sekisho_wire import typeinfo
 from sekisho_wire.objects import ObjectsByDigest
 
 MODULES = ("kernel", "identity", "ledger", "charter", "data", "sites", "compute")
@@ -70,6 +71,7 @@ class Control:
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         """Open what `init` made. Raises `vault.broken` before `init`, `database.*` for a database in use or newer."""
+        typeinfo.build()
         self.settings = settings
         self.clock = clock or SystemClock()
         self.folders = Folders(settings.folder)
@@ -97,8 +99,9 @@ class Control:
             [
                 identity.OrganisationEntities(self.clock),
                 identity.ApproverEntities(self.clock),
-                sites.SiteEntities(),
-            ]
+                sites.SiteEntities(self.clock),
+            ],
+            expiries=[identity.next_expiry, sites.next_expiry],
         )
         log = ledger.Ledger(self.log_keys.stream_key)
         parts = ledger.Parts(

@@ -21,6 +21,7 @@ from sekisho_agent.errors import AgentError, ConfigError
 from sekisho_agent.loop import AgentLoop
 from sekisho_agent.registration import agent_version, register
 from sekisho_agent.state import AgentState
+from sekisho_wire import typeinfo
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     options = _parser().parse_args(arguments)
     _configure_logs()
+    typeinfo.build()
     try:
         config = load_config(Path(options.config))
         verbs = {"register": _register, "run": _run, "image": _image}

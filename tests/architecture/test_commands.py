@@ -24,7 +24,9 @@ CODE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_a_command_is_named_after_the_room_it_lives_in(spec: Spec) -> None:
-    assert NAME.fullmatch(spec.name), "capability, then a verb, a thing and a verb, or a thing's thing and a verb"
+    assert NAME.fullmatch(spec.name), (
+        "capability, then a verb, a thing and a verb, or a thing's thing and a verb"
+    )
     assert spec.command.__module__.split(".")[1] == spec.name.partition(".")[0]
 
 

@@ -20,7 +20,7 @@ from sekisho.charter.convert import encoder, misfit
 from sekisho.charter.explain import Unmet
 from sekisho.charter.judge import UNFIT, ask, judge, prepare, question
 from sekisho.charter.lru import Lru
-from sekisho.charter.worlds import World, Worlds
+from sekisho.charter.worlds import Expiry, World, Worlds
 from sekisho.kernel.facts import SYSTEM, Decision, EntitySource, Request, Sentence
 from sekisho.kernel.tx import Tx
 
@@ -44,10 +44,18 @@ class CharterEngine:
     """Implements the kernel's Decider. Made once by the wiring; shared by all threads."""
 
     def __init__(
-        self, sources: Sequence[EntitySource], *, memo_slices: int = 16_384, charters: int = 16
+        self,
+        sources: Sequence[EntitySource],
+        *,
+        expiries: Sequence[Expiry] = (),
+        memo_slices: int = 16_384,
+        charters: int = 16,
     ) -> None:
-        """`sources` own the slow entities; `memo_slices` bounds what is remembered, about 3 kB each."""
-        self._worlds = Worlds(sources)
+        """`sources` own the slow entities, `expiries` tell when a fact of theirs will be over.
+
+        `memo_slices` bounds what is remembered, about 3 kB each.
+        """
+        self._worlds = Worlds(sources, expiries=expiries)
         self._charters: Lru[str, Charter] = Lru(charters)
         self._active: Lru[int, Charter] = Lru(4)
         self._slots: Lru[tuple[str, str], _Slot] = Lru(memo_slices)
@@ -58,13 +66,13 @@ class CharterEngine:
         charter = self.active(tx)
         if charter is None:
             return self._without_charter(request)
-        return self.decide_under(charter, self._worlds.at(tx), request)
+        return self.decide_under(charter, self._worlds.at(tx, request.now_ms), request)
 
     def explain(self, tx: Tx, request: Request, decision: Decision) -> tuple[Sentence, ...]:
         """One sentence per rule of a denial, most important first; empty for an allowed request."""
         if decision.allowed:
             return ()
-        return self.explain_under(self.active(tx), self._worlds.at(tx), request, decision)
+        return self.explain_under(self.active(tx), self._worlds.at(tx, request.now_ms), request, decision)
 
     def unmet(self, tx: Tx, request: Request) -> tuple[Unmet, ...]:
         """For each permit that could apply, nearest first, the first condition the request does not meet."""

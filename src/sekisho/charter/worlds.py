@@ -61,14 +61,21 @@ class Closure(msgspec.Struct, frozen=True):
         return found, ""
 
 
+FOREVER_MS = 1 << 62
+
+Expiry = Callable[[Tx, int], int | None]
+"""When the next fact of one capability will be over, after a moment; None while none will."""
+
+
 class World:
     """All slow entities of one facts version. Shared by all threads; closures are made when first asked for."""
 
     CLOSURES_MAX = 4096
 
-    def __init__(self, version: int, entities: Mapping[Ref, Entity]) -> None:
-        """Take over `entities`; nobody changes them afterwards."""
+    def __init__(self, version: int, entities: Mapping[Ref, Entity], until_ms: int = FOREVER_MS) -> None:
+        """Take over `entities`, which hold before `until_ms`; nobody changes them afterwards."""
         self.version = version
+        self.until_ms = until_ms
         self.entities = entities
         self._numbers = itertools.count()
         self._bases: Lru[tuple[int, bytes], cedarpy.Entities] = Lru(self.CLOSURES_MAX)
@@ -136,22 +143,30 @@ class Worlds:
     not even by a transaction that is rolled back later.
     """
 
-    def __init__(self, sources: Sequence[EntitySource], *, keep: int = 4) -> None:
-        """`sources` are the capabilities that own slow entities; `keep` covers readers on older snapshots."""
+    def __init__(
+        self, sources: Sequence[EntitySource], *, expiries: Sequence[Expiry] = (), keep: int = 4
+    ) -> None:
+        """`sources` own slow entities and leave out facts that are over, `expiries` tell when the next one will be.
+
+        `keep` covers readers on older snapshots.
+        """
         self._sources = sources
+        self._expiries = expiries
         self._worlds: Lru[int, World] = Lru(keep)
         self._loading = threading.Lock()
 
-    def at(self, tx: Tx) -> World:
+    def at(self, tx: Tx, now_ms: int = 0) -> World:
         """The world of this transaction's snapshot; CharterError when two sources contradict each other."""
         version = tx.facts_version()
         world = self._worlds.get(version)
-        if world is not None:
+        if world is not None and now_ms < world.until_ms:
             return world
         with self._loading:
             world = self._worlds.get(version)
-            if world is None:
-                world = World(version, self._load(tx))
+            if world is None or now_ms >= world.until_ms:
+                ends = [expiry(tx, now_ms) for expiry in self._expiries]
+                until_ms = min((end for end in ends if end is not None), default=FOREVER_MS)
+                world = World(version, self._load(tx), until_ms)
                 self._worlds.put(version, world)
             return world
 

@@ -366,3 +366,9 @@ def names_of(tx: Tx, accounts: Iterable[str]) -> dict[str, str]:
         for account in accounts
     ]
     return {row["account"]: row["display_name"] for row in rows if row is not None}
+
+
+def next_expiry(tx: Tx, now_ms: int) -> int | None:
+    """The earliest end of a fact after a moment."""
+    row = tx.one("select min(expires_ms) as end_ms from identity_facts where expires_ms > :now", now=now_ms)
+    return row["end_ms"] if row else None

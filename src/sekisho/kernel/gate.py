@@ -205,7 +205,9 @@ class Gate:
         return result
 
     def _recorded(self, call: Call) -> Result:
-        self._warm(call)
+        stored = self._warm(call)
+        if stored is not None:
+            return _repeat(call, stored)
         try:
             result = self._db.write(
                 functools.partial(self._attempt, call),
@@ -215,6 +217,9 @@ class Gate:
         except _NOTHING_HAPPENED:
             raise
         except Exception as error:
+            stored = self._db.read(functools.partial(_stored, call))
+            if stored is not None:  # the same request, done meanwhile by another thread or process
+                return _repeat(call, stored)
             self._record_failure(call, error)
             raise
         if isinstance(result, _Denied):
@@ -226,26 +231,30 @@ class Gate:
         handler = self._handlers.get(type(call.command))
         return handler.contention(call.command) if handler and handler.contention else ""
 
-    def _warm(self, call: Call) -> None:
-        """Take the decision before queueing, so that the writer finds it remembered unless something moved."""
+    def _warm(self, call: Call) -> bytes | None:
+        """Look for the stored answer, and decide before queueing, so that the writer finds the decision remembered.
+
+        The answer is looked for here and not inside the transaction: there every reader of a key would be in the way
+        of every writer of a neighbouring one, and PostgreSQL would fail most of them. Keeping the answer finds a
+        repeat that comes in between.
+        """
         if isinstance(call.command, proposals.ApproveProposal):
-            return
+            return self._db.read(functools.partial(_stored, call))
 
-        def look(tx: Tx) -> None:
+        def look(tx: Tx) -> bytes | None:
             # A repeat of something done is answered from memory, whatever became of its target since.
-            if not call.key or repeats.find(tx, call.actor, call.key, call.command) is None:
+            stored = _stored(call, tx)
+            if stored is None:
                 self._decide(call, tx)
+            return stored
 
-        self._db.read(look)
+        stored = self._db.read(look)
         call.decision = call.target = None
+        return stored
 
     def _attempt(self, call: Call, tx: Tx) -> Result:
         """One try of a recorded command inside a write transaction; may run again after a rollback."""
         call.decision = call.target = None
-        stored = repeats.find(tx, call.actor, call.key, call.command) if call.key else None
-        if stored is not None:
-            asked = spec_of(type(call.command))
-            return msgspec.json.decode(stored, type=proposals.Proposed if asked.two_people else asked.result)
         if call.held is not None:
             work.finish(tx, call.held)
         if isinstance(call.command, proposals.ApproveProposal):
@@ -343,7 +352,9 @@ class Gate:
             tx, (call.actor, call.spec.name, refusal.rules), record_id=call.record_id, now_ms=call.now_ms
         )
         if noted.record == call.record_id:
-            self._append(call, tx, outcome="denied", repeats=noted.repeats)
+            # What somebody tried on another organisation's thing is no part of that organisation's evidence.
+            stream = call.actor.ref.id if refusal.foreign else ""
+            self._append(call, tx, outcome="denied", repeats=noted.repeats, stream=stream)
         return msgspec.structs.replace(refusal, record=noted.record)
 
     def _refusal(self, call: Call, tx: Tx, principal: Entity) -> _Denied:
@@ -402,3 +413,12 @@ class Gate:
 def _is_foreign(principal: Entity, resource: Entity) -> bool:
     owner = resource.attributes.get("owner")
     return owner is not None and owner != principal.attributes.get("org")
+
+
+def _stored(call: Call, tx: Tx) -> bytes | None:
+    return repeats.find(tx, call.actor, call.key, call.command) if call.key else None
+
+
+def _repeat(call: Call, stored: bytes) -> Result:
+    asked = spec_of(type(call.command))
+    return msgspec.json.decode(stored, type=proposals.Proposed if asked.two_people else asked.result)

@@ -7,6 +7,7 @@ each other; hence the session advisory lock *before* BEGIN (without it 338 of 64
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 import subprocess  # pg_dump is the one backup tool that restores everywhere
@@ -17,6 +18,7 @@ from typing import Any, ClassVar, TypeVar
 import psycopg
 import psycopg_pool
 from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sekisho.kernel.errors import BusyError, StorageFullError, UnavailableError
 from sekisho.kernel.tx import Dialect, Row, Statement, Tx
@@ -120,12 +122,24 @@ class PostgresDatabase:
             self._read_keys(cursor)
 
     def backup(self, target: str) -> None:
-        """Write a `pg_dump` archive; UnavailableError where the tool is not installed."""
+        """Write a `pg_dump` archive; UnavailableError where the tool is not installed.
+
+        The password travels in the tool's environment: a command line can be read by everybody on the machine.
+        """
         program = shutil.which("pg_dump")
         if program is None:
             raise UnavailableError(part="pg_dump", seconds=0)
+        parts = conninfo_to_dict(self._dsn)
+        password = str(parts.pop("password", "") or "")
         subprocess.run(  # noqa: S603 - fixed program, no shell
-            [program, "--format=custom", "--no-owner", f"--file={target}", f"--dbname={self._dsn}"],
+            [
+                program,
+                "--format=custom",
+                "--no-owner",
+                f"--file={target}",
+                f"--dbname={make_conninfo('', **parts)}",
+            ],
+            env=os.environ | ({"PGPASSWORD": password} if password else {}),
             check=True,
         )
 

@@ -9,7 +9,7 @@ import msgspec
 
 from sekisho.kernel.command import Command, spec_of
 from sekisho.kernel.context import Ctx
-from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.errors import ConflictError, SekishoError
 from sekisho.kernel.facts import Actor
 from sekisho.kernel.tx import Tx
 from sekisho_wire import problems
@@ -56,11 +56,14 @@ def find(tx: Tx, actor: Actor, key: str, command: Command[Any]) -> bytes | None:
 
 
 def keep(ctx: Ctx, key: str, command: Command[Any], result: bytes) -> None:
-    """Store the answer in the transaction that made it; of one that shows a secret only that it was given."""
+    """Store the answer in the transaction that made it; of one that shows a secret only that it was given.
+
+    `conflict` when the same request was done meanwhile: then this transaction must not take effect.
+    """
     shown = not spec_of(type(command)).shows_secret
-    ctx.tx.run(
+    kept = ctx.tx.run(
         "insert into kernel_idempotency (actor, key, command_digest, result, record_id, expires_ms)"
-        " values (:actor, :key, :digest, :result, :record, :expires)",
+        " values (:actor, :key, :digest, :result, :record, :expires) on conflict (actor, key) do nothing",
         actor=ctx.actor.ref.id,
         key=key,
         digest=digest(command),
@@ -68,6 +71,8 @@ def keep(ctx: Ctx, key: str, command: Command[Any], result: bytes) -> None:
         record=ctx.record_id,
         expires=ctx.now_ms + KEPT_MS,
     )
+    if not kept:
+        raise ConflictError(what=key)
 
 
 def digest(command: Command[Any]) -> str:

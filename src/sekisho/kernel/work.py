@@ -19,7 +19,8 @@ from sekisho.kernel.tx import Tx
 from sekisho_wire import problems
 from sekisho_wire.problems import Exit, Text
 
-LEASE_MS = 120_000
+LEASE_MS = 30_000
+"""Longer than any background command takes; what a killed server leaves untouched."""
 RETRY_MS_MAX = 300_000
 
 LEASE_LOST = problems.define(

@@ -7,6 +7,7 @@ from sekisho.sites.actions import entity_of_site as entity_of_site
 from sekisho.sites.actions import find_site as find_site
 from sekisho.sites.actions import found_control_site as found_control_site
 from sekisho.sites.actions import handlers as handlers
+from sekisho.sites.actions import next_expiry as next_expiry
 from sekisho.sites.model import Accelerator as Accelerator
 from sekisho.sites.model import DrainSite as DrainSite
 from sekisho.sites.model import Fact as Fact

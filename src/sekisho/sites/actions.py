@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
+from sekisho.kernel.clock import Clock
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.facts import Entity, Ref, Target
@@ -35,11 +36,22 @@ CONTROL_SITE = "control"
 class SiteEntities:
     """Sites and their platform keys, as the charter's slowly changing entities."""
 
+    def __init__(self, clock: Clock) -> None:
+        """`clock` tells which facts are over."""
+        self._clock = clock
+
     def entities(self, tx: Tx) -> Iterable[Entity]:
-        """One Site and one Key entity a site."""
-        for site in tables.every(tx):
+        """One Site and one Key entity a site, of facts that still hold."""
+        now_ms = self._clock.now_ms()
+        for view in tables.every(tx):
+            site = rules.standing(view, now_ms)
             yield rules.site_entity(site)
             yield rules.platform_key(site)
+
+
+def next_expiry(tx: Tx, now_ms: int) -> int | None:
+    """When the next fact about a site will be over; None while none will."""
+    return tables.next_expiry(tx, now_ms)
 
 
 def find_site(tx: Tx, site: str) -> SiteView:

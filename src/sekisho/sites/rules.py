@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.facts import Entity, Moment, Ref, Value
 from sekisho.sites.errors import ACCELERATOR_TWICE, UNKNOWN_FACT, WRONG_TYPE
@@ -63,6 +65,14 @@ def unplaced(operator: str) -> SiteView:
         heard_ms=0,
         record_id="",
     )
+
+
+def standing(site: SiteView, now_ms: int) -> SiteView:
+    """The site without facts that are over."""
+    facts = {
+        name: fact for name, fact in site.facts.items() if not fact.expires_ms or fact.expires_ms > now_ms
+    }
+    return site if len(facts) == len(site.facts) else msgspec.structs.replace(site, facts=facts)
 
 
 def site_entity(site: SiteView) -> Entity:

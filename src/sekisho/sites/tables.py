@@ -152,3 +152,9 @@ def _view(
         heard_ms=heard["at_ms"] if heard else 0,
         record_id=row["record_id"],
     )
+
+
+def next_expiry(tx: Tx, now_ms: int) -> int | None:
+    """The earliest end of a fact after a moment."""
+    row = tx.one("select min(expires_ms) as end_ms from sites_facts where expires_ms > :now", now=now_ms)
+    return row["end_ms"] if row else None
