@@ -116,7 +116,12 @@ class Control:
             jobs=compute.JobActions(principals, log.keep_file, self.logs, patience),
             rounds=compute.RoundActions(principals, patience),
             attempts=compute.AttemptActions(
-                self.seals, box=box, tickets=self.tickets, logs=self.logs, patience=patience
+                self.seals,
+                principals=principals,
+                box=box,
+                tickets=self.tickets,
+                logs=self.logs,
+                patience=patience,
             ),
             orders=compute.OrderActions(self.seals, self.tickets, ledger.under_checkpoint, patience),
             keeps=compute.KeepActions(box, self.objects),

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from sekisho.compute import AddImage, DeleteSecret, ListImages, ListSecrets, SetSecret
 from sekisho.compute.keeps import check_lock
+from sekisho.identity import AddMember, CreateTeam
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho_agent.errors import ImageError
 from sekisho_agent.wheels import locked_hashes
 from sekisho_verify.canonical import digest
 from sekisho_wire import messages
-from tests.compute.world import World, code_of
+from tests.compute.world import World, code_of, job_file
 from tests.support import tree
 
 HASH = "--hash=sha256:" + "0123456789abcdef" * 4
@@ -124,8 +125,8 @@ def test_what_we_take_the_sites_agent_takes(tmp_path_factory: pytest.TempPathFac
 
 
 def test_secrets_are_named_and_never_shown(world: World) -> None:
-    view = world.perform(world.engineer, SetSecret(name="hub-token", value="correct-horse", team="red"))
-    assert (view.name, view.team) == ("hub-token", "red")
+    view = world.perform(world.engineer, SetSecret(name="hub-token", value="correct-horse"))
+    assert (view.name, view.team) == ("hub-token", "")
     page = world.perform(world.engineer, ListSecrets())
     assert page.items == [view]
     assert world.perform(world.stranger, ListSecrets()).items == []
@@ -133,9 +134,8 @@ def test_secrets_are_named_and_never_shown(world: World) -> None:
     assert record["detail"] == {"secret": "hub-token"}
     assert "correct-horse" not in world.everything()
     text = "name: a\nrun: x\nsecrets: [hub-token]\n"
-    assert code_of(lambda: world.submit(text)) == "compute.secret.unknown"
-    assert world.submit(text + "team: red\n").team == "red"
-    assert code_of(lambda: world.submit(text + "team: red\n", by=world.stranger)) == "compute.secret.unknown"
+    assert world.submit(text).state == "waiting"
+    assert code_of(lambda: world.submit(text, by=world.stranger)) == "compute.secret.unknown"
 
 
 def test_a_deleted_secret_is_gone(world: World) -> None:
@@ -181,3 +181,19 @@ def test_a_bad_lock_stores_nothing(world: World) -> None:
     )
     assert world.perform(world.engineer, ListImages()).items == []
     assert not world.control.objects.has(digest(bad.encode()))
+
+
+def test_a_teams_secret_is_for_its_members(world: World) -> None:
+    team = world.perform(world.administrator, CreateTeam(name="red", organisation=world.office)).id
+    member = world.person("member", world.office, "engineer")
+    outsider = world.person("outsider", world.office, "engineer")
+    world.perform(world.administrator, AddMember(team=team, person=member.ref.id))
+    assert world.perform(member, SetSecret(name="s", value="x", team="red")).team == team
+    assert (
+        code_of(lambda: world.perform(outsider, SetSecret(name="t", value="x", team="red")))
+        == "input.invalid"
+    )
+    text = job_file("a", "secrets: [s]\n")
+    assert world.submit(text, by=member).state == "waiting"
+    assert code_of(lambda: world.submit(text, by=outsider)) == "compute.secret.unknown"
+    assert code_of(lambda: world.submit(text, by=world.engineer)) == "compute.secret.unknown"

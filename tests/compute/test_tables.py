@@ -209,12 +209,12 @@ def test_secrets_are_by_organisation_and_team(world: World) -> None:
     write(world, lambda tx: put(tx, "org_a", ("s", "", b"\x00\xff")))
     write(world, lambda tx: put(tx, "org_a", ("t", "red", b"t")))
     cases = [
-        (("org_a", "s", ""), b"\x00\xff"),
-        (("org_a", "s", "blue"), b"\x00\xff"),
-        (("org_a", "t", "red"), b"t"),
-        (("org_a", "t", "blue"), None),
-        (("org_a", "t", ""), None),
-        (("org_b", "s", ""), None),
+        (("org_a", "s", frozenset[str]()), b"\x00\xff"),
+        (("org_a", "s", frozenset({"blue"})), b"\x00\xff"),
+        (("org_a", "t", frozenset({"red"})), b"t"),
+        (("org_a", "t", frozenset({"blue"})), None),
+        (("org_a", "t", frozenset[str]()), None),
+        (("org_b", "s", frozenset[str]()), None),
     ]
     for asked, value in cases:
         assert world.database.read(lambda tx, asked=asked: tables_keepsakes.secret_value(tx, *asked)) == value

@@ -73,6 +73,15 @@ class World:
             self.perform(self.administrator, identity.GrantRole(account=made.id, role=role))
         return Actor(Ref("Service", made.id))
 
+    def person(self, name: str, organisation: str, *roles: Role) -> Actor:
+        """A person of an organisation, who can be in teams."""
+        account = self.perform(
+            self.administrator, identity.CreatePerson(display_name=name, organisation=organisation)
+        ).id
+        for role in roles:
+            self.perform(self.administrator, identity.GrantRole(account=account, role=role))
+        return Actor(Ref("User", account))
+
     def site(self, name: str, operator: str, country: str = "JP", **fields: Any) -> SiteView:
         """Register a site that could run something."""
         values: dict[str, Any] = {"cpus": 4, "memory_bytes": 8 * GIB, "stand_in": True} | fields

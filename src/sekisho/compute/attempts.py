@@ -13,11 +13,12 @@ from sekisho.compute.jobs import spec_of_row
 from sekisho.compute.model import AttemptState, JobState, NoteProgress, RenewAttempt, ReportAttempt
 from sekisho.compute.rounds import settle_job
 from sekisho.compute.seals import Seals
+from sekisho.compute.submitters import submitter_of, teams_of
 from sekisho.data import ArtefactView, Tickets, note_copy, register_artefact
 from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import SekishoError
-from sekisho.kernel.facts import Entity, Ref, Target
+from sekisho.kernel.facts import Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
 from sekisho_verify import canonical
 from sekisho_wire import messages
@@ -47,10 +48,18 @@ class AttemptActions:
     """The handlers, with the keys and files they use."""
 
     def __init__(
-        self, signer: Seals, *, box: Box, tickets: Tickets, logs: LogSink, patience: rules.Patience
+        self,
+        signer: Seals,
+        *,
+        principals: Principals,
+        box: Box,
+        tickets: Tickets,
+        logs: LogSink,
+        patience: rules.Patience,
     ) -> None:
         """Everything an answer may need."""
         self._signer = signer
+        self._principals = principals
         self._box = box
         self._tickets = tickets
         self._logs = logs
@@ -114,7 +123,9 @@ class AttemptActions:
         if isinstance(body, messages.WantSecret):
             value = None
             if body.name in spec_of_row(job).secrets:
-                value = tables_keepsakes.secret_value(ctx.tx, job["owner"], body.name, job["team"])
+                submitter = submitter_of(ctx.tx, self._principals, job["submitter"])
+                teams = teams_of(submitter) if submitter else frozenset[str]()
+                value = tables_keepsakes.secret_value(ctx.tx, job["owner"], body.name, teams)
             if value is None:
                 raise SekishoError(UNKNOWN_SECRET, name=body.name)
             ctx.detail(attempt=row["id"], secret=body.name)

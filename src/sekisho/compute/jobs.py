@@ -31,6 +31,7 @@ from sekisho.compute.model import (
 )
 from sekisho.compute.snapshot import read_sites
 from sekisho.compute.spec import Asker, JobSpec, Resolved, resolve
+from sekisho.compute.submitters import teams_of
 from sekisho.data import owner_of
 from sekisho.kernel import heartbeats
 from sekisho.kernel.context import Ctx, Handler
@@ -102,7 +103,7 @@ class JobActions:
         self._patience = patience
 
     def _resolve(self, tx: Tx, principal: Entity, text: str, workdir: str = "") -> Resolved:
-        resolved = resolve(tx, text, Asker(owner_of(principal), workdir))
+        resolved = resolve(tx, text, Asker(owner_of(principal), workdir, teams_of(principal)))
         if resolved.label.level > LEVEL_MAX:
             raise SekishoError(LEVEL_FIVE)
         return resolved

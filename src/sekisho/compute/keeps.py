@@ -18,9 +18,11 @@ from sekisho.compute.model import (
     SecretView,
     SetSecret,
 )
+from sekisho.compute.submitters import teams_of
 from sekisho.data import owner_of
+from sekisho.identity import team_id
 from sekisho.kernel.context import Ctx, Handler
-from sekisho.kernel.errors import NotFoundError, SekishoError
+from sekisho.kernel.errors import InvalidInputError, NotFoundError, SekishoError
 from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import Tx
 
@@ -76,9 +78,12 @@ class KeepActions:
     def set_secret(self, ctx: Ctx, command: SetSecret) -> SecretView:
         """The value is sealed before it reaches the database; the record names it and says no more."""
         owner = owner_of(ctx.principal)
+        team = team_id(ctx.tx, owner, command.team) if command.team else ""
+        if command.team and team not in teams_of(ctx.principal):
+            raise InvalidInputError(field="team", what="not a team that you are in")
         sealed = self._box.seal(command.value.encode(), f"{owner}/{command.name}")
         ctx.detail(secret=command.name)
-        return tables.put_secret(ctx.tx, owner, (command.name, command.team, sealed), ctx.now_ms)
+        return tables.put_secret(ctx.tx, owner, (command.name, team, sealed), ctx.now_ms)
 
     def add_image(self, ctx: Ctx, command: AddImage) -> ImageView:
         """Name a lock file. Images already in use keep the lock they were submitted with."""

@@ -299,7 +299,7 @@ class ReadLog(Command[LogText]):
     "compute.secret.set", kind=Kind.RECORDED, resource="Secret", groups=("use",), ja="秘密情報を登録します。"
 )
 class SetSecret(Command[SecretView]):
-    """Keep a secret for jobs of your organisation; attempts get it as a file."""
+    """Keep a secret for jobs of your organisation, or of one of your teams; attempts get it as a file."""
 
     name: Name
     value: Annotated[str, Meta(max_length=65_536)]

@@ -23,6 +23,8 @@ from sekisho_wire.messages import Body
 LOG_BYTES_MAX = 16 << 20
 TMP_BYTES = 256 << 20
 PROCESSES = 512
+TOLD_MS = 10_000
+"""How long an agent that was told to cancel is left to do it before it is told again."""
 
 UnderCheckpoint = Callable[[Tx, str], bool]
 """Whether a record is under a checkpoint: what leaves the house because of it waits for that. The ledger's."""
@@ -43,7 +45,9 @@ class OrderActions:
     def waiting(self, ctx: Ctx, command: OrdersWaiting) -> bool:
         """Cheap and often: whether polling would give something."""
         del command
-        return bool(self._ready(ctx.tx, _site_of(ctx.principal))) or bool(_cancelling(ctx.tx, ctx.principal))
+        return bool(self._ready(ctx.tx, _site_of(ctx.principal))) or bool(
+            _cancelling(ctx.tx, ctx.principal, ctx.now_ms)
+        )
 
     def poll(self, ctx: Ctx, command: PollOrders) -> list[str]:
         """Note that the site lives and what it can hold, and hand out its offers and cancels."""
@@ -53,8 +57,10 @@ class OrderActions:
         wall = rules.storable(command.capabilities.wall)
         if find_site(ctx.tx, site).wall != wall:
             ctx.later(ReportCapabilities(site=site, wall=wall), dedupe=f"capabilities:{site}")
-        orders = [(row, self._offer(ctx, row)) for row in self._ready(ctx.tx, site)]
-        orders += [(row, messages.Cancel()) for row in _cancelling(ctx.tx, ctx.principal)]
+        orders: list[tuple[Row, Body]] = [(row, self._offer(ctx, row)) for row in self._ready(ctx.tx, site)]
+        for row in _cancelling(ctx.tx, ctx.principal, ctx.now_ms):
+            heartbeats.beat(ctx.tx, _told(row), at_ms=ctx.now_ms, until_ms=ctx.now_ms + TOLD_MS)
+            orders.append((row, messages.Cancel()))
         return [self._seal(ctx, agent, row, body) for row, body in orders]
 
     def _ready(self, tx: Tx, site: str) -> list[Row]:
@@ -153,11 +159,20 @@ def _site_of(principal: Entity) -> str:
     return site.id if isinstance(site, Ref) else ""
 
 
-def _cancelling(tx: Tx, principal: Entity) -> list[Row]:
-    """Attempts at the agent's site whose job is to be cancelled."""
+def _cancelling(tx: Tx, principal: Entity, now_ms: int) -> list[Row]:
+    """Attempts at the agent's site whose job is to be cancelled, and whose agent was not told lately.
+
+    Telling it again at once would let it poll in circles for the whole grace; every renewal says it too.
+    """
     rows = tables.active_attempts(tx, _site_of(principal))
     held = [row for row in rows if AttemptState(row["state"]) is not AttemptState.OFFERED]
-    return [row for row in held if (tables.find_job(tx, row["job"], "") or {}).get("cancelling")]
+    wanted = [row for row in held if (tables.find_job(tx, row["job"], "") or {}).get("cancelling")]
+    told = {row["id"]: heartbeats.last(tx, _told(row)) for row in wanted}
+    return [row for row in wanted if (told[row["id"]] or {"until_ms": 0})["until_ms"] <= now_ms]
+
+
+def _told(row: Row) -> str:
+    return f"cancel:{row['id']}"
 
 
 def _target(tx: Tx, principal: Entity, command: OrdersWaiting | PollOrders) -> Target:

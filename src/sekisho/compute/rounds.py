@@ -18,10 +18,11 @@ from sekisho.compute.model import (
 )
 from sekisho.compute.placement import Choice
 from sekisho.compute.snapshot import read_sites
+from sekisho.compute.submitters import submitter_of
 from sekisho.kernel import heartbeats
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx, Handler
-from sekisho.kernel.facts import Actor, Entity, Principals, Ref, Target
+from sekisho.kernel.facts import Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
 from sekisho.sites import all_sites
 
@@ -83,12 +84,6 @@ class RoundActions:
         return lost
 
 
-def submitter_of(tx: Tx, principals: Principals, account: str) -> Entity | None:
-    """The submitter's present entity, person or service account; None when the account is gone or disabled."""
-    kind = "Service" if account.startswith("svc_") else "User"
-    return principals.principal(tx, Actor(Ref(kind, account)))
-
-
 def lose(ctx: Ctx, attempt: Row) -> None:
     """Give up on one attempt, with a record in the job's stream."""
     with ctx.row(
@@ -98,6 +93,7 @@ def lose(ctx: Ctx, attempt: Row) -> None:
         detail={"attempt": attempt["id"], "token": attempt["token"]},
     ):
         state = rules.step(AttemptState(attempt["state"]), rules.Event.LOSE)
+        heartbeats.forget(ctx.tx, f"attempt:{attempt['id']}")
         tables.move_attempt(ctx.tx, attempt["id"], state, ctx.now_ms, reason="lost")
         settle_job(ctx, attempt["job"], state, "lost")
 

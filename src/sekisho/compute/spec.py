@@ -69,10 +69,11 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 class Asker(msgspec.Struct, frozen=True):
-    """In whose name references are resolved: organisation, and the workdir sent along."""
+    """In whose name references are resolved: organisation, the workdir sent along, and the ids of the asker's teams."""
 
     owner: str
     workdir: str = ""
+    teams: frozenset[str] = frozenset()
 
 
 def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
@@ -96,7 +97,7 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         labels.append(narrowed)
     lock, lock_bytes = _image(tx, file.resources.image, asker.owner)
     for name in file.secrets:
-        if tables_keepsakes.secret_value(tx, asker.owner, name, file.team) is None:
+        if tables_keepsakes.secret_value(tx, asker.owner, name, asker.teams) is None:
             raise SekishoError(UNKNOWN_SECRET, name=name)
     spec = JobSpec(
         run=file.run,

@@ -23,15 +23,17 @@ def put_secret(tx: Tx, owner: str, secret: tuple[str, str, bytes], now_ms: int) 
     return SecretView(name, team, now_ms)
 
 
-def secret_value(tx: Tx, owner: str, name: str, team: str) -> bytes | None:
-    """The encrypted value, for a job of the same organisation, and of the same team where the secret has one."""
+def secret_value(tx: Tx, owner: str, name: str, teams: frozenset[str]) -> bytes | None:
+    """The encrypted value, for a job of the same organisation whose submitter is in the secret's team, if it has one.
+
+    `teams` are the ids of the submitter's teams.
+    """
     row = tx.one(
-        "select value from compute_secrets where owner = :owner and name = :name and (team = '' or team = :team)",
+        "select value, team from compute_secrets where owner = :owner and name = :name",
         owner=owner,
         name=name,
-        team=team,
     )
-    return bytes(row["value"]) if row else None
+    return bytes(row["value"]) if row and row["team"] in {"", *teams} else None
 
 
 def list_secrets(tx: Tx, owner: str) -> list[SecretView]:

@@ -84,6 +84,9 @@ def respell_schema(schema: JsonValue) -> JsonValue:
     if not isinstance(schema, dict):
         return schema
     changed = {name: respell_schema(inner) for name, inner in schema.items() if name != "properties"}
+    if isinstance(changed.get("pattern"), str):
+        # Python's end of text; JSON Schema speaks ECMAScript, where `$` is just that.
+        changed["pattern"] = changed["pattern"].replace(r"\Z", "$")
     if "properties" in schema:
         changed["properties"] = dict(
             _schema_pair(name, inner) for name, inner in schema["properties"].items()

@@ -92,4 +92,5 @@ from sekisho.identity.signin import check_form as check_form
 from sekisho.identity.signin import check_visitor_form as check_visitor_form
 from sekisho.identity.tables import names_of as names_of
 from sekisho.identity.tables import next_expiry as next_expiry
+from sekisho.identity.tables import team_id as team_id
 from sekisho.identity.targets import Sites as Sites

@@ -10,11 +10,11 @@ from msgspec import Meta
 from sekisho.kernel.command import Command, Kind, command
 
 Name = Annotated[str, Meta(min_length=1, max_length=120)]
-Email = Annotated[str, Meta(max_length=254, pattern=r"^([^@\s]+@[^@\s]+)?$")]
-Country = Annotated[str, Meta(min_length=2, max_length=2, pattern=r"^[A-Z]{2}$")]
-CountryOrNone = Annotated[str, Meta(max_length=2, pattern=r"^([A-Z]{2})?$")]
+Email = Annotated[str, Meta(max_length=254, pattern=r"^([^@\s]+@[^@\s]+)?\Z")]
+Country = Annotated[str, Meta(min_length=2, max_length=2, pattern=r"^[A-Z]{2}\Z")]
+CountryOrNone = Annotated[str, Meta(max_length=2, pattern=r"^([A-Z]{2})?\Z")]
 Percent = Annotated[int, Meta(ge=0, le=100)]
-Word = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Word = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
 Words = Annotated[tuple[Word, ...], Meta(max_length=64)]
 Text = Annotated[str, Meta(max_length=300)]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]

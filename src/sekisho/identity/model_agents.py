@@ -10,7 +10,7 @@ from msgspec import Meta
 from sekisho.identity.model import Cursor, Email, Id, Limit, Name, Role, Secret, State
 from sekisho.kernel.command import Command, Kind, command
 
-PublicKey = Annotated[str, Meta(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]{43}$")]
+PublicKey = Annotated[str, Meta(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]{43}\Z")]
 
 
 class AgentView(msgspec.Struct, frozen=True):

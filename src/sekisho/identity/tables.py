@@ -265,6 +265,16 @@ def team(tx: Tx, team: str) -> Row | None:
     return tx.one("select * from identity_teams where id = :id", id=team)
 
 
+def team_id(tx: Tx, organisation: str, team: str) -> str:
+    """The id of an organisation's team, given by id or name; nothing when there is none."""
+    row = tx.one(
+        "select id from identity_teams where organisation = :organisation and (id = :team or name = :team)",
+        organisation=organisation,
+        team=team,
+    )
+    return row["id"] if row else ""
+
+
 def team_named(tx: Tx, organisation: str, name: str) -> bool:
     """Whether the organisation has a team of this name."""
     row = tx.one(

@@ -25,6 +25,20 @@ from sekisho_wire.problems import Exit, Text
 
 ResultT = TypeVar("ResultT")
 
+_MACHINE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""Codes that say something about the machine, not about our SQL."""
+
 GROUP_MAX = 256
 """Commands in one commit. Bounds how long the first of a group waits for the last."""
 
@@ -225,10 +239,12 @@ class SqliteDatabase:
 
 def _translated(error: BaseException) -> BaseException:
     """What a caller is told of a fault of the machine; a mistake in our SQL stays what it is."""
-    if not isinstance(error, sqlite3.OperationalError):
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF if isinstance(error, sqlite3.Error) else 0
+    if code not in _MACHINE:
         return error
-    full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-    answer = StorageFullError() if full else UnavailableError(part="database", seconds=5)
+    answer = (
+        StorageFullError() if code == sqlite3.SQLITE_FULL else UnavailableError(part="database", seconds=5)
+    )
     answer.__cause__ = error
     return answer
 

@@ -11,8 +11,8 @@ from sekisho.kernel.command import PEOPLE, Command, Kind, command
 
 EVERYBODY = (*PEOPLE, "Agent", "Operator", "System", "Anonymous")
 
-RecordId = Annotated[str, Meta(pattern=r"^rec_[0-9a-hjkmnp-tv-z]{26}$")]
-Name = Annotated[str, Meta(pattern=r"^[!-~]{1,255}$")]
+RecordId = Annotated[str, Meta(pattern=r"^rec_[0-9a-hjkmnp-tv-z]{26}\Z")]
+Name = Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]
 Limit = Annotated[int, Meta(ge=1, le=500)]
 Size = Annotated[int, Meta(ge=0, lt=2**53)]
 
@@ -169,7 +169,7 @@ class ListRecords(Command[RecordPage]):
     """List records, newest first, of the whole log or of one stream."""
 
     stream: Annotated[str, Meta(max_length=255)] = ""
-    after: Annotated[str, Meta(pattern=r"^[0-9]{0,16}$")] = ""
+    after: Annotated[str, Meta(pattern=r"^[0-9]{0,16}\Z")] = ""
     limit: Limit = 50
 
 
@@ -302,7 +302,7 @@ class CloseStream(Command[StreamClosed]):
     """End an evidence stream with a record that counts it."""
 
     stream: Name
-    resource_type: Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z0-9]{0,63}$")]
+    resource_type: Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z0-9]{0,63}\Z")]
     resource_id: Name
 
 
@@ -367,4 +367,4 @@ class LogRestored(msgspec.Struct, frozen=True):
 class RestoreLog(Command[LogRestored]):
     """Put on record that this database came back from a backup; `manifest` is the digest of the backup's manifest."""
 
-    manifest: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+    manifest: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
