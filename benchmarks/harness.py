@@ -128,19 +128,5 @@ def durable(kind: str, count: int = 1) -> Iterator[list[str]]:
         yield [server.create(f"bench_{number}") for number in range(count)]
 
 
-@contextlib.contextmanager
-def sqlite_url() -> Iterator[str]:
-    """One empty SQLite database."""
-    with durable("sqlite") as (url,):
-        yield url
-
-
-@contextlib.contextmanager
-def postgres_url() -> Iterator[str]:
-    """One empty PostgreSQL database."""
-    with durable("postgres") as (url,):
-        yield url
-
-
 def _rounded(value: float) -> float:
     return float(f"{value:.4g}")

@@ -19,6 +19,7 @@ import msgspec
 
 from sekisho_agent.errors import AgentError, EngineError, StoreError, store_errors
 from sekisho_verify import canonical
+from sekisho_wire.messages import REASON_OUTPUT_TOO_LARGE, REASON_OUTPUT_UNREADABLE
 from sekisho_wire.objects import CHUNK_BYTES, ObjectsByDigest
 from sekisho_wire.trees import (
     MANIFEST_BYTES_MAX,
@@ -214,7 +215,7 @@ def _bounded(files: Iterator[tuple[str, int]]) -> Iterator[tuple[str, int]]:
     try:
         yield from files
     except RecursionError as error:
-        raise EngineError("output.unreadable", "folders nested too deep") from error
+        raise EngineError(REASON_OUTPUT_UNREADABLE, "folders nested too deep") from error
 
 
 def _copy(descriptor: int, target: Path, *, size_bytes_max: int) -> tuple[int, str]:
@@ -223,7 +224,7 @@ def _copy(descriptor: int, target: Path, *, size_bytes_max: int) -> tuple[int, s
         while chunk := source.read(CHUNK_BYTES):
             size_bytes += len(chunk)
             if size_bytes > size_bytes_max:
-                raise EngineError("output.too_large", "more bytes than the job's limit")
+                raise EngineError(REASON_OUTPUT_TOO_LARGE, "more bytes than the job's limit")
             hasher.update(chunk)
             copy.write(chunk)
     return size_bytes, canonical.DIGEST_PREFIX + hasher.hexdigest()
@@ -235,4 +236,4 @@ def _kind(mode: int) -> str:
 
 
 def _unreadable(error: OSError) -> AgentError:
-    raise EngineError("output.unreadable", f"a folder cannot be listed: {error.strerror}") from error
+    raise EngineError(REASON_OUTPUT_UNREADABLE, f"a folder cannot be listed: {error.strerror}") from error

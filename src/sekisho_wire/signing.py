@@ -17,7 +17,6 @@ from sekisho_verify import canonical
 from sekisho_verify.errors import CanonicalError
 from sekisho_wire.messages import SEALED_BYTES_MAX, Body, Envelope
 
-PUBLIC_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 CLOCK_SKEW_SECONDS_MAX = 300
 

@@ -7,20 +7,12 @@ transaction and returns only after the commit is durable. How each keeps the pro
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol, TypeVar
 
 from sekisho.kernel.tx import Dialect, Tx
 
 ResultT = TypeVar("ResultT")
-
-
-class Committed(enum.Enum):
-    """What is known about a commit whose answer was lost."""
-
-    YES = "yes"
-    NO = "no"
 
 
 class Database(Protocol):

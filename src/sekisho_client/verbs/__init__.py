@@ -12,12 +12,6 @@ from typing import Any
 
 from sekisho_client.verbs import work
 
-_URL = {
-    "name": "url",
-    "help": {"en": "the server's address", "ja": "サーバーのアドレス"},
-    "sample": "https://sekisho.example",
-}
-
 BY_HAND: Mapping[str, Mapping[str, Any]] = {
     **work.BY_HAND,
     "status": {
