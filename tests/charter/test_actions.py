@@ -15,10 +15,10 @@ from sekisho.charter.compiled import document_digest
 from sekisho.charter.vocabulary import GROUP_BY_NAME
 from sekisho.kernel import proposals
 from sekisho.kernel.clock import ManualClock, rfc3339
-from sekisho.kernel.command import Command, spec_of
+from sekisho.kernel.command import Command
 from sekisho.kernel.db import open_database
 from sekisho.kernel.errors import ConflictError, DeniedError, InvalidInputError, NotFoundError, SekishoError
-from sekisho.kernel.facts import SYSTEM, Actor, Entity, Ref, Request
+from sekisho.kernel.facts import SYSTEM, Actor, Entity, Ref
 from sekisho.kernel.gate import Gate
 from sekisho.kernel.tx import Tx
 from tests.charter import yard
@@ -432,50 +432,6 @@ def test_there_is_no_drift_before_the_first_charter() -> None:
 
     nothing: Any = Empty()
     assert charter.drift(charter.CharterEngine([]), nothing) is None
-
-
-# ------------------------------------------------------------------------------------------------------------ lists
-
-
-def test_rows_listed_are_exactly_the_rows_allowed(office: Office) -> None:
-    """Over organisations, owners and roles: `visible` keeps a row if and only if the charter lets it be shown."""
-    people = [office.ann, office.person("engineer"), office.person()]
-    accounts = [
-        Entity(Ref("Account", f"acc{number}"), {"owner": Ref("Org", office.home)}) for number in range(3)
-    ]
-    accounts.append(Entity(Ref("Account", "ghost"), {"owner": Ref("Org", "nowhere")}))
-    for actor in people:
-        seen = office.database.read(lambda tx, who=actor: _seen(office, tx, who, accounts))
-        for account in accounts:
-            assert (account in seen) == _may(office, actor, account)
-    assert len(office.database.read(lambda tx: _seen(office, tx, people[1], accounts))) == 3
-
-
-def _seen(office: Office, tx: Tx, actor: Actor, rows: list[Entity]) -> list[Entity]:
-    ctx: Any = _Ctx(office, tx, actor)
-    return charter.visible(ctx, identity.ShowPerson, rows, lambda row: row)
-
-
-class _Ctx:
-    def __init__(self, office: Office, tx: Tx, actor: Actor) -> None:
-        self.office, self.tx, self.actor = office, tx, actor
-
-    def allows(self, command: type[Command[Any]], entity: Entity) -> bool:
-        principal = identity.IdentityPrincipals(self.office.clock).principal(self.tx, self.actor)
-        assert principal is not None
-        request = charter_request(principal, command, entity)
-        return self.office.engine.decide(self.tx, request).allowed
-
-
-def charter_request(principal: Entity, command: type[Command[Any]], entity: Entity) -> Request:
-    return Request(
-        principal=principal, action=spec_of(command).name, resource=entity, context={}, now_ms=toy.START_MS
-    )
-
-
-def _may(office: Office, actor: Actor, account: Entity) -> bool:
-    roles = office.perform(actor, identity.ShowMe()).roles
-    return bool(roles) and account.attributes["owner"] == Ref("Org", office.home)
 
 
 def test_every_group_has_a_name_in_the_vocabulary() -> None:

@@ -422,7 +422,6 @@ def test_before_the_first_charter_only_genesis_happens() -> None:
         decision = engine.decide(none, other)
         assert (decision.allowed, decision.rules) == (False, ("no-charter",))
         assert engine.explain(none, other, decision)[0].rule == "no-charter"
-        assert engine.unmet(none, other) == ()
 
 
 def test_sources_are_read_once_per_facts_version() -> None:
@@ -444,13 +443,6 @@ def test_sources_are_read_once_per_facts_version() -> None:
 def test_an_allowed_request_needs_no_explanation() -> None:
     engine = CharterEngine([Source()])
     assert engine.explain(tx(), PLACE, engine.decide(tx(), PLACE)) == ()
-
-
-def test_a_denial_says_what_each_permit_lacks() -> None:
-    engine = CharterEngine([Source()])
-    found = engine.unmet(tx(), yard.place("nobody", "j-internal", "ishikari-1", "k-north-hsm"))
-    assert [(one.rule, one.role, one.owner) for one in found] == [("P01-engineer", "engineer", "maker")]
-    assert engine.unmet(tx(), yard.ask("mio", "closed.action.name", "j-gov2")) == ()
 
 
 def test_two_sources_must_not_contradict_each_other() -> None:

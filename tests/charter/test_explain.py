@@ -9,7 +9,7 @@ import pytest
 
 from sekisho.charter import texts
 from sekisho.charter.explain import cedar_text, unmet
-from sekisho.charter.scene import listed, span_words
+from sekisho.charter.scene import Scene, listed, span_words
 from sekisho.kernel.facts import Entity, Ref, Request
 from sekisho_wire.problems import Language
 from tests.charter import yard
@@ -179,14 +179,19 @@ def test_a_missing_permit_says_what_is_missing(policies: str, sentence: str) -> 
 
 def test_the_nearest_permit_comes_first() -> None:
     request = ask(yard.user("new", "maker", "x"), "yard.attempt.show", _attempt("maker"))
-    found = unmet(
-        BENCH.charter, BENCH.world, msgspec.structs.replace(request, principal=yard.user("n", "telco-ai"))
-    )
-    assert found[0].rule == "P04-site-operator"
+    nobody = msgspec.structs.replace(request, principal=yard.user("n", "telco-ai"))
+    found = unmet(BENCH.charter, Scene(BENCH.world, nobody))
+    assert [one.rule for one in found][:1] == ["P04-site-operator"]
     assert all(one.met < one.conditions for one in found)
-    assert unmet(BENCH.charter, BENCH.world, request) == tuple(
-        one for one in unmet(BENCH.charter, BENCH.world, request) if one.rule != "P02-own-things"
-    )
+    assert "P02-own-things" not in {one.rule for one in unmet(BENCH.charter, Scene(BENCH.world, request))}
+    closed = ask("mio", "closed.action.name", "j-gov2")
+    assert unmet(BENCH.charter, Scene(BENCH.world, closed)) == ()
+
+
+def test_a_denial_says_what_each_permit_lacks() -> None:
+    request = yard.place("nobody", "j-internal", "ishikari-1", "k-north-hsm")
+    found = unmet(BENCH.charter, Scene(BENCH.world, request))
+    assert [(one.rule, one.role, one.owner) for one in found] == [("P01-engineer", "engineer", "maker")]
 
 
 def _attempt(owner: str) -> Entity:

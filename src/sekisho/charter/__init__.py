@@ -13,7 +13,6 @@ from sekisho.charter.changes import Change
 from sekisho.charter.compiled import NO_CHARTER
 from sekisho.charter.engine import GENESIS_ACTION, CharterEngine
 from sekisho.charter.errors import CharterError
-from sekisho.charter.explain import Unmet
 from sekisho.charter.labels import PUBLIC, Labels, at_least, join
 from sekisho.charter.model import (
     Activated,
@@ -33,7 +32,6 @@ from sekisho.charter.model import (
 )
 from sekisho.charter.rules import FLOOR_LEVEL, Candidate, Wishes, narrow
 from sekisho.charter.schema import VocabularyError, program_specs, schema_text
-from sekisho.charter.visible import visible
 from sekisho.charter.vocabulary import ANYWHERE, ENTITY_TYPES, GROUPS, EntityType, Group
 
 __all__ = [
@@ -65,7 +63,6 @@ __all__ = [
     "ShowVersion",
     "Trial",
     "TryRequest",
-    "Unmet",
     "Version",
     "VersionPage",
     "VersionText",
@@ -80,5 +77,4 @@ __all__ = [
     "narrow",
     "program_specs",
     "schema_text",
-    "visible",
 ]

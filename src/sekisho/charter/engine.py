@@ -17,7 +17,6 @@ import msgspec
 from sekisho.charter import explain, rules, tables
 from sekisho.charter.compiled import NO_CHARTER, Charter, document, document_digest
 from sekisho.charter.convert import encoder, misfit
-from sekisho.charter.explain import Unmet
 from sekisho.charter.judge import UNFIT, ask, judge, prepare, question
 from sekisho.charter.lru import Lru
 from sekisho.charter.worlds import Expiry, World, Worlds
@@ -73,11 +72,6 @@ class CharterEngine:
         if decision.allowed:
             return ()
         return self.explain_under(self.active(tx), self._worlds.at(tx, request.now_ms), request, decision)
-
-    def unmet(self, tx: Tx, request: Request) -> tuple[Unmet, ...]:
-        """For each permit that could apply, nearest first, the first condition the request does not meet."""
-        charter = self.active(tx)
-        return () if charter is None else explain.unmet(charter, self._worlds.at(tx), request)
 
     def facts_body(self, decision: Decision) -> bytes | None:
         """The canonical JSON whose digest is the decision's `facts`; None once forgotten.

@@ -191,7 +191,7 @@ _CASES: Mapping[str, Callable[[Scene, str], _Case]] = {
 
 
 def _permit_sentence(charter: Charter, scene: Scene) -> Sentence:
-    found = _unmet(charter, scene)
+    found = unmet(charter, scene)
     if not found:
         return scene.sentence(rules.NO_PERMIT, "no-permit")
     near = found[0]
@@ -207,12 +207,8 @@ def _permit_sentence(charter: Charter, scene: Scene) -> Sentence:
 _ANY_ROLE = "!(principal.roles.isEmpty())"
 
 
-def unmet(charter: Charter, world: World, request: Request) -> tuple[Unmet, ...]:
+def unmet(charter: Charter, scene: Scene) -> tuple[Unmet, ...]:
     """The permits that could apply to this action and principal, the one with the least to mend first."""
-    return _unmet(charter, Scene(world, request))
-
-
-def _unmet(charter: Charter, scene: Scene) -> tuple[Unmet, ...]:
     plan = charter.plan(scene.request.action)
     if plan is None:
         return ()
