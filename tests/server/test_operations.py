@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from sekisho import charter
 from sekisho.app import opened
+from sekisho.kernel.clock import ManualClock, SystemClock
 from sekisho.kernel.facts import SYSTEM
 from sekisho.ledger import SequenceBatch
+from tests.charter import yard
 from tests.server.installation import Installation
 
 
@@ -61,6 +64,37 @@ def test_doctor_says_what_is_missing_before_init_and_that_nothing_is_after(
     after = installation.run("--json", "doctor")
     assert {name for name, check in after.json.items() if not check["ok"]} <= {"disk"}
     assert after.json["charter"] == {"ok": True, "detail": "active"}
+
+
+def test_doctor_says_when_the_clock_is_behind_the_newest_record(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = ManualClock(SystemClock().now_ms() + 3_600_000)
+    with monkeypatch.context() as patched:
+        patched.setattr("sekisho.app.SystemClock", lambda: ahead)
+        installation.init()
+        assert installation.run("--json", "doctor").json["clock"]["ok"] is True
+    found = installation.run("--json", "doctor")
+    assert found.status == 1
+    assert found.json["clock"]["ok"] is False
+    assert "before the newest record" in found.json["clock"]["detail"]
+
+
+def test_doctor_names_the_commands_that_the_charter_in_force_does_not_know(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation.init()
+    assert installation.run("--json", "doctor").json["commands"]["ok"] is True
+    more = (*charter.program_specs(), yard.spec("yard.lamp.light", "administer", resource="Account"))
+    monkeypatch.setattr("sekisho.charter.actions.program_specs", lambda: more)
+    found = installation.run("--json", "doctor")
+    assert found.status == 1
+    assert found.json["commands"] == {
+        "ok": False,
+        "detail": "closed until a charter drafted today is active: yard.lamp.light",
+    }
+    monkeypatch.setattr("sekisho.charter.actions.program_specs", tuple)
+    assert "does not validate" in installation.run("--json", "doctor").json["commands"]["detail"]
 
 
 def test_config_show_hides_secrets_and_shows_the_rest(installation: Installation) -> None:

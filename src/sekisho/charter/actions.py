@@ -292,9 +292,9 @@ class Drift(msgspec.Struct, frozen=True):
 
 
 def drift(engine: CharterEngine, tx: Tx) -> Drift | None:
-    """To be asked at start: compiles the charter in force again and compares; None before the first charter.
+    """Compiles the charter in force again and compares; None before the first charter.
 
-    CharterError when the stored text no longer validates: the program must not serve under it.
+    CharterError when the stored text no longer validates: under this program nobody could draft it again.
     """
     charter = engine.active(tx)
     if charter is None:

@@ -43,4 +43,5 @@ from sekisho.ledger.model import TileBatch as TileBatch
 from sekisho.ledger.model import TrustFile as TrustFile
 from sekisho.ledger.publish import Publisher as Publisher
 from sekisho.ledger.recorder import Ledger as Ledger
+from sekisho.ledger.recorder import newest_time_ms as newest_time_ms
 from sekisho.ledger.recorder import under_checkpoint as under_checkpoint

@@ -7,6 +7,9 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 
+import msgspec
+
+from sekisho.kernel.clock import parse_rfc3339
 from sekisho.kernel.errors import InvalidInputError, SekishoError
 from sekisho.kernel.evidence import Draft
 from sekisho.kernel.tx import Tx
@@ -80,6 +83,12 @@ def under_checkpoint(tx: Tx, record_id: str) -> bool:
     """Whether a signed checkpoint covers the record: what leaves the house because of it may leave now."""
     entry = tables.entry(tx, record_id)
     return entry is not None and entry.log_index < tables.covered_size(tx)
+
+
+def newest_time_ms(tx: Tx) -> int | None:
+    """The moment of the newest record; None before the first. A clock that is behind it has gone backwards."""
+    body = tables.newest_body(tx)
+    return parse_rfc3339(msgspec.json.decode(body)["time"]) if body else None
 
 
 def _keep(tx: Tx, kind: str, digest: str, body: bytes) -> None:

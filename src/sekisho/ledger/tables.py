@@ -346,6 +346,12 @@ def erase(tx: Tx, record: str, *, claims: str, now_ms: int) -> None:
     )
 
 
+def newest_body(tx: Tx) -> bytes | None:
+    """The body of the newest record that has one, in the log or not; ids sort by time."""
+    row = tx.one("select body from ledger_bodies order by id desc limit 1")
+    return bytes(row["body"]) if row else None
+
+
 def erased_claims(tx: Tx, record: str) -> str | None:
     """The claims that an erased record's mark keeps; None for a record that was not erased."""
     row = tx.one("select claims from ledger_erasures where id = :id", id=record)

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import msgspec
 
-from sekisho.app import Folders, opened
+from sekisho.app import Control, Folders, opened
 from sekisho.app import initialise as make_installation
+from sekisho.charter import CharterError, drift
 from sekisho.identity import Begin, NewOrganisation, NewPerson
 from sekisho.kernel import config as settings_module
+from sekisho.kernel.clock import rfc3339
 from sekisho.kernel.errors import InvalidInputError, SekishoError
 from sekisho.kernel.facts import SYSTEM
-from sekisho.ledger import CheckLedger
+from sekisho.ledger import CheckLedger, newest_time_ms
 from sekisho.server.commands import Call
 from sekisho.server.texts import SAYS
 from sekisho_wire.problems import Exit
@@ -107,17 +109,32 @@ def _checks(settings: settings_module.Settings) -> Iterator[tuple[str, bool, str
     free = shutil.disk_usage(folder if folder.is_dir() else Path.cwd()).free
     yield "disk", free >= FREE_BYTES_MIN, f"{free >> 20} MiB free"
     yield "keys", (folder / "keys").is_dir(), "made by `sekishod init`"
-    bubblewrap = shutil.which("bwrap")
-    yield (
-        "wall",
-        True,
-        "bubblewrap" if bubblewrap else "no bubblewrap: local agents unpack their own or build no wall",
-    )
     try:
         with opened(settings) as control:
             ready = control.ready()
             yield "database", ready["database"], control.database.dialect
             yield "charter", ready["charter"], "active" if ready["charter"] else "none: run `sekishod init`"
-            yield "clock", True, "kept from running backwards while serving"
+            yield ("clock", *_clock(control))
+            if ready["charter"]:
+                yield ("commands", *_commands(control))
     except SekishoError as error:
         yield "database", False, error.code
+
+
+def _clock(control: Control) -> tuple[bool, str]:
+    """The machine's clock against the newest record: one that is behind would give ids and times out of order."""
+    newest, now = control.database.read(newest_time_ms), control.clock.now_ms()
+    if newest is None or newest <= now:
+        return True, rfc3339(now)
+    return False, f"{rfc3339(now)} is {newest - now} ms before the newest record"
+
+
+def _commands(control: Control) -> tuple[bool, str]:
+    """What this program can do and the charter in force, drafted under another, keeps closed."""
+    try:
+        found = control.database.read(lambda tx: drift(control.engine, tx))
+    except CharterError as error:
+        return False, f"the charter in force does not validate under this program: {error.code}"
+    if found is None or not found.newer:
+        return True, "all known to the charter"
+    return False, f"closed until a charter drafted today is active: {', '.join(found.newer)}"
