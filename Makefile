@@ -24,7 +24,7 @@ help: ## this list
 $(STAMP): $(LOCKS)
 	@PYTHON="$(PYTHON)" scripts/make_environment.sh "$@"
 
-run: $(STAMP) ## the main job from end to end, then the console; ONCE=1 ends after the summary, TEXT=folder, IMAGE=cuda
+run: $(STAMP) ## the main job from end to end, then the console; ONCE=1 ends after the summary, TEXT=folder, IMAGE=cuda (still on the CPU)
 	@scripts/system_packages.sh run
 	@$(BIN)/python -m scripts.main_job
 

@@ -1,6 +1,6 @@
 """`make run`: the main job on this machine, from an empty folder to a verified bundle and a summary.
 
-ONCE=1 ends after the summary; TEXT=folder takes that text; IMAGE=cuda takes the GPU environment.
+ONCE=1 ends after the summary; TEXT=folder takes that text; IMAGE=cuda takes the GPU environment, still on the CPU.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Story:
         self.done(
             f"{len(registered.sites)} sites serve: {', '.join(registered.sites)} (stand-ins on this machine)"
         )
-        self.found.visitor = registered.visitor
+        self.found.visitor, self.found.settings = registered.visitor, self.settings
         client_settings.write(self.settings, {"url": self.url, "token": registered.tokens["engineer"]})
         return self.client(registered.tokens["engineer"])
 
@@ -204,8 +204,9 @@ def main() -> int:
         except (StepFailedError, ProblemError, Refused) as error:
             sys.stderr.write(f"\n{error}\nLogs: {folder}\n")
             return 1
-        good = summary.show(story.found, seconds=time.monotonic() - story.begun)
-        if os.environ.get("ONCE"):
+        once = bool(os.environ.get("ONCE"))
+        good = summary.show(story.found, seconds=time.monotonic() - story.begun, serving=not once)
+        if once:
             return 0 if good else 1
         return _keep_serving(story, administrator)
 
@@ -215,8 +216,7 @@ def _keep_serving(story: Story, administrator: Client) -> int:
     link: dict[str, Any] = administrator.call("identity.person.invite", person=story.found.visitor)
     job = story.found.detail["job"]["id"]
     sys.stdout.write(
-        f"\nCommand line: export SEKISHO_CONFIG={story.settings}\n"
-        f"Console: {story.url}/signin/{link['secret']}?next=/jobs/{job}  (one-time link)\nCtrl-C ends.\n"
+        f"\nConsole: {story.url}/signin/{link['secret']}?next=/jobs/{job}  (one-time link)\nCtrl-C ends.\n"
     )
     sys.stdout.flush()
     with contextlib.suppress(KeyboardInterrupt):

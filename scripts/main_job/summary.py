@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,23 +23,38 @@ class Found:
         self.detail: dict[str, Any] = {}
         self.log = ""
         self.visitor = ""
+        self.settings = Path()
         self.bundle = Path()
         self.trust = Path()
         self.verdict = Verdict(-1, {}, "")
         self.flipped_status = -1
 
 
-def show(found: Found, *, seconds: float) -> bool:
-    """Print the summary; whether everything held."""
+def show(found: Found, *, seconds: float, serving: bool) -> bool:
+    """Print the summary and what to try next, which needs a server except offline; whether everything held."""
     lines = [*_sites(found), *_training(found), *_wall(found), *_proof(found)]
     width = max(len(name) for name, _ in lines)
     sys.stdout.write("\n" + "\n".join(f"{name:<{width}}  {text}" for name, text in lines))
     sys.stdout.write(f"\n{'time':<{width}}  {seconds:.0f} s\n")
-    job = found.detail["job"]["id"]
-    sys.stdout.write(f"\nnext  sekisho why {job}\n      sekisho job show {job}\n")
-    sys.stdout.write(f"      sekisho-verify {found.bundle.name} --trust {found.trust.name}\n")
+    sys.stdout.write("\nnext  " + "\n      ".join(_commands(found, serving=serving)) + "\n")
     sys.stdout.flush()
     return found.verdict.status == 0 and found.flipped_status in TAMPERED
+
+
+def _commands(found: Found, *, serving: bool) -> Iterator[str]:
+    """Lines to paste into a shell where this program was started; the programs are those of its environment."""
+    programs = Path(sys.executable).parent
+    if serving:
+        job = found.detail["job"]["id"]
+        yield f"export SEKISHO_CONFIG={_here(found.settings)}"
+        yield f"{_here(programs / 'sekisho')} why {job}"
+        yield f"{_here(programs / 'sekisho')} job show {job}"
+    yield f"{_here(programs / 'sekisho-verify')} {_here(found.bundle)} --trust {_here(found.trust)}"
+
+
+def _here(path: Path) -> str:
+    """A path from the present folder, as a shell reads it."""
+    return shlex.quote(os.path.relpath(path))
 
 
 def _sites(found: Found) -> Iterator[tuple[str, str]]:
