@@ -56,8 +56,8 @@ EXPORT_NEEDED = define(
     403,
     Exit.DENIED,
     Text(
-        "Level {level} leaves its site only by an export with approvers.",
-        "レベル{level}のデータは、承認者のいる持ち出し手続きでのみ拠点の外に出せます。",
+        "Level {level} stays at its site: it may leave only by an export with approvers, which does not exist yet.",
+        "レベル{level}のデータは拠点に留まります。外に出すには承認者のいる持ち出し手続きが必要ですが、まだありません。",
     ),
 )
 TICKET = define(

@@ -193,9 +193,9 @@ class ListArtefacts(Command[ArtefactPage]):
     kind=Kind.RECORDED,
     resource="Artifact",
     groups=("use",),
-    ja="成果物を取り出す許可を得ます（レベル1まで。それより上は持ち出しの承認が要ります）。",
+    ja="成果物を取り出す許可を得ます（レベル1まで。それより上は拠点に留まり、今はまだ取り出せません）。",
 )
 class FetchArtefact(Command[Download]):
-    """Get a ticket for an artefact's bytes, up to level 1; above that an export needs approvers."""
+    """Get a ticket for an artefact's bytes, up to level 1; above, it stays at its site and cannot be fetched yet."""
 
     artefact: str

@@ -14,7 +14,7 @@ from sekisho_wire import trees
 
 ANYWHERE = "any"
 FETCH_LEVEL_MAX = 1
-"""Up to here an artefact's own organisation fetches it by itself; above, an export needs approvers."""
+"""Up to here an artefact's own organisation fetches it by itself; above, it stays at its site: no export exists yet."""
 
 
 def check_residency(residency: Iterable[str]) -> list[str]:

@@ -131,7 +131,7 @@ def _description(route: Route) -> str:
     spec = route.spec
     kind = {
         Kind.RECORDED: "Decided by the charter and recorded as evidence.",
-        Kind.READ: "Decided by the charter; leaves no record.",
+        Kind.READ: "Decided by the charter; leaves a record only at level 2 and above.",
         Kind.PLUMBING: "Asks no charter and leaves no record.",
     }[spec.kind]
     two = " Needs two people: the first answer is 202 with a proposal." if spec.two_people else ""

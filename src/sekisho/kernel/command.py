@@ -21,7 +21,7 @@ class Kind(enum.Enum):
     RECORDED = "recorded"
     """Changes something or shows something sensitive: decided, run and recorded in one transaction."""
     READ = "read"
-    """Decided on a read-only snapshot; leaves no record."""
+    """Decided on a read-only snapshot; leaves a record only when what is read is of level 2 or above."""
     PLUMBING = "plumbing"
     """Leases, sessions, heartbeats: writes only kernel tables, asks no charter, leaves no record."""
 

@@ -23,7 +23,8 @@ FILE_NAME = "sekisho.toml"
 HIDDEN = "(hidden)"
 
 _NOT_SETTINGS = frozenset({"SEKISHO_DATA", "SEKISHO_LANG", "SEKISHO_TOKEN", "SEKISHO_URL", "SEKISHO_CONFIG"})
-"""Variables of other programs and of tests that share the prefix."""
+"""Variables of other programs that share the prefix. SEKISHO_DATA would be the setting `data`: it names the folder of
+input data where a machine lends one, so the data folder is set in the file only."""
 
 INVALID = problems.define(
     "config.invalid",
@@ -119,11 +120,14 @@ class Settings(_Section):
     """Everything that can be set."""
 
     environment: Annotated[str, Meta(pattern="^(production|development)$")] = "development"
-    """In production every stand-in refuses to start."""
+    """Stand-in sites cannot be registered in production."""
     country: Annotated[str, Meta(pattern="^[A-Z]{2}$")] = "JP"
     """Country the control plane itself stands in; declared (grade D) in the genesis record, fixed by it."""
     data: str = "var"
-    """Folder of everything embedded: database, objects, logs, keys, published log."""
+    """Folder of everything embedded: database, objects, logs, keys, published log.
+
+    Several `serve` processes share one. Set in the file only: the variable SEKISHO_DATA is another program's.
+    """
     server: Server = Server()
     """Where the control plane listens."""
     database: Database = Database()

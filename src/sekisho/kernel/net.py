@@ -1,7 +1,8 @@
-"""The only door to the network: every address is checked before a byte goes out, time and size are bounded.
+"""The control plane's HTTP calls out: every address is checked before a byte goes, time and size are bounded.
 
-The hosts that may be called are named by the settings (an identity provider); redirects are not followed, because
-a redirect is somebody else choosing the destination.
+The hosts that may be called are named by the settings (today the identity provider alone); redirects are not followed,
+because a redirect is somebody else choosing the destination. An object store at `s3://` or `az://` is the other way
+out: it is reached through obstore (`sekisho_wire.objects`), not through this file.
 """
 
 from __future__ import annotations
