@@ -123,7 +123,13 @@ class Control:
                 logs=self.logs,
                 patience=patience,
             ),
-            orders=compute.OrderActions(self.seals, self.tickets, ledger.under_checkpoint, patience),
+            orders=compute.OrderActions(
+                self.seals,
+                principals=principals,
+                tickets=self.tickets,
+                under_checkpoint=ledger.under_checkpoint,
+                patience=patience,
+            ),
             keeps=compute.KeepActions(box, self.objects),
         )
         office = charter.Office(self.engine, keep=log.keep_charter)
@@ -148,7 +154,7 @@ class Control:
                 ),
                 *charter.handlers(office),
                 *ledger.handlers(parts),
-                *sites.handlers(),
+                *sites.handlers(production=self.settings.environment == "production"),
                 *data.handlers(data.DataActions(self.objects, self.tickets, _own_place)),
                 *compute.handlers(actions),
             ),

@@ -8,8 +8,10 @@ from typing import Any, Protocol
 import msgspec
 
 from sekisho.compute import rules, tables, tables_keepsakes
+from sekisho.compute.candidates import placing
 from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET
-from sekisho.compute.jobs import spec_of_row
+from sekisho.compute.jobs import entity_of, spec_of_row
+from sekisho.compute.leaving import may_leave
 from sekisho.compute.model import AttemptState, JobState, NoteProgress, RenewAttempt, ReportAttempt
 from sekisho.compute.rounds import settle_job
 from sekisho.compute.seals import Seals
@@ -23,9 +25,6 @@ from sekisho.kernel.tx import Row, Tx
 from sekisho_verify import canonical
 from sekisho_wire import messages
 from sekisho_wire.messages import Body, Envelope
-
-LOG_LEVEL_MAX = 1
-"""Logs of jobs above this level stay at the site: the control plane is a site like any other."""
 
 
 class Box(Protocol):
@@ -101,7 +100,7 @@ class AttemptActions:
             case messages.Staged():
                 _staged(ctx, row)
             case messages.Started():
-                _started(ctx, row, body)
+                self._started(ctx, row, body)
             case messages.CheckpointSaved():
                 _register(ctx, row, ("checkpoint", "checkpoint"), (body.object, body.size_bytes))
             case messages.Ended():
@@ -115,6 +114,42 @@ class AttemptActions:
             agent_key=command.agent_key,
         )
         return messages.Ok()
+
+    def _started(self, ctx: Ctx, row: Row, body: messages.Started) -> None:
+        """The canaries reported. Placement took the wall at its agent's word, so the charter is asked again now."""
+        _move(
+            ctx,
+            row,
+            rules.Event.STARTED,
+            wall=rules.storable(body.wall),
+            canaries=body.canaries,
+            limits=body.limits,
+            image=rules.storable(body.image),
+        )
+        job = tables.find_job(ctx.tx, row["job"], "") or {}
+        results = list(body.canaries.values())
+        tables.add_event(
+            ctx.tx,
+            row["job"],
+            "wall",
+            ctx.now_ms,
+            wall=body.wall,
+            closed=str(results.count("closed")),
+            routes=str(len(results)),
+        )
+        ctx.detail(canaries=dict(body.canaries), wall=body.wall, level=job["level"])
+        if set(results) != {"closed"} and not self._bears(ctx, job, row["site"], body):
+            found = messages.REASON_CANARY_OPEN if "open" in results else messages.REASON_CANARY_UNPROVEN
+            _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
+
+    def _bears(self, ctx: Ctx, job: Row, site: str, body: messages.Started) -> bool:
+        """Whether the charter lets the job run behind the wall as its canaries found it."""
+        submitter = submitter_of(ctx.tx, self._principals, job["submitter"])
+        egress = rules.egress_word(body.wall, spec_of_row(job).egress, body.canaries.values())
+        return (
+            submitter is not None
+            and ctx.decide(placing(ctx, submitter, entity_of(job), site=site, egress=egress)).allowed
+        )
 
     def _give(self, ctx: Ctx, row: Row, envelope: Envelope) -> Body:
         """Hand out a secret that the job names, or a ticket; recorded without the value."""
@@ -131,7 +166,7 @@ class AttemptActions:
             ctx.detail(attempt=row["id"], secret=body.name)
             opened = self._box.open(value, f"{job['owner']}/{body.name}")
             return messages.SecretValue(name=body.name, value=canonical.to_base64url(opened))
-        if isinstance(body, messages.WantTicket) and body.want == "put" and job["level"] <= LOG_LEVEL_MAX:
+        if isinstance(body, messages.WantTicket) and body.want == "put" and may_leave(ctx, self._principals, job):
             ctx.detail(attempt=row["id"], object=body.object)
             return messages.Ticket(self._tickets.issue("put", body.object, "tree", body.size_bytes))
         raise SekishoError(FENCED, attempt=row["id"], token=envelope.token)
@@ -172,7 +207,7 @@ class AttemptActions:
             )
         elif isinstance(body, messages.LogChunk):
             job = tables.find_job(ctx.tx, row["job"], "") or {}
-            if job["level"] > LOG_LEVEL_MAX:
+            if not may_leave(ctx, self._principals, job):
                 raise SekishoError(LOG_STAYS, level=job["level"])
             self._logs.write(row["id"], body.offset, canonical.from_base64url(body.text))
         return self._signer.answer(envelope, messages.Ok(), ctx.now_ms)
@@ -217,30 +252,6 @@ def _staged(ctx: Ctx, row: Row) -> None:
     job = tables.find_job(ctx.tx, row["job"], "") or {}
     for item in spec_of_row(job).inputs:
         note_copy(ctx, item.object, row["site"])
-
-
-def _started(ctx: Ctx, row: Row, body: messages.Started) -> None:
-    _move(
-        ctx,
-        row,
-        rules.Event.STARTED,
-        wall=rules.storable(body.wall),
-        canaries=body.canaries,
-        limits=body.limits,
-        image=rules.storable(body.image),
-    )
-    job = tables.find_job(ctx.tx, row["job"], "") or {}
-    closed = sum(1 for result in body.canaries.values() if result == "closed")
-    tables.add_event(
-        ctx.tx,
-        row["job"],
-        "wall",
-        ctx.now_ms,
-        wall=body.wall,
-        closed=str(closed),
-        routes=str(len(body.canaries)),
-    )
-    ctx.detail(canaries=dict(body.canaries), wall=body.wall, level=job["level"])
 
 
 def _ended(ctx: Ctx, row: Row, body: messages.Ended) -> None:

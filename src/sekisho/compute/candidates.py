@@ -49,19 +49,25 @@ def judge(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, sites: lis
     return [_judge_one(ctx, submitter, job, spec=spec, site=site) for site in sites if not site.control]
 
 
-def _judge_one(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, site: SiteView) -> Judged:
-    request = Request(
+def placing(ctx: Ctx, submitter: Entity, job: Entity, *, site: str, egress: str) -> Request:
+    """The question behind every placement: may this job of this submitter run at this site with this way out?"""
+    return Request(
         principal=submitter,
         action=spec_of(PlaceJob).name,
         resource=job,
         context={
-            "site": Ref("Site", site.id),
-            "key": platform_key_ref(site.id),
-            "egress": rules.egress_word(site.wall, spec.egress),
+            "site": Ref("Site", site),
+            "key": platform_key_ref(site),
+            "egress": egress,
             "egress_attested": False,
         },
         now_ms=ctx.now_ms,
     )
+
+
+def _judge_one(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, site: SiteView) -> Judged:
+    egress = rules.egress_word(site.wall, spec.egress)
+    request = placing(ctx, submitter, job, site=site.id, egress=egress)
     decision = ctx.decide(request)
     if decision.allowed:
         return _wished(ctx, site, decision, spec)

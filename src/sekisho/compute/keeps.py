@@ -81,6 +81,7 @@ class KeepActions:
         team = team_id(ctx.tx, owner, command.team) if command.team else ""
         if command.team and team not in teams_of(ctx.principal):
             raise InvalidInputError(field="team", what="not a team that you are in")
+        _check_team(ctx, command.name)
         sealed = self._box.seal(command.value.encode(), f"{owner}/{command.name}")
         ctx.detail(secret=command.name)
         return tables.put_secret(ctx.tx, owner, (command.name, team, sealed), ctx.now_ms)
@@ -96,8 +97,16 @@ class KeepActions:
         )
 
 
+def _check_team(ctx: Ctx, name: str) -> None:
+    """A secret that belongs to a team is replaced and removed by that team's members only."""
+    kept = [item.team for item in tables.list_secrets(ctx.tx, owner_of(ctx.principal)) if item.name == name]
+    if any(team and team not in teams_of(ctx.principal) for team in kept):
+        raise InvalidInputError(field="name", what="belongs to a team that you are not in")
+
+
 def delete_secret(ctx: Ctx, command: DeleteSecret) -> bool:
     """Jobs that still name it are refused at submission, and their attempts when they ask."""
+    _check_team(ctx, command.name)
     ctx.detail(secret=command.name)
     return tables.delete_secret(ctx.tx, owner_of(ctx.principal), command.name) == 1
 

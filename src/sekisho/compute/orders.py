@@ -7,6 +7,7 @@ from typing import Any
 
 from sekisho.compute import rules, tables
 from sekisho.compute.jobs import spec_of_row
+from sekisho.compute.leaving import may_leave
 from sekisho.compute.model import AttemptState, FindAgent, OrdersWaiting, PollOrders
 from sekisho.compute.seals import Seals
 from sekisho.compute.spec import JobSpec
@@ -14,7 +15,7 @@ from sekisho.data import Tickets, newest_checkpoint
 from sekisho.identity import AgentView, find_agent
 from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
-from sekisho.kernel.facts import Entity, Ref, Target
+from sekisho.kernel.facts import Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
 from sekisho.sites import ReportCapabilities, entity_of_site, find_site
 from sekisho_wire import messages
@@ -34,10 +35,17 @@ class OrderActions:
     """The handlers, with what an order needs."""
 
     def __init__(
-        self, signer: Seals, tickets: Tickets, under_checkpoint: UnderCheckpoint, patience: rules.Patience
+        self,
+        signer: Seals,
+        *,
+        principals: Principals,
+        tickets: Tickets,
+        under_checkpoint: UnderCheckpoint,
+        patience: rules.Patience,
     ) -> None:
         """Orders are signed, and open exactly the objects they name."""
         self._signer = signer
+        self._principals = principals
         self._tickets = tickets
         self._under_checkpoint = under_checkpoint
         self._patience = patience
@@ -75,6 +83,7 @@ class OrderActions:
     def _offer(self, ctx: Ctx, row: Row) -> Body:
         job = tables.find_job(ctx.tx, row["job"], "") or {}
         spec = spec_of_row(job)
+        leaves = may_leave(ctx, self._principals, job)
         return messages.Offer(
             job=job["id"],
             job_name=job["name"],
@@ -97,7 +106,7 @@ class OrderActions:
                 for item in spec.inputs
             ],
             outputs=[
-                messages.OutputMount(name=item.name, mount=item.mount, upload=job["level"] <= 1)
+                messages.OutputMount(name=item.name, mount=item.mount, upload=leaves)
                 for item in spec.outputs
             ],
             image_lock=self._reference(spec.lock, "file", spec.lock_bytes) if spec.lock else None,
@@ -108,21 +117,24 @@ class OrderActions:
                 if spec.workdir
                 else None
             ),
-            checkpoint=messages.CheckpointPlan(**spec.checkpoint, upload=job["level"] <= 1)
+            checkpoint=messages.CheckpointPlan(**spec.checkpoint, upload=leaves)
             if spec.checkpoint
             else None,
-            resume=self._resume(ctx.tx, job["id"], row["site"]),
+            resume=self._resume(ctx.tx, job["id"], row["site"], leaves=leaves),
             egress="none" if isinstance(spec.egress, str) else messages.EgressAllow(allow=spec.egress),
         )
 
-    def _resume(self, tx: Tx, job: str, site: str) -> messages.ObjectRef | None:
-        """The newest training checkpoint, where this site can get it."""
+    def _resume(self, tx: Tx, job: str, site: str, *, leaves: bool) -> messages.ObjectRef | None:
+        """The newest training checkpoint, where this site can get it: from itself, or from here.
+
+        One that stays at another site is out of reach, and the job starts over.
+        """
         newest = newest_checkpoint(tx, job)
         if newest is None:
             return None
         if site in newest.copies:
             return messages.ObjectRef(object=newest.object, kind="tree", size_bytes=newest.size_bytes)
-        return self._reference(newest.object, "tree", newest.size_bytes)
+        return self._reference(newest.object, "tree", newest.size_bytes) if leaves else None
 
     def _reference(self, digest: str, kind: str, size_bytes: int) -> messages.ObjectRef:
         return messages.ObjectRef(

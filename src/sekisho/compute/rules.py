@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 
 import msgspec
 
@@ -126,8 +127,14 @@ def storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def egress_word(wall: str, wish: str | list[str]) -> str:
-    """What the charter is told of a job's way out: without a wall every wish for `none` is only a wish."""
-    if wall in {"none", "unknown", ""}:
+def egress_word(wall: str, wish: str | list[str], canaries: Collection[str] = ()) -> str:
+    """What the charter is told of a job's way out: without a wall every wish for `none` is only a wish.
+
+    `canaries` are the results once they ran: one that came out makes the way `open`, one that proved nothing
+    `unproven`, whatever was wished.
+    """
+    if wall in {"none", "unknown", ""} or "open" in canaries:
         return "open"
+    if "unproven" in canaries:
+        return "unproven"
     return "none" if wish == "none" else "allowlist"

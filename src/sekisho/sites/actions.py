@@ -12,7 +12,7 @@ from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import Tx
 from sekisho.sites import rules, tables
-from sekisho.sites.errors import NAME_TAKEN
+from sekisho.sites.errors import NAME_TAKEN, STAND_IN
 from sekisho.sites.model import (
     DrainSite,
     ExpireFact,
@@ -100,6 +100,13 @@ def found_control_site(ctx: Ctx, *, operator: str, country: str) -> None:
     _put(ctx, site, "country", command.country)
 
 
+def register_real(ctx: Ctx, command: RegisterSite) -> SiteView:
+    """Add the site, unless it only stands in for one; problem `sites.stand_in`. For production."""
+    if command.stand_in:
+        raise SekishoError(STAND_IN)
+    return register(ctx, command)
+
+
 def register(ctx: Ctx, command: RegisterSite) -> SiteView:
     """Add the site with every fact as its source stated it."""
     if tables.named(ctx.tx, command.name):
@@ -177,10 +184,10 @@ def report_capabilities(ctx: Ctx, command: ReportCapabilities) -> bool:
     return tables.set_wall(ctx.tx, find_site(ctx.tx, command.site).id, command.wall) == 1
 
 
-def handlers() -> tuple[Handler[Any], ...]:
-    """Every command of sites."""
+def handlers(*, production: bool) -> tuple[Handler[Any], ...]:
+    """Every command of sites. In production no stand-in becomes one."""
     return (
-        Handler(RegisterSite, _register_target, register),
+        Handler(RegisterSite, _register_target, register_real if production else register),
         Handler(StateFact, _site_target, state_fact),
         Handler(ExpireFact, _site_target, expire_fact),
         Handler(DrainSite, _site_target, drain),

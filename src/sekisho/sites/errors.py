@@ -31,3 +31,12 @@ WRONG_TYPE = define(
     Exit.USAGE,
     Text('Fact "{name}" needs {expected}.', "事実「{name}」の値は{expected}でなければなりません。"),
 )
+STAND_IN = define(
+    "sites.stand_in",
+    403,
+    Exit.DENIED,
+    Text(
+        "This control plane is in production: a stand-in for a provider cannot be a site here.",
+        "本番環境では、プロバイダーの代役を拠点として登録できません。",
+    ),
+)

@@ -168,6 +168,10 @@ WORDS = {
         "A way out was open; the attempt was stopped.",
         "外向きの経路が開いていたため、試行を止めました。",
     ),
+    "reason.wall.canary_unproven": (
+        "Its wall was not proven closed; the attempt was stopped.",
+        "遮断を確認できないため、試行を止めました。",
+    ),
     "reason.wall.canary_broken": ("The wall could not be tested.", "遮断を試験できません。"),
     "reason.wall.missing": ("The site cannot build the wall.", "拠点に遮断の仕組みがありません。"),
     "reason.wall.broken": ("The wall could not be built.", "遮断の準備に失敗しました。"),
