@@ -61,13 +61,7 @@ class ObjectsByDigest:
 
     def has(self, digest: str) -> bool:
         """Whether an object is there; its bytes are checked when they are read."""
-        try:
-            obstore.head(self._backend, object_key(digest))
-        except FileNotFoundError:
-            return False
-        except BaseError as error:
-            raise _failed("looked up", digest, error) from error
-        return True
+        return self.noted(object_key(digest))
 
     def put_bytes(self, content: bytes) -> str:
         """Store bytes and return their digest."""
@@ -122,6 +116,16 @@ class ObjectsByDigest:
             obstore.put(self._backend, key, content)
         except BaseError as error:
             raise _failed("written", key, error) from error
+
+    def noted(self, key: str) -> bool:
+        """Whether something is kept under this name."""
+        try:
+            obstore.head(self._backend, key)
+        except FileNotFoundError:
+            return False
+        except BaseError as error:
+            raise _failed("looked up", key, error) from error
+        return True
 
     def _put(self, digest: str, content: object) -> None:
         try:

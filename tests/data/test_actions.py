@@ -81,7 +81,7 @@ def test_from_a_folder_to_a_dataset_that_work_may_read(world: World) -> None:
     )
     assert upload.expires_ms == grant.expires_ms
     assert world.perform(world.engineer, ShowDataset(dataset="corpus")).state == "uploading"
-    world.send()
+    world.send(into=upload.id)
     sealed = world.perform(world.engineer, SealDataset(dataset="corpus"))
     assert (sealed.id, sealed.state, sealed.level, sealed.labels) == (upload.id, "ready", 1, ["text"])
     assert sealed == world.perform(world.engineer, ShowDataset(dataset=upload.id))
@@ -99,25 +99,39 @@ def test_sealing_twice_changes_nothing(world: World) -> None:
 
 @pytest.mark.parametrize("missing", ["manifest", "file", "all"])
 def test_what_has_not_arrived_is_not_sealed(world: World, missing: str) -> None:
-    world.add("corpus")
+    upload = world.add("corpus")
     contents = {"manifest": TEXT.contents, "file": [*TEXT.contents[1:], TEXT.manifest], "all": []}[missing]
-    for content in contents:
-        world.control.objects.put_bytes(content)
+    world.put(contents, into=upload.id)
     with pytest.raises(SekishoError) as caught:
         world.perform(world.engineer, SealDataset(dataset="corpus"))
     assert code_of(caught) == "data.incomplete"
     assert world.perform(world.engineer, ShowDataset(dataset="corpus")).state == "uploading"
-    failed = world.records(stream=world.office, action="data.dataset.seal")
-    assert [(record["outcome"], record["detail"]["code"]) for record in failed] == [
-        ("failed", "data.incomplete")
-    ]
+    assert world.records(action="data.dataset.seal") == []
+    world.send(into=upload.id)
+    assert world.perform(world.engineer, SealDataset(dataset="corpus")).state == "ready"
     assert world.check().findings == []
+
+
+def test_the_same_bytes_of_somebody_else_have_not_arrived(world: World) -> None:
+    """Knowing a digest is not having the bytes: objects are kept once, whoever sent them."""
+    world.dataset("corpus")
+    theirs = world.add("corpus", by=world.stranger)
+    again = world.add("less", level=0, residency=["any"])
+    for actor, upload in ((world.stranger, theirs), (world.engineer, again)):
+        with pytest.raises(SekishoError) as caught:
+            world.perform(actor, SealDataset(dataset=upload.id))
+        assert code_of(caught) == "data.incomplete"
+    command = AddWorkdir(object=TEXT.object, size_bytes=TEXT.size_bytes)
+    workdir = world.perform(world.stranger, command)
+    with pytest.raises(SekishoError) as caught:
+        world.perform(world.stranger, FetchArtefact(artefact=workdir.id))
+    assert code_of(caught) == "data.not_here"
 
 
 @pytest.mark.parametrize("said", [{"size_bytes": 1}, {"files": 2}, {"files": 4}], ids=str)
 def test_what_arrived_must_be_what_was_announced(world: World, said: dict[str, Any]) -> None:
-    world.add("corpus", **said)
-    world.send()
+    upload = world.add("corpus", **said)
+    world.send(into=upload.id)
     with pytest.raises(SekishoError) as caught:
         world.perform(world.engineer, SealDataset(dataset="corpus"))
     assert code_of(caught) == "data.tree"
@@ -138,8 +152,7 @@ def test_a_tree_with_tricks_is_never_sealed(world: World, rows: list[list[Any]])
     empty = digest_of(b"")
     manifest = canonical.encode({"v": 1, "files": [[*row, empty, MODE_PLAIN] for row in rows]})
     upload = world.add("corpus", object=digest_of(manifest), size_bytes=0, files=len(rows))
-    for content in (b"", manifest):
-        world.control.objects.put_bytes(content)
+    world.put((b"", manifest), into=upload.id)
     with pytest.raises(SekishoError) as caught:
         world.perform(world.engineer, SealDataset(dataset=upload.id))
     assert code_of(caught) == "data.tree"
@@ -188,7 +201,7 @@ def test_a_name_is_taken_once_in_an_organisation(world: World) -> None:
 
 def test_another_organisation_sees_and_seals_nothing(world: World) -> None:
     mine = world.add("corpus")
-    world.send()
+    world.send(into=mine.id)
     for name in ("corpus", mine.id):
         with pytest.raises(NotFoundError):
             world.perform(world.stranger, ShowDataset(dataset=name))
@@ -253,8 +266,8 @@ def test_artefacts_page_newest_first(world: World) -> None:
 
 
 def test_what_lies_here_is_fetched_with_a_ticket(world: World) -> None:
-    world.send()
     made = put_artefact(world)
+    world.send(into=made.attempt or made.id)
     download = world.perform(world.engineer, FetchArtefact(artefact=made.id))
     grant = world.control.tickets.open(download.ticket)
     assert (grant.want, grant.object, grant.kind) == ("get", TEXT.object, "tree")
@@ -273,8 +286,8 @@ def test_what_lies_elsewhere_is_named_with_its_site(world: World) -> None:
 
 @pytest.mark.parametrize("level", [2, 3, 4])
 def test_above_level_one_only_an_export_lets_data_out(world: World, level: int) -> None:
-    world.send()
     made = put_artefact(world, level=level)
+    world.send(into=made.attempt or made.id)
     with pytest.raises(SekishoError) as caught:
         world.perform(world.engineer, FetchArtefact(artefact=made.id))
     assert code_of(caught) in {"data.export_needed", "charter.denied"}

@@ -33,7 +33,7 @@ def refused(by: Tickets, ticket: str) -> None:
 
 @given(want=WANTS, kind=KINDS, size_bytes=SIZES, content=st.binary())
 def test_a_ticket_opens_what_it_was_made_for(want: str, kind: str, size_bytes: int, content: bytes) -> None:
-    ticket = tickets().issue(want, digest_of(content), kind, size_bytes)  # type: ignore[arg-type] - drawn from the literals
+    ticket = tickets().issue(want, digest_of(content), kind, size_bytes, into="ds_1")  # type: ignore[arg-type] - drawn from the literals
     grant = tickets().open(ticket)
     assert (grant.want, grant.object, grant.kind, grant.size_bytes) == (
         want,
@@ -46,7 +46,7 @@ def test_a_ticket_opens_what_it_was_made_for(want: str, kind: str, size_bytes: i
 
 @pytest.mark.parametrize(("later_ms", "open_"), [(0, True), (VALID_MS - 1, True), (VALID_MS, False)])
 def test_it_ends_to_the_millisecond(later_ms: int, open_: bool) -> None:
-    ticket = tickets().issue("get", A, "file", 1)
+    ticket = tickets().issue("get", A, "file", 1, into="ds_1")
     late = tickets(now_ms=START_MS + later_ms)
     if open_:
         assert late.open(ticket).object == A
@@ -55,12 +55,12 @@ def test_it_ends_to_the_millisecond(later_ms: int, open_: bool) -> None:
 
 
 def test_a_ticket_of_another_key_is_refused() -> None:
-    refused(tickets(OTHER_KEY), tickets().issue("get", A, "file", 1))
+    refused(tickets(OTHER_KEY), tickets().issue("get", A, "file", 1, into="ds_1"))
 
 
 @given(position=st.integers(0, 10_000), letter=st.characters())
 def test_a_ticket_changed_anywhere_is_refused(position: int, letter: str) -> None:
-    ticket = tickets().issue("get", A, "tree", 12)
+    ticket = tickets().issue("get", A, "tree", 12, into="ds_1")
     position %= len(ticket)
     changed = ticket[:position] + letter + ticket[position + 1 :]
     if changed != ticket:
@@ -73,17 +73,39 @@ def test_any_other_text_is_refused(text: str) -> None:
 
 
 def test_the_parts_of_two_tickets_do_not_mix() -> None:
-    get, put = (tickets().issue(want, A, "file", 1) for want in ("get", "put"))  # type: ignore[arg-type] - the loop turns literals into text
+    get, put = (tickets().issue(want, A, "file", 1, into="ds_1") for want in ("get", "put"))  # type: ignore[arg-type] - the loop turns literals into text
     refused(tickets(), get.split(".")[0] + "." + put.split(".")[1])
 
 
 @pytest.mark.parametrize(
     "grant",
     [
-        {"want": "delete", "object": A, "kind": "file", "size_bytes": 1, "expires_ms": START_MS + 1},
-        {"want": "get", "object": A, "kind": "file", "size_bytes": 1},
-        {"want": "get", "object": A, "kind": "file", "size_bytes": 1, "expires_ms": START_MS + 1, "more": 1},
-        {"want": "get", "object": A, "kind": "file", "size_bytes": "1", "expires_ms": START_MS + 1},
+        {
+            "want": "delete",
+            "object": A,
+            "kind": "file",
+            "size_bytes": 1,
+            "expires_ms": START_MS + 1,
+            "into": "",
+        },
+        {"want": "get", "object": A, "kind": "file", "size_bytes": 1, "into": ""},
+        {
+            "want": "get",
+            "object": A,
+            "kind": "file",
+            "size_bytes": 1,
+            "expires_ms": START_MS + 1,
+            "into": "",
+            "more": 1,
+        },
+        {
+            "want": "get",
+            "object": A,
+            "kind": "file",
+            "size_bytes": "1",
+            "expires_ms": START_MS + 1,
+            "into": "",
+        },
     ],
 )
 def test_a_signed_payload_of_another_shape_is_refused(grant: dict[str, object]) -> None:
@@ -95,5 +117,12 @@ def test_a_signed_payload_of_another_shape_is_refused(grant: dict[str, object]) 
 
 
 def test_no_ticket_names_a_secret() -> None:
-    payload = canonical.from_base64url(tickets().issue("get", A, "file", 1).split(".")[0])
-    assert set(canonical.decode_object(payload)) == {"want", "object", "kind", "size_bytes", "expires_ms"}
+    payload = canonical.from_base64url(tickets().issue("get", A, "file", 1, into="ds_1").split(".")[0])
+    assert set(canonical.decode_object(payload)) == {
+        "want",
+        "object",
+        "kind",
+        "size_bytes",
+        "expires_ms",
+        "into",
+    }

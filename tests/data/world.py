@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sekisho.data import AddDataset, AddWorkdir, DatasetView, SealDataset, Upload
+from sekisho.data import AddDataset, AddWorkdir, DatasetView, SealDataset, Upload, arrival
 from sekisho.kernel.facts import Actor
 from sekisho_wire.trees import MODE_PLAIN, TreeFile, encode_tree, size_of
 from tests.sites.world import World as SitesWorld
@@ -53,22 +54,27 @@ class World(SitesWorld):
         }
         return self.perform(by or self.engineer, AddDataset(name=name, **(values | fields)))
 
-    def send(self, folder: Folder = TEXT) -> None:
-        """Put every byte where the object door puts it."""
-        for content in (*folder.contents, folder.manifest):
-            self.control.objects.put_bytes(content)
+    def send(self, folder: Folder = TEXT, *, into: str) -> None:
+        """Put every byte where the object door puts it, for a dataset or workdir."""
+        self.put((*folder.contents, folder.manifest), into=into)
+
+    def put(self, contents: Iterable[bytes], *, into: str) -> None:
+        """Some objects, as the door takes them in."""
+        for content in contents:
+            digest = self.control.objects.put_bytes(content)
+            self.control.objects.note(arrival(into, digest), b"1")
 
     def dataset(
         self, name: str, folder: Folder = TEXT, *, by: Actor | None = None, **fields: Any
     ) -> DatasetView:
         """A dataset that is ready."""
         upload = self.add(name, folder, by=by, **fields)
-        self.send(folder)
+        self.send(folder, into=upload.id)
         return self.perform(by or self.engineer, SealDataset(dataset=upload.id))
 
     def workdir(self, folder: Folder = TEXT, *, by: Actor | None = None, **fields: Any) -> str:
         """A working folder's id, its bytes sent."""
         command = AddWorkdir(object=folder.object, size_bytes=folder.size_bytes, **fields)
         upload = self.perform(by or self.engineer, command)
-        self.send(folder)
+        self.send(folder, into=upload.id)
         return upload.id

@@ -2,6 +2,7 @@
 
 from sekisho.data.actions import DataActions as DataActions
 from sekisho.data.actions import Place as Place
+from sekisho.data.actions import arrived_for as arrived_for
 from sekisho.data.actions import find_artefact as find_artefact
 from sekisho.data.actions import find_dataset as find_dataset
 from sekisho.data.actions import handlers as handlers
@@ -28,4 +29,6 @@ from sekisho.data.model import Upload as Upload
 from sekisho.data.rules import labelled as labelled
 from sekisho.data.tables import copies as copies
 from sekisho.data.tables import newest_checkpoint as newest_checkpoint
+from sekisho.data.tickets import Grant as Grant
 from sekisho.data.tickets import Tickets as Tickets
+from sekisho.data.tickets import arrival as arrival

@@ -38,7 +38,8 @@ def check_tree(manifest: bytes, *, size_bytes: int, files: int) -> list[trees.Tr
 
 def check_complete(files: list[trees.TreeFile], present: Callable[[str], bool]) -> None:
     """Raise `data.incomplete` with the first missing path unless every file's bytes arrived."""
-    missing = [file.path for file in files if not present(file.digest)]
+    arrived = {digest: present(digest) for digest in {file.digest for file in files}}
+    missing = [file.path for file in files if not arrived[file.digest]]
     if missing:
         raise SekishoError(INCOMPLETE, missing=len(missing), files=len(files), path=missing[0][:120])
 

@@ -22,13 +22,24 @@ VALID_MS = 30 * 60 * 1000
 
 
 class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a ticket opens: one object, and for a tree every file its manifest names; `size_bytes` in all."""
+    """What a ticket opens: one object, and for a tree every file its manifest names; `size_bytes` in all.
+
+    `into` names what the bytes belong to: a dataset, a workdir, or the attempt that left them behind. Objects are kept
+    by digest, so a name alone must not be enough to read somebody else's: what is read under a name has to have come
+    in under it. Empty for what the control plane itself put there.
+    """
 
     want: Literal["get", "put"]
     object: str
     kind: Literal["file", "tree"]
     size_bytes: int
     expires_ms: int
+    into: str
+
+
+def arrival(into: str, digest: str) -> str:
+    """Name of the note in the object store that these bytes came in for `into`."""
+    return f"arrived/{into}/{digest.removeprefix(canonical.DIGEST_PREFIX)}"
 
 
 class Tickets:
@@ -40,10 +51,16 @@ class Tickets:
         self._clock = clock
 
     def issue(
-        self, want: Literal["get", "put"], digest: str, kind: Literal["file", "tree"], size_bytes: int
+        self,
+        want: Literal["get", "put"],
+        digest: str,
+        kind: Literal["file", "tree"],
+        size_bytes: int,
+        *,
+        into: str,
     ) -> str:
         """A ticket good for `VALID_MS` from now."""
-        grant = Grant(want, digest, kind, size_bytes, self.expiry_ms())
+        grant = Grant(want, digest, kind, size_bytes, self.expiry_ms(), into)
         payload = canonical.encode(msgspec.to_builtins(grant))
         return f"{canonical.to_base64url(payload)}.{canonical.to_base64url(self._mac(payload))}"
 

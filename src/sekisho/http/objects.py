@@ -12,13 +12,15 @@ from typing import Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
-from starlette.requests import Request
+from anyio.streams.memory import MemoryObjectSendStream
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from sekisho.data import TICKET, WRONG_DIGEST, Tickets
+from sekisho.data import TICKET, WRONG_DIGEST, Grant, Tickets, arrival
 from sekisho.http import envelope as request_envelope
 from sekisho.http.edge import problem
+from sekisho.http.errors import TIMEOUT, RefusedError
 from sekisho.kernel.errors import NotFoundError, SekishoError, StorageFullError
 from sekisho_wire import problems, trees
 from sekisho_wire.objects import ObjectError
@@ -26,6 +28,10 @@ from sekisho_wire.objects import ObjectError
 ResultT = TypeVar("ResultT")
 
 THREADS = 8
+UPLOADS = 64
+"""Uploads have threads of their own: one that waits for its client must not be in the way of a read."""
+CHUNK_SECONDS = 30
+"""How long a client may keep an upload waiting for its next piece."""
 QUEUE_CHUNKS = 4
 _BEARER = "bearer "
 
@@ -39,6 +45,14 @@ class Store(Protocol):
 
     def get_bytes(self, digest: str, *, size_bytes_max: int) -> bytes:
         """A small object, checked."""
+        ...
+
+    def note(self, key: str, content: bytes) -> None:
+        """Keep a small document under a name."""
+        ...
+
+    def noted(self, key: str) -> bool:
+        """Whether something is kept under this name."""
         ...
 
     def put_stream(self, chunks: Iterable[bytes], digest: str, *, size_bytes_max: int) -> int:
@@ -58,6 +72,7 @@ class ObjectDoor:
         self._store = store
         self._tickets = tickets
         self._limiter: anyio.CapacityLimiter | None = None
+        self._uploads: anyio.CapacityLimiter | None = None
 
     def routes(self) -> Sequence[BaseRoute]:
         """The same objects for people and for agents."""
@@ -86,10 +101,13 @@ class ObjectDoor:
         request.scope[request_envelope.ROUTE] = "/objects/{digest}"
         digest = request.path_params["digest"]
         try:
-            size_max = await self._thread(functools.partial(self._check, request, "put", digest))
+            grant, size_max = await self._thread(functools.partial(self._check, request, "put", digest))
             await self._receive(request, digest, size_max)
+            await self._thread(functools.partial(self._store.note, arrival(grant.into, digest), b"1"))
         except SekishoError as error:
             return problem(request, error)
+        except ObjectError:
+            return problem(request, StorageFullError())
         return Response(status_code=204)
 
     async def _receive(self, request: Request, digest: str, size_max: int) -> None:
@@ -105,10 +123,13 @@ class ObjectDoor:
                         return
 
         errors: list[SekishoError] = []
+        if self._uploads is None:
+            self._uploads = anyio.CapacityLimiter(UPLOADS)
 
         async def store() -> None:
             try:
-                await self._thread(functools.partial(self._store_chunks, chunks(), digest, size_max))
+                work = functools.partial(self._store_chunks, chunks(), digest, size_max)
+                await anyio.to_thread.run_sync(work, limiter=self._uploads)
             except SekishoError as error:
                 errors.append(error)
 
@@ -116,11 +137,12 @@ class ObjectDoor:
             group.start_soon(store)
             async with send:
                 try:
-                    async for chunk in request.stream():
-                        if chunk:
-                            await send.send(chunk)
+                    await _pass_on(request, send)
                 except anyio.BrokenResourceError:
                     pass  # the store refused in the middle; its error says why
+                except (ClientDisconnect, TimeoutError):
+                    # Said first: that the digest of what came so far does not fit is only a consequence.
+                    errors.append(RefusedError(TIMEOUT, seconds=CHUNK_SECONDS))
         if errors:
             raise errors[0]
 
@@ -134,20 +156,25 @@ class ObjectDoor:
                 raise SekishoError(WRONG_DIGEST, digest=digest) from error
             raise StorageFullError from error
 
-    def _check(self, request: Request, want: str, digest: str) -> int:
-        """How many bytes the ticket allows for this object; problem `data.ticket` when it does not open it."""
+    def _check(self, request: Request, want: str, digest: str) -> tuple[Grant, int]:
+        """The ticket's grant and how many bytes it allows for this object; problem `data.ticket` when it does not.
+
+        What is asked for must have come in for the same thing: somebody who only knows a digest is told nothing.
+        """
         header = request.headers.get("authorization", "")
         if not header.lower().startswith(_BEARER) or trees.DIGEST.fullmatch(digest) is None:
             raise SekishoError(TICKET)
         grant = self._tickets.open(header[len(_BEARER) :].strip())
         if grant.want != want:
             raise SekishoError(TICKET)
+        if want == "get" and grant.into and not self._store.noted(arrival(grant.into, digest)):
+            raise SekishoError(TICKET)
         if grant.object == digest:
-            return trees.MANIFEST_BYTES_MAX if grant.kind == "tree" else grant.size_bytes
+            return grant, trees.MANIFEST_BYTES_MAX if grant.kind == "tree" else grant.size_bytes
         if grant.kind == "tree":
             for file in self._files(grant.object):
                 if file.digest == digest:
-                    return file.size_bytes
+                    return grant, file.size_bytes
         raise SekishoError(TICKET)
 
     def _files(self, manifest: str) -> list[trees.TreeFile]:
@@ -168,6 +195,18 @@ class ObjectDoor:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(THREADS)
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+
+async def _pass_on(request: Request, send: MemoryObjectSendStream[bytes]) -> None:
+    """The request's body, piece by piece; TimeoutError when the client lets one wait for too long."""
+    stream = request.stream()
+    while True:
+        with anyio.fail_after(CHUNK_SECONDS):
+            chunk = await anext(stream, None)
+        if chunk is None:
+            return
+        if chunk:
+            await send.send(chunk)
 
 
 def scratch(folder: Path) -> Path:
