@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sekisho.kernel.facts import Request
-from tests.charter.yard import ask, enter, export, infer, lab, place, replicate, share, store
+from sekisho.kernel.facts import Entity, Ref, Request
+from tests.charter.yard import ask, enter, export, infer, lab, place, replicate, share, store, user
+
+PROPOSALS = Entity(Ref("Proposal", "all"))
 
 JOBS: tuple[tuple[str, Request, str], ...] = (
     (
@@ -152,7 +154,16 @@ OTHERS: tuple[tuple[str, Request, str], ...] = (
     ("own job", ask("eng", "yard.job.show", "j-internal"), "P02-own-things"),
     ("another's job", ask("eng", "yard.job.show", "j-gov2"), "-no-permit"),
 )
-CASES = (*JOBS, *DATA, *PROMPTS, *OUT, *OTHERS)
+SECOND_PEOPLE: tuple[tuple[str, Request, str], ...] = tuple(
+    (
+        f"{action} as {role}",
+        ask(user(role, "maker", role), f"kernel.proposal.{action}", PROPOSALS),
+        "P07-second-person" if role in {"administrator", "compliance"} else "-no-permit",
+    )
+    for action in ("list", "approve")
+    for role in ("administrator", "compliance", "engineer", "site_operator", "auditor")
+)
+CASES = (*JOBS, *DATA, *PROMPTS, *OUT, *OTHERS, *SECOND_PEOPLE)
 
 
 def expected(text: str) -> tuple[bool, tuple[str, ...]]:
