@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sekisho import identity
 from sekisho.identity import rules
+from sekisho.kernel import denials
 from sekisho.kernel.errors import InvalidInputError, NotFoundError, SekishoError
 from sekisho.kernel.facts import ANONYMOUS, SYSTEM, Actor
 from tests.identity.conftest import House
@@ -183,13 +184,21 @@ def test_sign_in_itself_leaves_no_record(house: House) -> None:
 def test_a_source_that_guesses_has_to_wait_and_others_do_not(house: House) -> None:
     for _ in range(rules.FAILURES_MAX):
         refused("auth.required", lambda: house.sign_in.authenticate("guess", HERE))
-    error = refused("auth.rate_limited", lambda: house.sign_in.authenticate(house.first_token(), HERE))
+    error = refused("auth.rate_limited", lambda: house.sign_in.authenticate("guess", HERE))
     assert error.params["seconds"] == rules.FAILURE_WINDOW_MS // 1000
-    refused("auth.rate_limited", lambda: house.sign_in.open_with_token(house.first_token(), HERE))
+    refused("auth.rate_limited", lambda: house.sign_in.open_with_token("guess", HERE))
     refused("auth.rate_limited", lambda: house.sign_in.open_with_link("x", HERE))
-    house.sign_in.authenticate(house.first_token(), "192.0.2.2")
+    refused("auth.required", lambda: house.sign_in.authenticate("guess", "192.0.2.2"))
     house.clock.advance(rules.FAILURE_WINDOW_MS)
-    house.sign_in.authenticate(house.first_token(), HERE)
+    refused("auth.required", lambda: house.sign_in.authenticate("guess", HERE))
+
+
+def test_a_good_token_works_while_its_neighbours_guess(house: House) -> None:
+    for _ in range(rules.FAILURES_MAX):
+        refused("auth.required", lambda: house.sign_in.authenticate("guess", HERE))
+    assert house.sign_in.authenticate(house.first_token(), HERE).ref == house.administrator().ref
+    assert house.sign_in.open_with_token(house.first_token(), HERE).secret
+    refused("auth.rate_limited", lambda: house.sign_in.authenticate("guess", HERE))  # and is no fresh start
 
 
 def test_addresses_of_one_ipv6_site_share_their_window(house: House) -> None:
@@ -205,7 +214,7 @@ def test_waiting_is_not_prolonged_by_trying(house: House) -> None:
     house.clock.advance(rules.FAILURE_WINDOW_MS - 1)
     refused("auth.rate_limited", lambda: house.sign_in.authenticate("guess", HERE))
     house.clock.advance(1)
-    house.sign_in.authenticate(house.first_token(), HERE)
+    refused("auth.required", lambda: house.sign_in.authenticate("guess", HERE))
 
 
 def test_an_expired_token_is_no_guess(house: House) -> None:
@@ -213,7 +222,7 @@ def test_an_expired_token_is_no_guess(house: House) -> None:
     house.clock.advance(1)
     for _ in range(rules.FAILURES_MAX + 5):
         refused("auth.expired", lambda: house.sign_in.authenticate(made.secret, HERE))
-    house.sign_in.authenticate(house.first_token(), HERE)
+    refused("auth.required", lambda: house.sign_in.authenticate("guess", HERE))
 
 
 def test_guessed_links_count_too(house: House) -> None:
@@ -384,6 +393,24 @@ def test_what_is_over_is_cleared_away_each_in_its_own_stream(house: House) -> No
     assert len(house.recorder.drafts) == before
     house.clock.advance(40 * rules.DAY_MS)
     assert house.perform(SYSTEM, identity.RemoveExpired()) == 1
+
+
+def test_answers_and_denials_of_yesterday_are_cleared_away(house: House) -> None:
+    ann, person = house.administrator(), house.person()
+
+    def leave(key: str) -> None:
+        house.perform(ann, identity.CreateLink(), idempotency_key=key)
+        house.world.database.write(
+            lambda tx: denials.note(tx, (person, key, ()), record_id="rec_x", now_ms=house.clock.now_ms())
+        )
+
+    leave("old")
+    house.clock.advance(1)
+    leave("new")
+    house.clock.advance(rules.DAY_MS - 1)
+    house.perform(SYSTEM, identity.RemoveExpired())
+    assert house.rows("select key from kernel_idempotency") == [{"key": "new"}]
+    assert house.rows("select action from kernel_denials") == [{"action": "new"}]
 
 
 # ------------------------------------------------------------------------------------------------------- doors

@@ -7,6 +7,7 @@ import threading
 import msgspec
 import pytest
 
+from sekisho.kernel import repeats
 from sekisho.kernel.clock import ManualClock
 from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
 from sekisho.kernel.evidence import Draft
@@ -150,6 +151,32 @@ def test_an_idempotency_key_gives_the_same_answer_and_one_effect(world: toy.Worl
         world.gate.perform(ANN, PutThing(id="a", amount=9), idempotency_key="k")
     assert caught.value.code == "idempotency.mismatch"
     assert world.gate.perform(BEN, PutThing(id="a", amount=9), idempotency_key="k").amount == 9
+
+
+def test_an_idempotency_key_is_free_again_after_a_day(world: toy.World) -> None:
+    clock = world.clock
+    assert isinstance(clock, ManualClock)
+    world.gate.perform(ANN, PutThing(id="a", amount=1), idempotency_key="k")
+    clock.advance(repeats.KEPT_MS - 1)
+    with pytest.raises(SekishoError) as caught:
+        world.gate.perform(ANN, PutThing(id="a", amount=9), idempotency_key="k")
+    assert caught.value.code == "idempotency.mismatch"
+    clock.advance(1)
+    assert world.gate.perform(ANN, PutThing(id="a", amount=9), idempotency_key="k").amount == 9
+    world.gate.perform(ANN, PutThing(id="a", amount=2))
+    assert world.gate.perform(ANN, PutThing(id="a", amount=9), idempotency_key="k").amount == 9
+    assert world.gate.perform(ANN, ShowThing(id="a")).amount == 2
+
+
+def test_only_expired_answers_are_dropped(world: toy.World) -> None:
+    clock = world.clock
+    assert isinstance(clock, ManualClock)
+    world.gate.perform(ANN, PutThing(id="a"), idempotency_key="old")
+    clock.advance(1)
+    world.gate.perform(ANN, PutThing(id="a"), idempotency_key="new")
+    now_ms = clock.now_ms() + repeats.KEPT_MS - 1
+    world.database.write(lambda tx: repeats.drop_expired(tx, now_ms))
+    assert world.rows("select key from kernel_idempotency") == [{"key": "new"}]
 
 
 def test_two_people_are_needed_and_both_are_on_record(world: toy.World) -> None:

@@ -39,14 +39,10 @@ def _nobody(tx: Tx, principal: Entity, command: object) -> Target:
 
 
 def _look_up(ctx: Ctx, text: str, source: str) -> _Found:
-    """Whom a token stands for. Only who does not know the secret counts as a failure.
+    """Whom a token stands for. Only who does not know the secret counts as a failure, and only they have to wait.
 
-    A program that goes on with an expired token is a nuisance, not a guess: it must not lock out its neighbours
-    behind the same address.
+    Whoever guesses, or goes on with an expired token, must not lock out the neighbours behind the same address.
     """
-    wait = _seconds_to_wait(ctx, source)
-    if wait:
-        return _Found(problem=RATE_LIMITED, params={"seconds": wait})
     parsed = rules.parse_token(text)
     row = (
         tables_access.token(ctx.tx, f"{ID_PREFIX}_{parsed.id}")
@@ -54,13 +50,21 @@ def _look_up(ctx: Ctx, text: str, source: str) -> _Found:
         else None
     )
     if not rules.matches(text, row["digest"] if row else None) or row is None:
-        tables_access.count_failure(ctx.tx, rules.source_key(source), ctx.now_ms)
-        return _Found()
+        return _guessed(ctx, source)
     problem, params = _standing(row, ctx.now_ms)
     if problem is not None:
         return _Found(problem=problem, params=params)
     tables_access.token_used(ctx.tx, row["id"], ctx.now_ms, row["expires_ms"])
     return _Found(row=row)
+
+
+def _guessed(ctx: Ctx, source: str) -> _Found:
+    """Count a wrong token; after too many the source is told to wait, and waiting is not counted."""
+    wait = _seconds_to_wait(ctx, source)
+    if wait:
+        return _Found(problem=RATE_LIMITED, params={"seconds": wait})
+    tables_access.count_failure(ctx.tx, rules.source_key(source), ctx.now_ms)
+    return _Found()
 
 
 def _standing(row: Row, now_ms: int) -> tuple[Problem | None, dict[str, str | int]]:

@@ -7,7 +7,7 @@ import secrets
 import msgspec
 
 from sekisho.identity.rules import FAILURE_WINDOW_MS, FAILURES_MAX, KEPT_EXPIRED_MS, TOUCH_MS
-from sekisho.kernel import heartbeats
+from sekisho.kernel import denials, heartbeats, repeats
 from sekisho.kernel.tx import Row, Tx
 
 
@@ -187,8 +187,10 @@ def drop_sessions(tx: Tx, holder: str) -> None:
 
 
 def drop_old_plumbing(tx: Tx, now_ms: int) -> None:
-    """Remove ended sessions, closed windows of failures, and last uses of tokens that are over."""
+    """Remove ended sessions, closed windows of failures, last uses of dead tokens, old answers and denials."""
     tx.run("delete from kernel_sessions where expires_ms <= :now", now=now_ms)
+    repeats.drop_expired(tx, now_ms)
+    denials.drop_old(tx, now_ms)
     tx.run("delete from kernel_logins where window_ms <= :old", old=now_ms - FAILURE_WINDOW_MS)
     tx.run(
         "delete from kernel_heartbeats where subject like 'token:%' and until_ms <= :kept",

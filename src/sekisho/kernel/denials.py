@@ -8,6 +8,7 @@ from sekisho.kernel.facts import Actor
 from sekisho.kernel.tx import Tx
 
 WINDOW_MS = 60_000
+KEPT_MS = 24 * 3600 * 1000
 
 
 class Noted(msgspec.Struct, frozen=True):
@@ -44,3 +45,8 @@ def note(tx: Tx, what: tuple[Actor, str, tuple[str, ...]], *, record_id: str, no
         **key,
     )
     return Noted(record_id, row["repeats"] if row else 0)
+
+
+def drop_old(tx: Tx, now_ms: int) -> None:
+    """Forget denials recorded a day ago; what was counted since and never recorded goes with them."""
+    tx.run("delete from kernel_denials where recorded_ms <= :old", old=now_ms - KEPT_MS)

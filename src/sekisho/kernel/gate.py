@@ -416,7 +416,7 @@ def _is_foreign(principal: Entity, resource: Entity) -> bool:
 
 
 def _stored(call: Call, tx: Tx) -> bytes | None:
-    return repeats.find(tx, call.actor, call.key, call.command) if call.key else None
+    return repeats.find(tx, call.actor, call.key, call.command, now_ms=call.now_ms) if call.key else None
 
 
 def _repeat(call: Call, stored: bytes) -> Result:

@@ -39,12 +39,14 @@ SHOWN_ONCE = problems.define(
 )
 
 
-def find(tx: Tx, actor: Actor, key: str, command: Command[Any]) -> bytes | None:
-    """The stored answer (JSON), or None for a new key; `idempotency.mismatch` for another command."""
+def find(tx: Tx, actor: Actor, key: str, command: Command[Any], *, now_ms: int) -> bytes | None:
+    """The stored answer (JSON), or None for a new or expired key; `idempotency.mismatch` for another command."""
     row = tx.one(
-        "select command_digest, result from kernel_idempotency where actor = :actor and key = :key",
+        "select command_digest, result from kernel_idempotency"
+        " where actor = :actor and key = :key and expires_ms > :now",
         actor=actor.ref.id,
         key=key,
+        now=now_ms,
     )
     if row is None:
         return None
@@ -63,16 +65,25 @@ def keep(ctx: Ctx, key: str, command: Command[Any], result: bytes) -> None:
     shown = not spec_of(type(command)).shows_secret
     kept = ctx.tx.run(
         "insert into kernel_idempotency (actor, key, command_digest, result, record_id, expires_ms)"
-        " values (:actor, :key, :digest, :result, :record, :expires) on conflict (actor, key) do nothing",
+        " values (:actor, :key, :digest, :result, :record, :expires) on conflict (actor, key) do update set"
+        " command_digest = excluded.command_digest, result = excluded.result,"
+        " record_id = excluded.record_id, expires_ms = excluded.expires_ms"
+        " where kernel_idempotency.expires_ms <= :now",
         actor=ctx.actor.ref.id,
         key=key,
         digest=digest(command),
         result=result if shown else b"",
         record=ctx.record_id,
         expires=ctx.now_ms + KEPT_MS,
+        now=ctx.now_ms,
     )
     if not kept:
         raise ConflictError(what=key)
+
+
+def drop_expired(tx: Tx, now_ms: int) -> None:
+    """Remove the answers that are no longer given."""
+    tx.run("delete from kernel_idempotency where expires_ms <= :now", now=now_ms)
 
 
 def digest(command: Command[Any]) -> str:
