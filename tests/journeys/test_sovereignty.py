@@ -12,7 +12,8 @@ import pytest
 
 from sekisho.kernel.clock import SystemClock, rfc3339
 from sekisho.kernel.errors import SekishoError
-from sekisho.kernel.facts import Decision, Entity, Ref, Request
+from sekisho.kernel.facts import SYSTEM, Decision, Entity, Ref, Request
+from sekisho.sites import ReportCapabilities
 from sekisho_client.client import Client
 from sekisho_client.refusals import ProblemError
 from tests.journeys.world import NOTHING, House, export, house, until, verify
@@ -51,6 +52,13 @@ def laboratory(served: House) -> str:
 @pytest.fixture
 def engineer(served: House, laboratory: str) -> Client:
     return served.account("engineer", laboratory, "engineer")
+
+
+def _walled(house: House, name: str, operator: str, country: str) -> str:
+    """A site whose agent said that it builds a wall; answers its id."""
+    site = house.site(name, operator, country)
+    assert house.control.gate.perform(SYSTEM, ReportCapabilities(site=site, wall="bubblewrap"))
+    return site
 
 
 def _question(house: House, laboratory: str, site: str, **changes: Any) -> Request:
@@ -111,7 +119,7 @@ DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def test_t5_every_doubt_is_a_no(served: House, laboratory: str) -> None:
-    site = served.site("tokyo", laboratory, "JP")
+    site = _walled(served, "tokyo", laboratory, "JP")
     assert _decide(served, _question(served, laboratory, site))[0].allowed
     for doubt, (changes, rule) in DOUBTS.items():
         decision, sentence = _decide(served, _question(served, laboratory, site, **changes))
@@ -120,13 +128,19 @@ def test_t5_every_doubt_is_a_no(served: House, laboratory: str) -> None:
 
 
 def test_t5_a_site_without_a_country_is_nowhere(served: House, laboratory: str) -> None:
-    site = served.site("somewhere", laboratory, "ZZ")
+    site = _walled(served, "somewhere", laboratory, "ZZ")
     decision, _ = _decide(served, _question(served, laboratory, site))
     assert (decision.allowed, decision.rules) == (False, ("C01-residency",))
 
 
-def test_t5_without_a_proof_of_place_nothing_confidential_is_placed(served: House, laboratory: str) -> None:
+def test_t5_a_site_whose_wall_nobody_reported_has_none(served: House, laboratory: str) -> None:
     site = served.site("tokyo", laboratory, "JP")
+    decision, _ = _decide(served, _question(served, laboratory, site))
+    assert (decision.allowed, decision.rules) == (False, ("C09-wall",))
+
+
+def test_t5_without_a_proof_of_place_nothing_confidential_is_placed(served: House, laboratory: str) -> None:
+    site = _walled(served, "tokyo", laboratory, "JP")
     decision, _ = _decide(served, _question(served, laboratory, site, attributes={"level": 2}))
     assert not decision.allowed
     assert "C02-location-proof" in decision.rules
@@ -136,7 +150,7 @@ def test_t5_an_expired_fact_no_longer_counts(
     served: House, laboratory: str, engineer: Client, clock: Shifted
 ) -> None:
     """Where the site is was stated until a moment; after it the site is nowhere."""
-    site = served.site("tokyo", laboratory, "JP")
+    site = _walled(served, "tokyo", laboratory, "JP")
     operator = served.account("operator", laboratory, "site_operator")
     until_ms = clock.now_ms() + 3_600_000
     stated = {"value": "JP", "grade": "D", "expires_at": rfc3339(until_ms)}
