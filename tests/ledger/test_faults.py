@@ -28,17 +28,24 @@ class _StopError(Exception):
 
 
 @pytest.fixture
-def stop_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
-    """Raise at the nth statement of all transactions from now on; 0 for never."""
+def stop_at(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Raise at the nth statement of all transactions of the world's database from now on; 0 for never.
+
+    The database is known by its own map of keys: the installations of other tests, which may run in other threads
+    of this process, are neither counted nor stopped.
+    """
     left = [0]
+    keys = world.database.read(lambda tx: tx.keys)
+    assert world.database.write(lambda tx: tx.keys) is keys
 
     def counting(name: str) -> None:
         real = getattr(Tx, name)
 
         def counted(self: Tx, *arguments: Any) -> Any:
-            left[0] -= 1
-            if left[0] == 0:
-                raise _StopError
+            if self.keys is keys:
+                left[0] -= 1
+                if left[0] == 0:
+                    raise _StopError
             return real(self, *arguments)
 
         monkeypatch.setattr(Tx, name, counted)
