@@ -19,8 +19,9 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clock, held from running backwards.
 
-    A clock that jumps back would reorder ids and revive expired tokens, so the last answer is the floor; the
-    jump is visible to `sekishod doctor` through `behind_ms`.
+    A clock that jumps back would reorder ids and revive expired tokens, so the last answer is the floor, and
+    `behind_ms` tells how far below it the machine is. The floor dies with the process: `sekishod doctor` compares
+    the machine with the ledger's newest record.
     """
 
     def __init__(self) -> None:
