@@ -23,6 +23,8 @@ POLL_SECONDS_MAX = 25
 GRACE_SECONDS_MAX = 20
 LOG_CHUNK_BYTES_MAX = 65_536
 SEALED_BYTES_MAX = 1 << 20
+ORDERS_MAX = 64
+OUTPUTS_MAX = 16
 REGISTRATION_PREFIX = "sekisho-reg1"
 
 LANE_MAIN = "main"
@@ -328,7 +330,7 @@ class Orders(ControlBody, frozen=True, tag="orders"):
     """Sealed orders (lane order, each with its own growing seq) as text; the answer to a poll."""
 
     nonce: ShortText
-    orders: Annotated[list[str], Meta(max_length=64)] = []
+    orders: Annotated[list[str], Meta(max_length=ORDERS_MAX)] = []
 
 
 class SecretValue(ControlBody, frozen=True, tag="secret_value"):
@@ -366,7 +368,7 @@ class Offer(ControlBody, frozen=True, tag="offer"):
     env: dict[EnvironmentName, MediumText] = {}
     secrets: Annotated[list[Name], Meta(max_length=64)] = []
     data: Annotated[list[DataMount], Meta(max_length=64)] = []
-    outputs: Annotated[list[OutputMount], Meta(max_length=16)] = []
+    outputs: Annotated[list[OutputMount], Meta(max_length=OUTPUTS_MAX)] = []
     image_lock: ObjectRef | None = None
     setup: LongText = ""
     setup_workdir: bool = False

@@ -165,6 +165,14 @@ BAD: list[tuple[str, str, int, int]] = [
     (HEAD + "data:\n  - {from: a, mount: /../etc}\n", "invalid", 4, 15),
     (HEAD + "data:\n  - {from: a, mount: /d}\n  - {from: b, mount: /d}\n", "invalid", 5, 15),
     (HEAD + "data:\n  - {to: a, mount: /d}\n  - {to: a, mount: /e}\n", "invalid", 5, 6),
+    (
+        HEAD + "data:\n" + "".join(f"  - {{to: o{number}, mount: /o{number}}}\n" for number in range(17)),
+        "invalid",
+        3,
+        1,
+    ),
+    (HEAD + "envs: {A: !!int ''}\n", "malformed", 3, 11),
+    (HEAD + "envs: {A: !!float ''}\n", "malformed", 3, 11),
     (HEAD + "data:\n  - {to: ../a, mount: /d}\n", "invalid", 4, 6),
     (HEAD + "secrets: [a, a]\n", "invalid", 3, 1),
     (HEAD + "envs: {1A: x}\n", "invalid", 3, 1),
@@ -244,6 +252,13 @@ def test_an_alias_in_its_place_is_fine() -> None:
 def test_a_long_file_is_refused_before_it_is_read_to_its_end() -> None:
     text = HEAD + "data:\n" + "- {from: a, mount: /d}\n" * 12_000
     assert refused(text)[0] == "compute.file.malformed"
+
+
+def test_what_looks_like_base_60_stays_text() -> None:
+    assert parse(HEAD + "envs: {AT: 10:30, IN: 1:30.5}\n").envs == {"AT": "10:30", "IN": "1:30.5"}
+    begun = time.monotonic()
+    assert refused(f"{HEAD}team: !!float {'1:' * 100_000}1\n")[0] == "compute.file.invalid"
+    assert time.monotonic() - begun < 10
 
 
 def test_what_looks_like_a_date_stays_text() -> None:

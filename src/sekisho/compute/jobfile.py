@@ -16,7 +16,7 @@ from msgspec import Meta, field
 from sekisho.compute.errors import FILE_INVALID, FILE_MALFORMED, FILE_UNKNOWN_FIELD
 from sekisho.kernel.clock import parse_rfc3339
 from sekisho.kernel.errors import SekishoError
-from sekisho_wire.messages import EnvironmentName, MountPath
+from sekisho_wire.messages import OUTPUTS_MAX, EnvironmentName, MountPath
 
 DEPTH_MAX = 12
 NODES_MAX = 5_000
@@ -182,15 +182,7 @@ def parse(text: str) -> JobFile:
 
 def _check(job: JobFile, marks: _Marks) -> None:
     """What types alone do not say: each fault at its own line."""
-    faults: dict[str, str] = {}
-    mounts = [mount.mount for mount in job.data]
-    for number, mount in enumerate(job.data):
-        if bool(mount.source) == bool(mount.target):
-            faults[f"$.data[{number}]"] = "needs either from or to"
-        elif mount.mount in mounts[:number]:
-            faults[f"$.data[{number}].mount"] = "another line is mounted there"
-        elif mount.target and mount.target in [other.target for other in job.data[:number]]:
-            faults[f"$.data[{number}].to"] = "another output has this name"
+    faults = _mount_faults(job.data)
     if not 0 < memory_bytes(job.resources.memory) < LARGEST:
         faults["$.resources.memory"] = "needs at least 1 MB, and less than 8 PiB"
     if seconds(job.time_limit) == 0:
@@ -203,6 +195,21 @@ def _check(job: JobFile, marks: _Marks) -> None:
         faults["$.deadline"] = "needs a moment with its zone, such as 2026-12-20T00:00:00+09:00"
     if faults:
         raise _invalid(*next(iter(faults.items())), marks)
+
+
+def _mount_faults(data: list[Mount]) -> dict[str, str]:
+    faults: dict[str, str] = {}
+    mounts = [mount.mount for mount in data]
+    for number, mount in enumerate(data):
+        if bool(mount.source) == bool(mount.target):
+            faults[f"$.data[{number}]"] = "needs either from or to"
+        elif mount.mount in mounts[:number]:
+            faults[f"$.data[{number}].mount"] = "another line is mounted there"
+        elif mount.target and mount.target in [other.target for other in data[:number]]:
+            faults[f"$.data[{number}].to"] = "another output has this name"
+    if sum(1 for mount in data if mount.target) > OUTPUTS_MAX:
+        faults["$.data"] = f"has more than {OUTPUTS_MAX} outputs"
+    return faults
 
 
 def seconds(text: str) -> int:
@@ -266,9 +273,12 @@ def _scalar(node: yaml.Node, where: tuple[int, int]) -> Plain:
         return text
     if tag not in _SCALARS:
         raise _malformed(where, f"no value of type {node.tag[:60]} is taken")
+    if tag in {"int", "float"} and ":" in text:
+        # YAML 1.1 would read it in base 60, which costs more than the square of its length.
+        return text
     try:
         value = yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call] - PyYAML is untyped here
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, IndexError, OverflowError) as error:
         raise _malformed(where, f"not a value of type {tag}") from error
     if isinstance(value, int) and abs(value) >= LARGEST:
         raise _malformed(where, "the number is too large")
