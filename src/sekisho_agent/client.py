@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import httpx2
 import msgspec
+import structlog
 
 from sekisho_agent import clock
 from sekisho_agent.errors import ConfigError, ProblemError, StoreError, UnreachableError
@@ -35,6 +36,8 @@ from sekisho_wire.messages import (
     Renew,
 )
 from sekisho_wire.signing import SealError, answers, open_sealed, seal
+
+log = structlog.get_logger(__name__)
 
 ANSWER_BYTES_MAX: Final = 4 * SEALED_BYTES_MAX
 BACKOFF_SECONDS_FIRST: Final = 0.2
@@ -145,21 +148,27 @@ class ControlClient:
             self._exchange(LANE_LOG, "/agent/v1/log", envelope, sealed)
 
     def poll(self, poll: Poll) -> list[Envelope]:
-        """Wait for orders; only those sealed for this agent by the control plane come back, unordered by seq."""
+        """Wait for orders; only those sealed for this agent by the control plane come back, unordered by seq.
+
+        One that does not open is left out: it must not keep the others from this site.
+        """
         with self._guards[LANE_POLL]:
             envelope, sealed = self._sealed(LANE_POLL, poll, seq=0, attempt="", token=0)
             answer = self._exchange(LANE_POLL, "/agent/v1/poll", envelope, sealed)
         if not isinstance(answer, Orders) or answer.nonce != poll.nonce:
             raise UnreachableError("agent.answer.foreign", "the answer does not belong to this poll")
-        return [self._order(text) for text in answer.orders]
+        opened = [self._order(text) for text in answer.orders]
+        return [order for order in opened if order is not None]
 
-    def _order(self, text: str) -> Envelope:
+    def _order(self, text: str) -> Envelope | None:
         try:
             order = open_sealed(self._control_key, text.encode())
         except SealError as error:
-            raise UnreachableError("agent.answer.unsealed", f"an order: {error.detail}") from error
+            log.warning("order.unsealed", code=error.code, error=error.detail)
+            return None
         if order.agent != self.agent_id or order.lane != "order":
-            raise UnreachableError("agent.answer.foreign", "an order for another agent")
+            log.warning("order.foreign", lane=order.lane)
+            return None
         return order
 
     def _sealed(self, lane: str, body: Body, *, seq: int, attempt: str, token: int) -> tuple[Envelope, bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sekisho import identity
-from sekisho.http import serving
+from sekisho.http import agents, serving
 from sekisho.server.service import application
 from sekisho_wire import messages
 from sekisho_wire.signing import decode_public_key, encode_public_key, open_sealed, seal
@@ -110,3 +112,41 @@ def test_a_disabled_agent_is_unknown_from_then_on(world: World, door: httpx2.Cli
     )
     answer = door.post("/agent/v1/message", content=seal(world.home.key, envelope), headers=SEALED)
     assert (answer.status_code, answer.json()["code"]) == (401, "agent.unknown")
+
+
+@pytest.mark.parametrize("agent", ["agt_\0", "a\0b", "", "agt_" + "0" * 26, "job_" + "0" * 26])
+def test_a_name_that_is_no_agents_is_unknown(door: httpx2.Client, agent: str) -> None:
+    envelope = messages.Envelope(
+        agent=agent,
+        lane="main",
+        seq=1,
+        time="2026-11-20T00:00:00.000Z",
+        attempt="",
+        token=0,
+        body=messages.Ok(),
+    )
+    content = seal(Ed25519PrivateKey.generate(), envelope)
+    for path in ("poll", "message", "log"):
+        answer = door.post(f"/agent/v1/{path}", content=content, headers=SEALED)
+        assert (answer.status_code, answer.json()["code"]) == (401, "agent.unknown")
+
+
+def test_a_silent_socket_takes_no_agents_place(
+    world: World, door: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents, "POLLS_MAX", 1)
+    monkeypatch.setattr(agents, "BODY_SECONDS", 1)
+    poll = messages.Poll(
+        wait_s=0,
+        nonce="n" * 16,
+        free=messages.Capacity(attempts=1, cpus=1, memory_bytes=1),
+        capabilities=messages.Capabilities(engine="local", wall="bubblewrap", limits={}),
+    )
+    nobody = messages.Envelope(agent="", lane="", seq=0, time="", attempt="", token=0, body=poll)
+    head = b"POST /agent/v1/poll HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n"
+    address = (door.base_url.host, door.base_url.port or 80)
+    with contextlib.closing(socket.create_connection(address, timeout=20)) as silent:
+        silent.sendall(head)
+        content = seal(world.home.key, world.home.envelope("poll", nobody, poll, 0))
+        assert door.post("/agent/v1/poll", content=content, headers=SEALED).status_code == 200
+        assert silent.recv(12) == b"HTTP/1.1 408"

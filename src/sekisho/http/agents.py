@@ -30,12 +30,15 @@ from sekisho.compute import (
 )
 from sekisho.http import envelope as request_envelope
 from sekisho.http.edge import problem
+from sekisho.http.errors import TIMEOUT, RefusedError
 from sekisho.identity import RegisterAgent
 from sekisho.kernel.clock import Clock, parse_rfc3339, rfc3339
 from sekisho.kernel.command import Command
 from sekisho.kernel.errors import BusyError, SekishoError
 from sekisho.kernel.facts import ANONYMOUS, Actor, Ref
 from sekisho.kernel.gate import Gate
+from sekisho.kernel.ids import is_id
+from sekisho_verify.errors import CanonicalError
 from sekisho_wire import messages, problems
 from sekisho_wire.messages import Envelope
 from sekisho_wire.problems import Exit, Text
@@ -52,6 +55,8 @@ ResultT = TypeVar("ResultT")
 LOOK_SECONDS = 0.1
 """How often a waiting poll looks; each look is one read."""
 POLLS_MAX = 512
+BODY_SECONDS = 30
+"""How long a message may take to arrive."""
 THREADS = 16
 
 UNKNOWN = problems.define(
@@ -130,17 +135,19 @@ class AgentDoor:
     async def poll(self, request: Request) -> Response:
         """Wait until there is an order, at most as long as the agent asked."""
         request.scope[request_envelope.ROUTE] = "/agent/v1/poll"
-        if self._polls >= POLLS_MAX:
-            return problem(request, BusyError(seconds=5))
-        self._polls += 1
         try:
             body = await _body(request)
             question, actor, _ = await self._thread(functools.partial(self._open, body))
-            return await self._wait(request, question, actor)
+            # Counted only now: whoever has no key must not take an agent's place.
+            if self._polls >= POLLS_MAX:
+                raise BusyError(seconds=5)
+            self._polls += 1
+            try:
+                return await self._wait(request, question, actor)
+            finally:
+                self._polls -= 1
         except SekishoError as error:
             return problem(request, error)
-        finally:
-            self._polls -= 1
 
     async def _wait(self, request: Request, question: Envelope, actor: Actor) -> Response:
         poll = question.body
@@ -193,6 +200,10 @@ class AgentDoor:
 
     def _message(self, body: bytes) -> Response:
         envelope, actor, key = self._open(body)
+        if envelope.lane not in messages.SEQUENCED_LANES:
+            raise SekishoError(SEAL, what="not a lane of messages")
+        if not is_id(envelope.attempt, "att"):
+            raise SekishoError(SEAL, what="it names no attempt")
         sealed = body.decode()
         command: Command[bytes]
         if envelope.lane == messages.LANE_LEASE:
@@ -201,12 +212,17 @@ class AgentDoor:
             command = NoteProgress(envelope=envelope, sealed=sealed)
         else:
             command = ReportAttempt(envelope=envelope, sealed=sealed, agent_key=key)
-        return _sealed(self._gate.perform(actor, command))
+        try:
+            return _sealed(self._gate.perform(actor, command))
+        except CanonicalError as error:
+            # Text that is no base64, or names that evidence cannot hold: signed, and malformed all the same.
+            raise SekishoError(SEAL, what=error.detail) from error
 
     def _open(self, body: bytes) -> tuple[Envelope, Actor, str]:
         """The opened envelope, its agent as an actor, and the key that sealed it."""
         try:
-            agent = self._gate.perform(ANONYMOUS, FindAgent(agent=claimed_agent(body)[:64]))
+            claimed = claimed_agent(body)
+            agent = self._gate.perform(ANONYMOUS, FindAgent(agent=claimed)) if is_id(claimed, "agt") else None
             if agent is None:
                 raise SekishoError(UNKNOWN)
             envelope = open_sealed(decode_public_key(agent.public_key), body)
@@ -225,10 +241,15 @@ class AgentDoor:
 
 async def _body(request: Request) -> bytes:
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > messages.SEALED_BYTES_MAX:
-            raise SekishoError(problems.INPUT_TOO_LARGE, size=len(content), limit=messages.SEALED_BYTES_MAX)
+    try:
+        with anyio.fail_after(BODY_SECONDS):
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > messages.SEALED_BYTES_MAX:
+                    limit = messages.SEALED_BYTES_MAX
+                    raise SekishoError(problems.INPUT_TOO_LARGE, size=len(content), limit=limit)
+    except TimeoutError:
+        raise RefusedError(TIMEOUT, seconds=BODY_SECONDS) from None
     return bytes(content)
 
 
