@@ -359,8 +359,40 @@ def test_a_message_sealed_by_another_key_is_from_nobody(world: World) -> None:
     assert code_of(lambda: world.home.door._message(forged)) == "agent.unknown"
 
 
-@pytest.mark.parametrize("attempt", ["", "att_" + "0" * 26, "x" * 64])
-def test_an_attempt_that_is_not_there_is_fenced(world: World, attempt: str) -> None:
+@pytest.mark.parametrize(
+    ("attempt", "code"),
+    [
+        ("att_" + "0" * 26, "attempt.fenced"),
+        ("", "agent.seal"),
+        ("x" * 64, "agent.seal"),
+        ("att_\0", "agent.seal"),
+    ],
+)
+def test_an_attempt_that_is_not_there_is_fenced(world: World, attempt: str, code: str) -> None:
     _, order = world.offered()
     strange: Envelope = msgspec.structs.replace(order, attempt=attempt)
-    assert code_of(lambda: world.home.say(strange, Accept())) == "attempt.fenced"
+    assert code_of(lambda: world.home.say(strange, Accept())) == code
+
+
+@pytest.mark.parametrize("lane", [messages.LANE_ORDER, messages.LANE_POLL, "x", ""])
+def test_only_the_lanes_of_messages_take_messages(world: World, lane: str) -> None:
+    _, order = world.offered()
+    assert code_of(lambda: world.home.say(order, Accept(), lane=lane)) == "agent.seal"
+    assert len(world.home.poll()) == 1
+
+
+def test_an_offer_nobody_took_has_no_lease_and_no_tickets(world: World) -> None:
+    _, order = world.offered()
+    assert code_of(lambda: world.home.renew(order)) == "attempt.fenced"
+    ticket = messages.WantTicket("put", MODEL.object, 12)
+    assert code_of(lambda: world.home.say(order, ticket)) == "attempt.fenced"
+
+
+def test_a_payload_behind_another_wall_than_the_judged_one_is_ended(world: World) -> None:
+    world.dataset("corpus")
+    job, order = world.offered(job_file(more="data: [{from: corpus, mount: /data}]\n"))
+    assert world.show(job).job.level == 1
+    world.home.say(order, Accept(), Staged(), started(wall="none"))
+    assert attempts(world, job) == [(1, "failed", messages.REASON_WALL_MISSING)]
+    world.settle()
+    assert world.check().findings == []

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sekisho.compute import CancelJob, JobState, JobSubjects, OrdersWaiting, ReadLog, SetSecret
+from sekisho.compute import CancelJob, JobState, JobSubjects, OrdersWaiting, ReadLog, SetSecret, orders
 from sekisho.data import ListArtefacts
+from sekisho.identity import DisableService
 from sekisho.kernel.errors import NotFoundError
 from sekisho.kernel.facts import Actor, Ref
 from sekisho_verify import canonical
@@ -156,7 +157,8 @@ def test_an_agents_words_may_hold_anything(world: World, where: str) -> None:
     else:
         report = started(wall=odd, image=odd, limits={"memory": odd}) if where == "started" else started()
         world.home.say(order, Accept(), Staged(), report)
-        world.home.say(order, messages.Ended(reason=odd if where == "ended" else "failed", detail=odd))
+        if where == "ended":
+            world.home.say(order, messages.Ended(reason=odd, detail=odd))
     attempt = world.show(job).attempts[0]
     assert odd.replace("\0", "\N{REPLACEMENT CHARACTER}") in {attempt.detail, attempt.reason, attempt.wall}
     world.settle()
@@ -201,6 +203,43 @@ def test_what_only_we_say_is_no_report(world: World, body: Body) -> None:
     assert code_of(lambda: world.home.say(order, body)) == "attempt.fenced"
     assert world.show(job).job.state is JobState.RUNNING
     assert world.home.say(order, FINISHED) == Ok()
+
+
+def test_what_no_longer_may_run_gets_neither_offer_nor_secret(world: World) -> None:
+    world.perform(world.engineer, SetSecret(name="hub-token", value=SECRET))
+    _, order = world.running(job_file(more="secrets: [hub-token]\n"))
+    world.submit(job_file("b"))
+    world.settle()
+    world.perform(world.administrator, DisableService(service=world.engineer.ref.id))
+    assert world.home.poll() == []
+    assert not world.perform(Actor(Ref("Agent", world.home.id)), OrdersWaiting())
+    assert code_of(lambda: world.home.say(order, messages.WantSecret("hub-token"))) == "attempt.fenced"
+
+
+def test_cancels_go_first_and_an_answer_stays_small(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, _ = world.running()
+    world.submit(job_file("b"))
+    world.submit(job_file("c"))
+    world.settle()
+    world.perform(world.engineer, CancelJob(job=job))
+    monkeypatch.setattr(orders, "ORDERS_BYTES_MAX", 1)
+    (first,) = world.home.poll()
+    (second,) = world.home.poll()
+    assert isinstance(first.body, messages.Cancel)
+    assert isinstance(second.body, messages.Offer)
+    assert second.seq == first.seq + 1, "what was not sent used no number"
+
+
+def test_a_job_too_long_for_an_order_is_not_taken_in(world: World) -> None:
+    envs = ", ".join(f"A{number}: {'x' * 4000}" for number in range(60))
+    assert code_of(lambda: world.submit(job_file(more=f"envs: {{{envs}}}\n"))) == "compute.file.invalid"
+
+
+@pytest.mark.parametrize("text", ["a", "=", "a\0"])
+def test_a_piece_of_a_log_that_is_no_base64_is_a_problem(world: World, text: str) -> None:
+    _, order = world.running()
+    chunk = messages.LogChunk(offset=0, text=text)
+    assert code_of(lambda: world.home.say(order, chunk, lane="log")) == "agent.seal"
 
 
 def test_the_ledger_finds_jobs_and_nothing_else(world: World) -> None:

@@ -11,7 +11,7 @@ from sekisho.compute import rules, tables, tables_keepsakes
 from sekisho.compute.candidates import placing
 from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET
 from sekisho.compute.jobs import entity_of, spec_of_row
-from sekisho.compute.leaving import may_leave
+from sekisho.compute.leaving import may_leave, may_run
 from sekisho.compute.model import AttemptState, JobState, NoteProgress, RenewAttempt, ReportAttempt
 from sekisho.compute.rounds import settle_job
 from sekisho.compute.seals import Seals
@@ -22,6 +22,7 @@ from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.facts import Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
+from sekisho.sites import find_site
 from sekisho_verify import canonical
 from sekisho_wire import messages
 from sekisho_wire.messages import Body, Envelope
@@ -116,7 +117,10 @@ class AttemptActions:
         return messages.Ok()
 
     def _started(self, ctx: Ctx, row: Row, body: messages.Started) -> None:
-        """The canaries reported. Placement took the wall at its agent's word, so the charter is asked again now."""
+        """The canaries reported. Placement took the wall at its agent's word, so the charter is asked again now.
+
+        A payload behind another wall than the one that was judged has lost what allowed it.
+        """
         _move(
             ctx,
             row,
@@ -138,7 +142,11 @@ class AttemptActions:
             routes=str(len(results)),
         )
         ctx.detail(canaries=dict(body.canaries), wall=body.wall, level=job["level"])
-        if set(results) != {"closed"} and not self._bears(ctx, job, row["site"], body):
+        judged = find_site(ctx.tx, row["site"]).wall
+        if judged not in rules.NO_WALL and rules.storable(body.wall) != judged:
+            found = messages.REASON_WALL_MISSING
+            _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
+        elif set(results) != {"closed"} and not self._bears(ctx, job, row["site"], body):
             found = messages.REASON_CANARY_OPEN if "open" in results else messages.REASON_CANARY_UNPROVEN
             _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
 
@@ -153,9 +161,12 @@ class AttemptActions:
 
     def _give(self, ctx: Ctx, row: Row, envelope: Envelope) -> Body:
         """Hand out a secret that the job names, or a ticket; recorded without the value."""
+        _taken(row, envelope)
         job = tables.find_job(ctx.tx, row["job"], "") or {}
         body = envelope.body
         if isinstance(body, messages.WantSecret):
+            if not may_run(ctx, self._principals, job, find_site(ctx.tx, row["site"])):
+                raise SekishoError(FENCED, attempt=row["id"], token=envelope.token)
             value = None
             if body.name in spec_of_row(job).secrets:
                 submitter = submitter_of(ctx.tx, self._principals, job["submitter"])
@@ -166,9 +177,15 @@ class AttemptActions:
             ctx.detail(attempt=row["id"], secret=body.name)
             opened = self._box.open(value, f"{job['owner']}/{body.name}")
             return messages.SecretValue(name=body.name, value=canonical.to_base64url(opened))
-        if isinstance(body, messages.WantTicket) and body.want == "put" and may_leave(ctx, self._principals, job):
+        if (
+            isinstance(body, messages.WantTicket)
+            and body.want == "put"
+            and may_leave(ctx, self._principals, job)
+        ):
             ctx.detail(attempt=row["id"], object=body.object)
-            return messages.Ticket(self._tickets.issue("put", body.object, "tree", body.size_bytes))
+            return messages.Ticket(
+                self._tickets.issue("put", body.object, "tree", body.size_bytes, into=row["id"])
+            )
         raise SekishoError(FENCED, attempt=row["id"], token=envelope.token)
 
     def renew(self, ctx: Ctx, command: RenewAttempt) -> bytes:
@@ -180,6 +197,7 @@ class AttemptActions:
         if stored:
             return stored
         row = _held(ctx.tx, envelope)
+        _taken(row, envelope)
         job = tables.find_job(ctx.tx, row["job"], "") or {}
         heartbeats.beat(
             ctx.tx, f"attempt:{row['id']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms + self._patience.lease_ms
@@ -232,6 +250,12 @@ def _held(tx: Tx, envelope: Envelope, *, ended_too: bool = False) -> Row:
     ):
         raise SekishoError(FENCED, attempt=envelope.attempt[:64], token=envelope.token)
     return row
+
+
+def _taken(row: Row, envelope: Envelope) -> None:
+    """Nobody holds an attempt that is only offered: problem `attempt.fenced`."""
+    if AttemptState(row["state"]) is AttemptState.OFFERED:
+        raise SekishoError(FENCED, attempt=row["id"], token=envelope.token)
 
 
 def _move(ctx: Ctx, row: Row, event: rules.Event, **changes: Any) -> AttemptState:

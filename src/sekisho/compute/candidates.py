@@ -50,7 +50,7 @@ def judge(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, sites: lis
 
 
 def placing(ctx: Ctx, submitter: Entity, job: Entity, *, site: str, egress: str) -> Request:
-    """The question behind every placement: may this job of this submitter run at this site with this way out?"""
+    """The question behind every placement: whether this submitter's job may run at this site with this way out."""
     return Request(
         principal=submitter,
         action=spec_of(PlaceJob).name,

@@ -1,20 +1,30 @@
-"""What may come from an attempt's site to the control plane: the charter's answer, asked like for any other place."""
+"""What may pass between here and an attempt's site: the charter's answer, asked anew before anything leaves."""
 
 from __future__ import annotations
 
 import msgspec
 
-from sekisho.compute.candidates import job_entity
+from sekisho.compute.candidates import job_entity, judge
+from sekisho.compute.jobs import entity_of, spec_of_row
 from sekisho.compute.submitters import submitter_of
 from sekisho.data import AddWorkdir
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx
 from sekisho.kernel.facts import Principals, Ref, Request
 from sekisho.kernel.tx import Row
-from sekisho.sites import CONTROL_SITE, find_site, platform_key_ref
+from sekisho.sites import CONTROL_SITE, SiteView, find_site, platform_key_ref
 
 LEVEL_STAYS = 2
 """Logs, outputs and training checkpoints of jobs at this level or above stay at the site, whatever the charter says."""
+
+
+def may_run(ctx: Ctx, principals: Principals, job: Row, site: SiteView) -> bool:
+    """Whether a placed job may still run at a site: charter, facts and submitter may have changed since."""
+    submitter = submitter_of(ctx.tx, principals, job["submitter"])
+    if submitter is None:
+        return False
+    judged = judge(ctx, submitter, entity_of(job), spec=spec_of_row(job), sites=[site])
+    return any(item.decision.allowed for item in judged)
 
 
 def may_leave(ctx: Ctx, principals: Principals, job: Row) -> bool:

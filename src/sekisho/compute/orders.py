@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import msgspec
 
 from sekisho.compute import rules, tables
 from sekisho.compute.jobs import spec_of_row
-from sekisho.compute.leaving import may_leave
+from sekisho.compute.leaving import may_leave, may_run
 from sekisho.compute.model import AttemptState, FindAgent, OrdersWaiting, PollOrders
 from sekisho.compute.seals import Seals
 from sekisho.compute.spec import JobSpec
-from sekisho.data import Tickets, newest_checkpoint
+from sekisho.data import Tickets, arrived_for, newest_checkpoint
 from sekisho.identity import AgentView, find_agent
 from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.facts import Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
-from sekisho.sites import ReportCapabilities, entity_of_site, find_site
+from sekisho.sites import ReportCapabilities, SiteView, entity_of_site, find_site
 from sekisho_wire import messages
 from sekisho_wire.messages import Body
 
 LOG_BYTES_MAX = 16 << 20
 TMP_BYTES = 256 << 20
 PROCESSES = 512
+ORDERS_BYTES_MAX = 400_000
+"""Sealed orders in one answer; escaped once more inside it, they stay below what a sealed message may weigh."""
 TOLD_MS = 10_000
 """How long an agent that was told to cancel is left to do it before it is told again."""
 
@@ -53,32 +57,57 @@ class OrderActions:
     def waiting(self, ctx: Ctx, command: OrdersWaiting) -> bool:
         """Cheap and often: whether polling would give something."""
         del command
-        return bool(self._ready(ctx.tx, _site_of(ctx.principal))) or bool(
-            _cancelling(ctx.tx, ctx.principal, ctx.now_ms)
-        )
+        if _cancelling(ctx.tx, ctx.principal, ctx.now_ms):
+            return True
+        site = find_site(ctx.tx, _site_of(ctx.principal))
+        return next(self._ready(ctx, site), None) is not None
 
     def poll(self, ctx: Ctx, command: PollOrders) -> list[str]:
-        """Note that the site lives and what it can hold, and hand out its offers and cancels."""
+        """Note that the site lives and what it can hold, and hand out its cancels and offers.
+
+        As many as one answer holds; the rest follows with the next poll. What ends work goes first.
+        """
         agent, site = ctx.actor.ref.id, _site_of(ctx.principal)
         for subject in (f"agent:{agent}", f"site:{site}"):
             heartbeats.beat(ctx.tx, subject, at_ms=ctx.now_ms, until_ms=ctx.now_ms, note="")
         wall = rules.storable(command.capabilities.wall)
-        if find_site(ctx.tx, site).wall != wall:
+        found = find_site(ctx.tx, site)
+        if found.wall != wall:
             ctx.later(ReportCapabilities(site=site, wall=wall), dedupe=f"capabilities:{site}")
-        orders: list[tuple[Row, Body]] = [(row, self._offer(ctx, row)) for row in self._ready(ctx.tx, site)]
+        orders: list[str] = []
+        size = 0
+        for row, body in self._due(ctx, msgspec.structs.replace(found, wall=wall)):
+            order, seq = self._seal(ctx, agent, row, body)
+            size += len(order)
+            if orders and size > ORDERS_BYTES_MAX:
+                break
+            lanes.applied(ctx.tx, (agent, messages.LANE_ORDER), seq, ("", b""))
+            if isinstance(body, messages.Cancel):
+                heartbeats.beat(ctx.tx, _told(row), at_ms=ctx.now_ms, until_ms=ctx.now_ms + TOLD_MS)
+            orders.append(order)
+            if len(orders) == messages.ORDERS_MAX:
+                break
+        return orders
+
+    def _due(self, ctx: Ctx, site: SiteView) -> Iterator[tuple[Row, Body]]:
         for row in _cancelling(ctx.tx, ctx.principal, ctx.now_ms):
-            heartbeats.beat(ctx.tx, _told(row), at_ms=ctx.now_ms, until_ms=ctx.now_ms + TOLD_MS)
-            orders.append((row, messages.Cancel()))
-        return [self._seal(ctx, agent, row, body) for row, body in orders]
+            yield row, messages.Cancel()
+        for row in self._ready(ctx, site):
+            yield row, self._offer(ctx, row)
 
-    def _ready(self, tx: Tx, site: str) -> list[Row]:
-        return [row for row in tables.offered_at(tx, site) if self._under_checkpoint(tx, row["offer_record"])]
+    def _ready(self, ctx: Ctx, site: SiteView) -> Iterator[Row]:
+        """Offers that may leave now. One that the charter no longer allows is lost in time, and placed anew."""
+        for row in tables.offered_at(ctx.tx, site.id):
+            job = tables.find_job(ctx.tx, row["job"], "") or {}
+            if self._under_checkpoint(ctx.tx, row["offer_record"]) and may_run(
+                ctx, self._principals, job, site
+            ):
+                yield row
 
-    def _seal(self, ctx: Ctx, agent: str, row: Row, body: Body) -> str:
-        lane = (agent, messages.LANE_ORDER)
-        seq = lanes.last_seq(ctx.tx, lane) + 1
-        lanes.applied(ctx.tx, lane, seq, ("", b""))
-        return self._signer.order(agent, (row["id"], row["token"]), body, seq=seq, now_ms=ctx.now_ms)
+    def _seal(self, ctx: Ctx, agent: str, row: Row, body: Body) -> tuple[str, int]:
+        """An order and its number, which counts only once it is noted."""
+        seq = lanes.last_seq(ctx.tx, (agent, messages.LANE_ORDER)) + 1
+        return self._signer.order(agent, (row["id"], row["token"]), body, seq=seq, now_ms=ctx.now_ms), seq
 
     def _offer(self, ctx: Ctx, row: Row) -> Body:
         job = tables.find_job(ctx.tx, row["job"], "") or {}
@@ -101,25 +130,24 @@ class OrderActions:
                     kind="tree" if item.kind == "tree" else "file",
                     size_bytes=item.size_bytes,
                     source="control",
-                    ticket=self._ticket(item.object, item.kind, item.size_bytes),
+                    ticket=self._ticket(
+                        item.object, item.kind, item.size_bytes, into=arrived_for(ctx.tx, item.source)
+                    ),
                 )
                 for item in spec.inputs
             ],
             outputs=[
-                messages.OutputMount(name=item.name, mount=item.mount, upload=leaves)
-                for item in spec.outputs
+                messages.OutputMount(name=item.name, mount=item.mount, upload=leaves) for item in spec.outputs
             ],
-            image_lock=self._reference(spec.lock, "file", spec.lock_bytes) if spec.lock else None,
+            image_lock=self._reference(spec.lock, "file", spec.lock_bytes, into="") if spec.lock else None,
             setup=spec.setup,
             setup_workdir=spec.setup_workdir,
             workdir=(
-                self._reference(spec.workdir.object, "tree", spec.workdir.size_bytes)
+                self._reference(spec.workdir.object, "tree", spec.workdir.size_bytes, into=spec.workdir_id)
                 if spec.workdir
                 else None
             ),
-            checkpoint=messages.CheckpointPlan(**spec.checkpoint, upload=leaves)
-            if spec.checkpoint
-            else None,
+            checkpoint=messages.CheckpointPlan(**spec.checkpoint, upload=leaves) if spec.checkpoint else None,
             resume=self._resume(ctx.tx, job["id"], row["site"], leaves=leaves),
             egress="none" if isinstance(spec.egress, str) else messages.EgressAllow(allow=spec.egress),
         )
@@ -134,19 +162,21 @@ class OrderActions:
             return None
         if site in newest.copies:
             return messages.ObjectRef(object=newest.object, kind="tree", size_bytes=newest.size_bytes)
-        return self._reference(newest.object, "tree", newest.size_bytes) if leaves else None
+        if not leaves:
+            return None
+        return self._reference(newest.object, "tree", newest.size_bytes, into=newest.attempt)
 
-    def _reference(self, digest: str, kind: str, size_bytes: int) -> messages.ObjectRef:
+    def _reference(self, digest: str, kind: str, size_bytes: int, *, into: str) -> messages.ObjectRef:
         return messages.ObjectRef(
             object=digest,
             kind="tree" if kind == "tree" else "file",
             size_bytes=size_bytes,
             source="control",
-            ticket=self._ticket(digest, kind, size_bytes),
+            ticket=self._ticket(digest, kind, size_bytes, into=into),
         )
 
-    def _ticket(self, digest: str, kind: str, size_bytes: int) -> str:
-        return self._tickets.issue("get", digest, "tree" if kind == "tree" else "file", size_bytes)
+    def _ticket(self, digest: str, kind: str, size_bytes: int, *, into: str) -> str:
+        return self._tickets.issue("get", digest, "tree" if kind == "tree" else "file", size_bytes, into=into)
 
 
 def _limits(spec: JobSpec) -> messages.Limits:

@@ -78,6 +78,8 @@ def step(state: AttemptState, event: Event) -> AttemptState:
     return following
 
 
+NO_WALL = frozenset({"", "none", "unknown"})
+"""What a site says that walls nothing in, or has not spoken yet."""
 AGAIN = frozenset(
     {
         messages.REASON_AGENT_RESTARTED,
@@ -133,7 +135,7 @@ def egress_word(wall: str, wish: str | list[str], canaries: Collection[str] = ()
     `canaries` are the results once they ran: one that came out makes the way `open`, one that proved nothing
     `unproven`, whatever was wished.
     """
-    if wall in {"none", "unknown", ""} or "open" in canaries:
+    if wall in NO_WALL or "open" in canaries:
         return "open"
     if "unproven" in canaries:
         return "unproven"

@@ -8,13 +8,16 @@ import msgspec
 
 from sekisho.charter import Labels, join
 from sekisho.compute import jobfile, tables_keepsakes
-from sekisho.compute.errors import UNKNOWN_IMAGE, UNKNOWN_SECRET
+from sekisho.compute.errors import FILE_INVALID, UNKNOWN_IMAGE, UNKNOWN_SECRET
 from sekisho.compute.jobfile import JobFile
 from sekisho.compute.placement import Need
 from sekisho.data import ArtefactView, find_artefact, ready_dataset
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.tx import Tx
 from sekisho_wire.messages import ObjectRef
+
+SPEC_BYTES_MAX = 200_000
+"""What an order may weigh: with its tickets, and escaped twice, it still fits into one sealed answer."""
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -58,6 +61,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     operator: str
     setup: str = ""
     setup_workdir: bool = False
+    workdir_id: str = ""
+    """The artefact that the workdir is; its bytes came in under this name."""
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -111,6 +116,7 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         need=_need(file),
         disk_bytes=file.resources.disk << 30,
         workdir=_tree(workdir) if workdir is not None else None,
+        workdir_id=workdir.id if workdir is not None else "",
         checkpoint=_checkpoint(file),
         egress=file.charter.egress,
         sites=file.charter.sites or [],
@@ -118,6 +124,9 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         setup=file.setup,
         setup_workdir=bool(file.setup) and workdir is not None and _is_public(workdir),
     )
+    if len(msgspec.json.encode(spec)) > SPEC_BYTES_MAX:
+        what = f"longer than {SPEC_BYTES_MAX} bytes once resolved"
+        raise SekishoError(FILE_INVALID, line=1, column=1, field="file", what=what)
     return Resolved(file, spec, join(labels))
 
 
