@@ -7,11 +7,12 @@ import threading
 import msgspec
 import pytest
 
-from sekisho.kernel import repeats
+from sekisho.kernel import repeats, work
 from sekisho.kernel.clock import ManualClock
 from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
 from sekisho.kernel.evidence import Draft
 from sekisho.kernel.facts import ANONYMOUS, SYSTEM, Actor, Ref
+from sekisho.kernel.gate import Call, Gate
 from sekisho.kernel.proposals import ApproveProposal, ListProposals, Proposed
 from sekisho.kernel.tx import Tx
 from tests.support import toy
@@ -324,3 +325,55 @@ def test_approving_again_under_one_key_gives_the_same_answer(world: toy.World) -
     approve = ApproveProposal(proposal=proposed.proposal)
     first = bytes(world.gate.perform(BEN, approve, idempotency_key="k"))
     assert bytes(world.gate.perform(BEN, approve, idempotency_key="k")) == first
+
+
+def test_two_handlers_for_one_command_are_a_mistake(world: toy.World) -> None:
+    with pytest.raises(ValueError, match="two handlers for PutThing"):
+        toy.World(world.database, more=toy.handlers()[:1])
+
+
+def test_background_work_that_was_refused_is_tried_again_later(world: toy.World) -> None:
+    world.gate.perform(ANN, PutThing(id="a"))
+    assert isinstance(world.principals, toy.Anyone)
+    world.principals.gone.add(SYSTEM.ref.id)
+    world.gate.schedule(TickThing(id="a"), dedupe="tick")
+    assert world.gate.do_work()
+    due_ms = world.gate.next_work_ms()
+    assert due_ms is not None
+    assert due_ms > world.clock.now_ms()
+    assert world.rows("select amount from toy_things") == [{"amount": 0}]
+
+
+def test_work_that_somebody_else_took_over_is_left_to_them(
+    world: toy.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_back: list[str] = []
+
+    def lost(tx: Tx, held: work.Claim) -> None:
+        del tx, held
+        raise SekishoError(work.LEASE_LOST)
+
+    def note(tx: Tx, held: work.Claim, error: str, now_ms: int) -> None:
+        del tx, held, now_ms
+        put_back.append(error)
+
+    monkeypatch.setattr(work, "finish", lost)
+    monkeypatch.setattr(work, "put_back", note)
+    world.gate.perform(ANN, PutThing(id="a"))
+    world.gate.schedule(TickThing(id="a"), dedupe="tick")
+    assert world.gate.do_work()
+    assert put_back == []
+    assert world.rows("select amount from toy_things") == [{"amount": 0}]
+
+
+def test_a_repeat_that_came_in_between_looking_and_writing_is_answered_from_the_first(
+    world: toy.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.gate.perform(ANN, PutThing(id="a", amount=1), idempotency_key="k1")
+
+    def unseen(gate: Gate, call: Call) -> None:
+        del gate, call
+
+    monkeypatch.setattr(Gate, "_warm", unseen)
+    assert world.gate.perform(ANN, PutThing(id="a", amount=1), idempotency_key="k1") == first
+    assert world.rows("select count(*) as n from kernel_idempotency") == [{"n": 1}]
