@@ -104,7 +104,7 @@ class Bench:
         """So many threads, each calling one after the other; one alone is this thread."""
         if callers == 1:
             return self._several(each, 0, fresh=fresh)
-        with ThreadPoolExecutor(CALLERS) as threads:
+        with ThreadPoolExecutor(callers) as threads:
             work = functools.partial(self._several, each, fresh=fresh)
             return [name for names in threads.map(work, range(callers)) for name in names]
 

@@ -9,10 +9,10 @@ import pytest
 
 from sekisho.kernel import repeats, work
 from sekisho.kernel.clock import ManualClock
-from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
+from sekisho.kernel.db import Database
+from sekisho.kernel.errors import ConflictError, DeniedError, NotFoundError, SekishoError
 from sekisho.kernel.evidence import Draft
-from sekisho.kernel.facts import ANONYMOUS, SYSTEM, Actor, Ref
-from sekisho.kernel.gate import Call, Gate
+from sekisho.kernel.facts import ANONYMOUS, SYSTEM, Actor, Entity, Ref
 from sekisho.kernel.proposals import ApproveProposal, ListProposals, Proposed
 from sekisho.kernel.tx import Tx
 from tests.support import toy
@@ -366,14 +366,31 @@ def test_work_that_somebody_else_took_over_is_left_to_them(
     assert world.rows("select amount from toy_things") == [{"amount": 0}]
 
 
-def test_a_repeat_that_came_in_between_looking_and_writing_is_answered_from_the_first(
-    world: toy.World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = world.gate.perform(ANN, PutThing(id="a", amount=1), idempotency_key="k1")
+def test_a_repeat_is_answered_though_it_would_be_refused_today(world: toy.World) -> None:
+    first = world.gate.perform(ANN, PutThing(id="a", amount=1), idempotency_key="k")
+    deny(world, ANN, "toy.thing.put")
+    recorded = last(world)
+    assert world.gate.perform(ANN, PutThing(id="a", amount=1), idempotency_key="k") == first
+    assert last(world) == recorded
+    with pytest.raises(DeniedError):
+        world.gate.perform(ANN, PutThing(id="a", amount=1), idempotency_key="another")
 
-    def unseen(gate: Gate, call: Call) -> None:
-        del gate, call
 
-    monkeypatch.setattr(Gate, "_warm", unseen)
-    assert world.gate.perform(ANN, PutThing(id="a", amount=1), idempotency_key="k1") == first
-    assert world.rows("select count(*) as n from kernel_idempotency") == [{"n": 1}]
+def test_slow_work_is_done_on_a_reader_and_its_refusal_changes_nothing(database: Database) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def prepare(tx: Tx, principal: Entity, command: DropThing) -> None:
+        with pytest.raises(PermissionError):
+            tx.run("delete from toy_things where id = :id", id=command.id)
+        seen.append((principal.ref.id, command.id))
+        if command.id == "kept":
+            raise ConflictError(what=command.id)
+
+    world = toy.World(database, prepare=prepare)
+    for name in ("a", "kept"):
+        world.gate.perform(ANN, PutThing(id=name))
+    assert world.gate.perform(ANN, DropThing(id="a"))
+    with pytest.raises(ConflictError):
+        world.gate.perform(ANN, DropThing(id="kept"))
+    assert seen == [(ANN.ref.id, "a"), (ANN.ref.id, "kept")]
+    assert world.rows("select id from toy_things") == [{"id": "kept"}]

@@ -199,11 +199,16 @@ def _tick(ctx: Ctx, command: TickThing) -> int:
     )
 
 
-def handlers(contention: Callable[[Any], str] | None = None) -> tuple[Handler[Any], ...]:
-    """The toy capability's handlers; `contention` names what callers of `PutThing` take turns for."""
+def handlers(
+    contention: Callable[[Any], str] | None = None, prepare: Callable[[Tx, Entity, Any], None] | None = None
+) -> tuple[Handler[Any], ...]:
+    """The toy capability's handlers.
+
+    `contention` names what callers of `PutThing` take turns for, `prepare` is what `DropThing` does first.
+    """
     return (
         Handler(PutThing, _target, _put, contention),
-        Handler(DropThing, _target, _drop),
+        Handler(DropThing, _target, _drop, prepare=prepare),
         Handler(ShowThing, _known_target, _show),
         Handler(SealThing, _known_target, _seal),
         Handler(TickThing, _target, _tick),
@@ -223,6 +228,7 @@ class World:
         recorder: Recorder | None = None,
         more: Iterable[Handler[Any]] = (),
         contention: Callable[[Any], str] | None = None,
+        prepare: Callable[[Tx, Entity, Any], None] | None = None,
     ) -> None:
         """Plug toys in wherever nothing else is given."""
         self.database = database
@@ -238,7 +244,7 @@ class World:
             decider=self.decider,
             principals=self.principals,
             recorder=self.recorder,
-            handlers=(*handlers(contention), *more),
+            handlers=(*handlers(contention, prepare), *more),
         )
 
     def rows(self, sql: str, **params: Any) -> list[dict[str, Any]]:

@@ -82,7 +82,7 @@ class Office:
     def check(self, policies: str) -> Checked:
         """Parse, validate, lint and analyse a text under today's schema; CharterError names the first fault.
 
-        Costs up to a minute of work the first time, so it is done before the writer's turn.
+        Costs up to a minute of work the first time, so it is done before others wait for it.
         """
         charter = self._engine.compiled(schema_text(program_specs()), policies)
         passed = self._passed.get(charter.digest)
@@ -96,7 +96,7 @@ class Office:
         return passed
 
     def compare(self, before: Charter, after: Charter) -> Changes:
-        """Which requests the two answer differently; remembered, because both are asked for twice."""
+        """Which requests the two answer differently; remembered, because drafting asks twice."""
         key = (before.digest, after.digest)
         found = self._compared.get(key)
         if found is None:
@@ -129,12 +129,11 @@ class Office:
             version, charter.digest, len(charter.policies), checked.visited, found.items, found.complete
         )
 
-    def draft_target(self, tx: Tx, principal: Entity, command: DraftVersion) -> Target:
-        """Also does the long check while no transaction writes, for those whom the charter lets draft.
+    def prepare_draft(self, tx: Tx, principal: Entity, command: DraftVersion) -> None:
+        """Do the long check while others write, for those whom the charter lets draft.
 
         Asked with the time 0: a charter that lets people govern by the hour only loses the head start.
         """
-        target = charter_target(tx, principal, command)
         request = Request(
             principal=principal, action="charter.version.draft", resource=_CHARTER, context={}, now_ms=0
         )
@@ -143,7 +142,6 @@ class Office:
             checked = self.check(command.policies or (row["policies"] if row else ""))
             if row:
                 self.compare(self._compile(row), checked.charter)
-        return target
 
     def activate(self, ctx: Ctx, command: ActivateVersion) -> Activated:
         """Swap the version in force; both people are in the record."""
@@ -267,7 +265,7 @@ def _contention(_command: Command[Any]) -> str:
 def handlers(office: Office) -> tuple[Handler[Any], ...]:
     """One handler per command of `model.py`."""
     return (
-        Handler(DraftVersion, office.draft_target, office.draft, _contention),
+        Handler(DraftVersion, charter_target, office.draft, _contention, office.prepare_draft),
         Handler(ActivateVersion, charter_target, office.activate, _contention),
         Handler(ListVersions, charter_target, office.list_versions),
         Handler(ShowVersion, charter_target, office.show),

@@ -148,25 +148,17 @@ class DataActions:
         ctx.detail(dataset=dataset, object=command.object, level=command.level)
         return self._upload(dataset, command.object, command.size_bytes)
 
-    def seal_target(self, tx: Tx, principal: Entity, command: SealDataset) -> Target:
-        """The dataset, once every byte of it was looked for.
-
-        Here and not in the handler, because the gate asks for the target on a reader first: a manifest of many files
-        must not keep everybody else's writes waiting.
-        """
+    def look_for_bytes(self, tx: Tx, principal: Entity, command: SealDataset) -> None:
+        """Look for every byte of a manifest of many files while others write; only for its own organisation."""
         dataset = find_dataset(tx, command.dataset, owner_of(principal))
-        own = dataset.owner == owner_of(principal)
-        if own and dataset.state != "ready" and dataset.id not in self._complete:
+        if dataset.owner == owner_of(principal):
             self._check_arrived(dataset)
-            if len(self._complete) >= REMEMBERED_MAX:
-                self._complete.clear()
-            self._complete.add(dataset.id)
-        return Target(resource=rules.dataset_entity(dataset), stream=dataset.owner)
 
     def seal_dataset(self, ctx: Ctx, command: SealDataset) -> DatasetView:
         """Nothing is missing; from now on work may read it."""
         dataset = find_dataset(ctx.tx, command.dataset, owner_of(ctx.principal))
         if dataset.state != "ready":
+            self._check_arrived(dataset)
             tables.seal_dataset(ctx.tx, dataset.id)
             tables.put_copy(ctx.tx, dataset.object, self._where(ctx.tx).site, ctx.now_ms)
         return find_dataset(ctx.tx, dataset.id, dataset.owner)
@@ -228,7 +220,12 @@ class DataActions:
         return Upload(name, ticket, self._tickets.expiry_ms())
 
     def _check_arrived(self, dataset: DatasetView) -> None:
-        """Raise unless manifest and files came in for this dataset; that others sent the same bytes does not count."""
+        """Raise unless manifest and files came in for this dataset; that others sent the same bytes does not count.
+
+        What was complete once stays so, and is remembered.
+        """
+        if dataset.state == "ready" or dataset.id in self._complete:
+            return
 
         def present(digest: str) -> bool:
             return self._objects.noted(arrival(dataset.id, digest))
@@ -237,9 +234,12 @@ class DataActions:
         content = self._objects.get_bytes(dataset.object, size_bytes_max=MANIFEST_BYTES_MAX)
         found = rules.check_tree(content, size_bytes=dataset.size_bytes, files=dataset.files)
         rules.check_complete(found, present)
+        if len(self._complete) >= REMEMBERED_MAX:
+            self._complete.clear()
+        self._complete.add(dataset.id)
 
 
-def _dataset_target(tx: Tx, principal: Entity, command: ShowDataset) -> Target:
+def _dataset_target(tx: Tx, principal: Entity, command: ShowDataset | SealDataset) -> Target:
     dataset = find_dataset(tx, command.dataset, owner_of(principal))
     return Target(resource=rules.dataset_entity(dataset), stream=dataset.owner)
 
@@ -294,7 +294,7 @@ def handlers(actions: DataActions) -> tuple[Handler[Any], ...]:
     """Every command of data."""
     return (
         Handler(AddDataset, actions.add_dataset_target, actions.add_dataset),
-        Handler(SealDataset, actions.seal_target, actions.seal_dataset),
+        Handler(SealDataset, _dataset_target, actions.seal_dataset, prepare=actions.look_for_bytes),
         Handler(ShowDataset, _dataset_target, _show_dataset),
         Handler(ListDatasets, _listing, _list_datasets),
         Handler(AddWorkdir, actions.add_workdir_target, actions.add_workdir),

@@ -25,13 +25,15 @@ class Handler(msgspec.Struct, Generic[CommandT], frozen=True):
 
     `target` loads what the charter is asked about and raises NotFoundError for what does not exist. `run` has
     no outside effect, because a transaction may be tried again. `contention` names a thing that many such
-    commands write at once (a quota, a queue).
+    commands write at once (a quota, a queue). `prepare` does slow work on a reader, before the command waits for
+    its turn to write and before anybody asked the charter; it remembers by itself what it found.
     """
 
     command: type[CommandT]
     target: Callable[[Tx, Entity, CommandT], Target]
     run: Callable[[Ctx, CommandT], Any]
     contention: Callable[[CommandT], str] | None = None
+    prepare: Callable[[Tx, Entity, CommandT], None] | None = None
 
 
 class Ctx:

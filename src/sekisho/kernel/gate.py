@@ -92,6 +92,11 @@ class _Denied(msgspec.Struct, frozen=True):
     """Somebody else's thing: whoever asked is not told that it exists."""
 
 
+class _Stored(msgspec.Struct, frozen=True):
+    answer: bytes
+    """What the same request was answered before."""
+
+
 class Gate:
     """Made once, by `app.py`; shared by all threads."""
 
@@ -205,10 +210,13 @@ class Gate:
         return result
 
     def _recorded(self, call: Call) -> Result:
-        stored = self._warm(call)
-        if stored is not None:
-            return _repeat(call, stored)
+        """Do it at once; only what does not go through may have been done before.
+
+        Looking for a stored answer first would cost every command what a repeat alone needs, and inside the
+        transaction it would put every reader of a key in the way of the writers of its neighbours.
+        """
         try:
+            self._prepare(call)
             result = self._db.write(
                 functools.partial(self._attempt, call),
                 contention=self._turn(call),
@@ -217,11 +225,13 @@ class Gate:
         except _NOTHING_HAPPENED:
             raise
         except Exception as error:
-            stored = self._db.read(functools.partial(_stored, call))
-            if stored is not None:  # the same request, done meanwhile by another thread or process
+            stored = self._db.read(functools.partial(_stored, call)) if call.key else None
+            if stored is not None:
                 return _repeat(call, stored)
             self._record_failure(call, error)
             raise
+        if isinstance(result, _Stored):
+            return _repeat(call, result.answer)
         if isinstance(result, _Denied):
             self._refuse(call, result)
         return result
@@ -231,26 +241,12 @@ class Gate:
         handler = self._handlers.get(type(call.command))
         return handler.contention(call.command) if handler and handler.contention else ""
 
-    def _warm(self, call: Call) -> bytes | None:
-        """Look for the stored answer, and decide before queueing, so that the writer finds the decision remembered.
-
-        The answer is looked for here and not inside the transaction: there every reader of a key would be in the way
-        of every writer of a neighbouring one, and PostgreSQL would fail most of them. Keeping the answer finds a
-        repeat that comes in between.
-        """
-        if isinstance(call.command, proposals.ApproveProposal):
-            return self._db.read(functools.partial(_stored, call))
-
-        def look(tx: Tx) -> bytes | None:
-            # A repeat of something done is answered from memory, whatever became of its target since.
-            stored = _stored(call, tx)
-            if stored is None:
-                self._decide(call, tx)
-            return stored
-
-        stored = self._db.read(look)
-        call.decision = call.target = None
-        return stored
+    def _prepare(self, call: Call) -> None:
+        """Let the handler do its slow work on a reader, while other callers write."""
+        handler = self._handlers.get(type(call.command))
+        prepare = handler.prepare if handler else None
+        if prepare is not None:
+            self._db.read(lambda tx: prepare(tx, self._principal(call, tx), call.command))
 
     def _attempt(self, call: Call, tx: Tx) -> Result:
         """One try of a recorded command inside a write transaction; may run again after a rollback."""
@@ -261,7 +257,9 @@ class Gate:
             return self._approve(call, tx, call.command.proposal)
         principal, target, decision = self._decide(call, tx)
         if not decision.allowed:
-            return self._deny(call, tx, principal)
+            # A repeat of something done is answered from memory, whatever became of its target since.
+            stored = _stored(call, tx)
+            return self._deny(call, tx, principal) if stored is None else _Stored(stored)
         ctx = self._ctx(call, tx, (principal, target, decision))
         with tx.claimed_by(call.record_id):
             if call.spec.two_people and not call.approvers:
@@ -313,10 +311,14 @@ class Gate:
             repeats.keep(ctx, call.key, call.command, answer)
         return msgspec.Raw(answer)
 
-    def _decide(self, call: Call, tx: Tx) -> tuple[Entity, Target, Decision]:
+    def _principal(self, call: Call, tx: Tx) -> Entity:
         principal = self._principals.principal(tx, call.actor)
         if principal is None:
             raise SekishoError(NOT_FOR_YOU)
+        return principal
+
+    def _decide(self, call: Call, tx: Tx) -> tuple[Entity, Target, Decision]:
+        principal = self._principal(call, tx)
         handler = self._handlers[type(call.command)]
         call.target = handler.target(tx, principal, call.command)
         call.decision = self._decider.decide(tx, self._request(call, principal, call.target))

@@ -1,5 +1,7 @@
 """PostgreSQL: SERIALIZABLE transactions with at most five tries, and turns for contended things.
 
+Callers of this process take turns at the desk, those of other control planes at the database.
+
 A lock taken inside a SERIALIZABLE transaction comes after its snapshot, so callers of one quota would still fail
 each other; hence the session advisory lock *before* BEGIN (without it 338 of 640 callers gave up, measured).
 """
@@ -11,6 +13,7 @@ import os
 import secrets
 import shutil
 import subprocess  # pg_dump is the one backup tool that restores everywhere
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
@@ -19,14 +22,23 @@ import psycopg
 import psycopg_pool
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 
+from sekisho.kernel.desk import Desk, Job
 from sekisho.kernel.errors import BusyError, StorageFullError, UnavailableError
 from sekisho.kernel.tx import Dialect, Row, Statement, Tx
 
 ResultT = TypeVar("ResultT")
 
 TRIES = 5
-POOL_SIZE = 16
+READERS = 12
+WRITERS = 8
+"""Threads that write. Each keeps its connection and cursor: taking one for every command costs a fifth of it."""
+_BEGIN = {
+    True: b"begin isolation level repeatable read read only",
+    False: b"begin isolation level serializable",
+}
+"""By whether the transaction only reads."""
 _RETRY = (pg.SerializationFailure, pg.DeadlockDetected)
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout)
 
@@ -44,9 +56,10 @@ class _Executor:
     def execute(self, statement: Statement, params: Mapping[str, Any]) -> tuple[list[Row], int]:
         # The text is written in our own tables.py and only rewritten to this driver's parameter style.
         self._cursor.execute(statement.postgres.encode(), params)
-        if self._cursor.description is None:
+        described = self._cursor.description
+        if described is None:
             return [], self._cursor.rowcount
-        names = [column.name for column in self._cursor.description]
+        names = [column.name for column in described]
         rows = [dict(zip(names, row, strict=True)) for row in self._cursor.fetchall()]
         return rows, len(rows)
 
@@ -66,7 +79,7 @@ class PostgresDatabase:
         self._dsn = dsn
         self._keys: dict[str, tuple[str, ...]] = {}
         self._pool = psycopg_pool.ConnectionPool(
-            dsn, min_size=1, max_size=POOL_SIZE, kwargs={"autocommit": True}, open=False, timeout=20
+            dsn, min_size=1, max_size=READERS + WRITERS, kwargs={"autocommit": True}, open=False, timeout=20
         )
         try:
             self._pool.open(wait=True, timeout=20)
@@ -74,13 +87,14 @@ class PostgresDatabase:
         except _AWAY as error:
             self._pool.close()
             raise UnavailableError(part="database", seconds=5) from error
+        self._mine = threading.local()
+        self._desk = Desk("postgres-writer", self._serve, threads=WRITERS, leave=self._give_back)
 
     def read(self, work: Callable[[Tx], ResultT]) -> ResultT:
         """Run `work` on a repeatable-read snapshot."""
         with self._connection() as connection, connection.cursor() as cursor:
-            cursor.execute("begin isolation level repeatable read read only")
             try:
-                return work(Tx(_Executor(cursor), self._keys, read_only=True))
+                return work(self._begin(cursor, read_only=True))
             finally:
                 with contextlib.suppress(psycopg.Error):
                     cursor.execute("rollback")
@@ -93,17 +107,25 @@ class PostgresDatabase:
         committed: Callable[[Tx], bool] | None = None,
     ) -> ResultT:
         """Run `work` SERIALIZABLE, again after a serialization failure, at most five times in all."""
+        return self._desk.hand_in(Job(work, turn=contention, committed=committed))
+
+    def _serve(self, jobs: list[Job[Any]]) -> None:
+        """Each by itself: a group would fail as a whole when one of it met another control plane."""
+        for job in jobs:
+            job.result = self._write(job)
+
+    def _write(self, job: Job[ResultT]) -> ResultT:
         outcome: list[ResultT] = []
         for attempt in range(TRIES):
             try:
-                with self._connection() as connection:
-                    return self._once(connection, work, contention, outcome)
+                with self._own_cursor() as cursor:
+                    return self._once(cursor, job, outcome)
             except _RETRY:
                 time.sleep((1 << attempt) * (5 + secrets.randbelow(10)) / 1000)
             except _CommitLostError as error:
-                if committed is None:
+                if job.committed is None:
                     raise UnavailableError(part="database", seconds=5) from error
-                if self.read(committed):
+                if self.read(job.committed):
                     return outcome[-1]
             except pg.DiskFull as error:
                 raise StorageFullError from error
@@ -144,7 +166,8 @@ class PostgresDatabase:
         )
 
     def close(self) -> None:
-        """Close the pool."""
+        """Let writes that were handed in finish, then close the pool."""
+        self._desk.close()
         self._pool.close()
 
     @contextlib.contextmanager
@@ -152,22 +175,41 @@ class PostgresDatabase:
         try:
             with self._pool.connection() as connection:
                 yield connection
+        except _AWAY as error:
+            raise UnavailableError(part="database", seconds=5) from error
+
+    @contextlib.contextmanager
+    def _own_cursor(self) -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
+        """The cursor of this writer; its connection goes back to the pool once something is wrong with it."""
+        try:
+            cursor = self._held()
+            try:
+                yield cursor
+            finally:
+                if cursor.connection.info.transaction_status is not TransactionStatus.IDLE:
+                    self._give_back()
         except (_CommitLostError, *_RETRY, pg.DiskFull):
             raise
         except _AWAY as error:
             raise UnavailableError(part="database", seconds=5) from error
 
+    def _held(self) -> psycopg.Cursor[tuple[Any, ...]]:
+        if not hasattr(self._mine, "cursor"):
+            self._mine.cursor = self._pool.getconn().cursor()
+        cursor: psycopg.Cursor[tuple[Any, ...]] = self._mine.cursor
+        return cursor
+
+    def _give_back(self) -> None:
+        if hasattr(self._mine, "cursor"):
+            self._pool.putconn(self._mine.cursor.connection)
+            del self._mine.cursor
+
     def _once(
-        self,
-        connection: psycopg.Connection[tuple[Any, ...]],
-        work: Callable[[Tx], ResultT],
-        contention: str,
-        outcome: list[ResultT],
+        self, cursor: psycopg.Cursor[tuple[Any, ...]], job: Job[ResultT], outcome: list[ResultT]
     ) -> ResultT:
-        with connection.cursor() as cursor, _turn(cursor, contention):
-            cursor.execute("begin isolation level serializable")
+        with _turn(cursor, job.turn):
             try:
-                outcome[:] = [work(Tx(_Executor(cursor), self._keys, read_only=False))]
+                outcome[:] = [job.work(self._begin(cursor, read_only=False))]
             except BaseException:
                 with contextlib.suppress(psycopg.Error):
                     cursor.execute("rollback")
@@ -177,10 +219,22 @@ class PostgresDatabase:
             except _RETRY:
                 raise
             except _AWAY as error:
-                if connection.broken or connection.closed:
+                if cursor.connection.broken or cursor.connection.closed:
                     raise _CommitLostError from error
                 raise
+            if cursor.statusmessage != "COMMIT":
+                message = "a handler went on after a failed statement"
+                raise RuntimeError(message)
             return outcome[0]
+
+    def _begin(self, cursor: psycopg.Cursor[tuple[Any, ...]], *, read_only: bool) -> Tx:
+        """Begin, and bring the facts version along: nearly every transaction asks for it."""
+        migrated = "kernel_facts" in self._keys
+        cursor.execute(_BEGIN[read_only] + (b"; select version from kernel_facts" if migrated else b""))
+        cursor.nextset()
+        row = cursor.fetchone() if migrated else None
+        facts = int(row[0]) if row else None
+        return Tx(_Executor(cursor), self._keys, read_only=read_only, facts_version=facts)
 
     def _read_keys(self, cursor: psycopg.Cursor[tuple[Any, ...]]) -> None:
         cursor.execute(

@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from sekisho.kernel.desk import Desk, Job
 from sekisho.kernel.errors import SekishoError, StorageFullError, UnavailableError
 from sekisho.kernel.tx import Dialect, Row, Statement, Tx
 from sekisho_wire import problems
@@ -73,19 +73,6 @@ class _Executor:
         self._connection.executemany(statement.sqlite, params)
 
 
-class _Job:
-    """One caller's command on its way through the writer. Touched by the writer until `done` is set."""
-
-    __slots__ = ("done", "error", "result", "work")
-
-    def __init__(self, work: Callable[[Tx], Any]) -> None:
-        self.work = work
-        self.done = threading.Lock()
-        self.done.acquire()
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-
 class SqliteDatabase:
     """The embedded database. See the module's comment for who may open it."""
 
@@ -103,10 +90,8 @@ class SqliteDatabase:
         self._writer = _connect(path)
         self._writer.execute("pragma journal_mode=wal")
         self._writer.execute("pragma synchronous=full")
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="sqlite-writer", daemon=True)
         self.reload_keys()
-        self._thread.start()
+        self._desk = Desk("sqlite-writer", self._commit, together=GROUP_MAX)
 
     def read(self, work: Callable[[Tx], ResultT]) -> ResultT:
         """Run `work` on a snapshot, on this thread's own connection."""
@@ -126,15 +111,7 @@ class SqliteDatabase:
     ) -> ResultT:
         """Queue `work` to the writer and wait for its group's commit. The two options need nothing here."""
         del contention, committed
-        if self._closed:
-            raise UnavailableError(part="database", seconds=5)
-        job = _Job(work)
-        self._queue.put(job)
-        job.done.acquire()
-        if job.error is not None:
-            raise job.error
-        result: ResultT = job.result
-        return result
+        return self._desk.hand_in(Job(work))
 
     def script(self, sql: str, then: Callable[[Tx], None]) -> None:
         """Run a schema file through the writer, statement by statement (`executescript` would commit first)."""
@@ -168,8 +145,7 @@ class SqliteDatabase:
         if self._closed:
             return
         self._closed = True
-        self._queue.put(None)
-        self._thread.join()
+        self._desk.close()
         self._writer.close()
         with self._readers_lock:
             for connection in self._readers:
@@ -188,23 +164,8 @@ class SqliteDatabase:
                 self._readers.append(connection)
         return connection
 
-    def _serve(self) -> None:
-        while True:
-            job = self._queue.get()
-            if job is None:
-                return
-            group = [job]
-            with contextlib.suppress(queue.Empty):
-                while len(group) < GROUP_MAX:
-                    following = self._queue.get_nowait()
-                    if following is None:
-                        self._queue.put(None)
-                        break
-                    group.append(following)
-            self._commit(group)
-
-    def _commit(self, group: list[_Job]) -> None:
-        """Run each job in its savepoint, commit once, tell everybody. Never raises."""
+    def _commit(self, group: list[Job[Any]]) -> None:
+        """Run each job in its savepoint and commit once. Never raises."""
         try:
             self._writer.execute("begin immediate")
             for job in group:
@@ -212,10 +173,8 @@ class SqliteDatabase:
             self._writer.execute("commit")
         except BaseException as error:  # noqa: BLE001 - whatever broke the group is every caller's answer
             self._fail(group, error)
-        for job in group:
-            job.done.release()
 
-    def _run(self, job: _Job) -> None:
+    def _run(self, job: Job[Any]) -> None:
         self._writer.execute("savepoint command")
         try:
             job.result = job.work(Tx(_Executor(self._writer), self._keys, read_only=False))
@@ -228,13 +187,13 @@ class SqliteDatabase:
             job.error = _translated(error)
         self._writer.execute("release command")
 
-    def _fail(self, group: list[_Job], error: BaseException) -> None:
+    def _fail(self, group: list[Job[Any]], error: BaseException) -> None:
         if self._writer.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("rollback")
         answer = _translated(error)
         for job in group:
-            job.error, job.result = answer, None
+            job.error = answer
 
 
 def _translated(error: BaseException) -> BaseException:

@@ -119,14 +119,21 @@ DELETED = "deleted"
 class Tx:
     """One transaction. Owned by one thread; dead once the gate's work function returns."""
 
-    def __init__(self, executor: Executor, keys: Mapping[str, tuple[str, ...]], *, read_only: bool) -> None:
-        """`keys` gives the primary key columns of every table."""
+    def __init__(
+        self,
+        executor: Executor,
+        keys: Mapping[str, tuple[str, ...]],
+        *,
+        read_only: bool,
+        facts_version: int | None = None,
+    ) -> None:
+        """`keys` gives the primary key columns of every table, `facts_version` that of the snapshot if it is known."""
         self._executor = executor
         self._keys = keys
         self._read_only = read_only
         self._record_id = ""
         self._touched: dict[str, dict[tuple[str, str], Row | None]] = {}
-        self._facts_version: int | None = None
+        self._facts_version = facts_version
 
     @property
     def dialect(self) -> Dialect:
