@@ -16,6 +16,7 @@ need() { # package, then a command that succeeds when it is there
 have() { command -v "$1"; }
 have_any() { for name in "$@"; do have "$name" && return; done; return 1; }
 have_initdb() { have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb'; }
+have_slurm_tokens() { compgen -G '/usr/lib/*/slurm-wlm/auth_jwt.so'; }
 have_japanese_font() { compgen -G '/usr/share/fonts/opentype/ipafont-gothic/*' || { have fc-list && fc-list :lang=ja | grep .; }; }
 
 case $purpose in
@@ -32,6 +33,14 @@ case $purpose in
     need postgresql have_initdb
     need nodejs have node
     need npm have npm
+    need slurmctld have slurmctld
+    need slurmd have slurmd
+    need slurm-client have scontrol
+    need slurmrestd have slurmrestd
+    need slurmdbd have slurmdbd
+    need slurm-wlm-jwt-plugin have_slurm_tokens
+    need munge have munged
+    need mariadb-server have mariadbd
     ;;
   *)
     echo "usage: $0 venv|run|test" >&2

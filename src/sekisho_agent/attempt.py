@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -16,7 +17,7 @@ import structlog
 
 from sekisho_agent import clock
 from sekisho_agent.checkpoints import CheckpointWatcher
-from sekisho_agent.engines.contract import EndReport, Observation, Task
+from sekisho_agent.engines.contract import EndReport, Image, Observation, Task
 from sekisho_agent.errors import AgentError, AttemptStoppedError, ProblemError, UnreachableError, store_errors
 from sekisho_agent.folders import Collected, collect, hash_file, remove_tree
 from sekisho_agent.preparation import Layout, check_offer, prepare
@@ -26,6 +27,10 @@ from sekisho_agent.state import replace_file
 from sekisho_verify import canonical
 from sekisho_wire.messages import (
     REASON_CANCELLED,
+    REASON_ENGINE_CANCELLED,
+    REASON_ENGINE_ENDED,
+    REASON_ENGINE_PREEMPTED,
+    REASON_ENGINE_REQUEUED,
     REASON_FAILED,
     REASON_FENCED,
     REASON_FINISHED,
@@ -37,7 +42,6 @@ from sekisho_wire.messages import (
     Body,
     CheckpointSaved,
     Ended,
-    Envelope,
     LogReport,
     Offer,
     OutputReport,
@@ -47,7 +51,10 @@ from sekisho_wire.messages import (
     Started,
 )
 
+ATTEMPT_FILE: Final = "attempt.json"
+ENDED_FILE: Final = "ended.json"
 WATCH_SECONDS: Final = 0.5
+STARTING_SECONDS: Final = 2.0
 PROGRESS_EVERY_SECONDS: Final = 2.0
 LOG_FLUSH_SECONDS_MAX: Final = 10.0
 REASON_BROKEN: Final = "agent.failed"
@@ -55,15 +62,30 @@ COLLECTED_REASONS: Final = frozenset(
     {REASON_FINISHED, REASON_FAILED, REASON_CANCELLED, REASON_TIME_LIMIT, REASON_OUT_OF_MEMORY},
 )
 
+SAVED_REASONS: Final = COLLECTED_REASONS | {
+    REASON_ENGINE_CANCELLED,
+    REASON_ENGINE_ENDED,
+    REASON_ENGINE_PREEMPTED,
+    REASON_ENGINE_REQUEUED,
+}
+"""Ends after which the payload may have saved a checkpoint in its grace."""
+
 log = structlog.get_logger(__name__)
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is written down of an accepted attempt, for a later process of this agent."""
+
+    token: int
+    offer: Offer
 
 
 class Attempt:
     """The agent's side of one attempt."""
 
-    def __init__(self, order: Envelope, offer: Offer, site: Site) -> None:
-        self.id = order.attempt
-        self.token = order.token
+    def __init__(self, attempt: str, token: int, offer: Offer, site: Site) -> None:
+        self.id = attempt
+        self.token = token
         self._offer = offer
         self._site = site
         self._layout = Layout(attempt=self.id, token=self.token, folder=site.attempts_folder / self.id)
@@ -108,10 +130,33 @@ class Attempt:
 
     def run(self) -> None:
         """Live through the attempt; never raises."""
+        self._live(self._work_accepted)
+
+    def take_up(self, lease_deadline: float) -> bool:
+        """Whether the engine still has the task that an earlier process of this agent submitted.
+
+        EngineError while the engine does not say.
+        """
+        self.renewed(lease_deadline)
+        if self._site.engine.adopt(self._layout.folder, lease_deadline) is None:
+            return False
+        with self._guard:
+            self._submitted = True
+            reason = self._stop_reason
+        if reason:
+            self._site.engine.cancel(self.id, reason, 0)
+        self._site.logs.attach(self.id, self.token)
+        return True
+
+    def go_on(self) -> None:
+        """Live through the rest of an attempt that was taken up; never raises."""
+        self._live(self._work_taken_up)
+
+    def _live(self, work: Callable[[], Ended | None]) -> None:
         try:
-            if not self._accept():
+            end = work()
+            if end is None:
                 return
-            end = self._work()
         except AttemptStoppedError as error:
             end = Ended(reason=error.code)
         except AgentError as error:
@@ -133,7 +178,7 @@ class Attempt:
         if free.attempts < 1 or free.cpus < limits.cpus or free.memory_bytes < limits.memory_bytes:
             return self._refuse("engine.full", "no room for this attempt now")
         self._layout.folder.mkdir(mode=0o700, parents=True)
-        replace_file(self._layout.folder / "attempt.json", msgspec.json.encode({"token": self.token}))
+        replace_file(self._layout.folder / ATTEMPT_FILE, msgspec.json.encode(Kept(self.token, self._offer)))
         with self._guard:
             self._lease_deadline = clock.monotonic() + self._offer.lease_s
         try:
@@ -156,7 +201,10 @@ class Attempt:
         with self._guard:
             return not self._stop_reason and clock.monotonic() < self._lease_deadline
 
-    def _work(self) -> Ended:
+    def _work_accepted(self) -> Ended | None:
+        """How it ended; None for an offer that was not taken."""
+        if not self._accept():
+            return None
         stager = Stager(self._site.client, self._site.store, self.check)
         task = prepare(
             self._offer,
@@ -169,7 +217,14 @@ class Attempt:
         self.check()
         watcher = self._watcher()
         self._submit(task)
-        seen = self._watch(task, watcher, stager)
+        seen = self._watch(task.image, watcher, stager)
+        return self._ended(seen, watcher)
+
+    def _work_taken_up(self) -> Ended:
+        """What was said before is said again: the control plane knows it, and what was not said is said now."""
+        stager = Stager(self._site.client, self._site.store, self.check)
+        watcher = self._watcher()
+        seen = self._watch(Image(name=self._offer.image, digest="", folder=None), watcher, stager)
         return self._ended(seen, watcher)
 
     def _submit(self, task: Task) -> None:
@@ -188,15 +243,15 @@ class Attempt:
         folder, scratch = self._layout.checkpoint, self._layout.scratch
         return CheckpointWatcher(folder, scratch, self._site.store, every_seconds=plan.every_s)
 
-    def _watch(self, task: Task, watcher: CheckpointWatcher | None, stager: Stager) -> Observation:
-        seen = self._site.engine.observe(self.id, known="starting", timeout_seconds=3600)
+    def _watch(self, image: Image, watcher: CheckpointWatcher | None, stager: Stager) -> Observation:
+        seen = self._watch_start()
         if seen.wall is not None:
             self._say(
                 Started(
                     canaries=seen.wall.canaries,
                     wall=seen.wall.wall,
                     limits=seen.wall.limits,
-                    image=task.image.digest or task.image.name,
+                    image=image.digest or image.name,
                 ),
             )
         told, next_progress = 0, 0.0
@@ -208,6 +263,20 @@ class Attempt:
             if watcher is not None and seen.end is None:
                 self._checkpoint(watcher, stager, final=False)
         return seen
+
+    def _watch_start(self) -> Observation:
+        """Until the payload runs or has ended; why it waits in a queue of the site's is told meanwhile."""
+        queued = ""
+        while True:
+            seen = self._site.engine.observe(self.id, known="starting", timeout_seconds=STARTING_SECONDS)
+            if seen.phase != "starting":
+                return seen
+            if seen.queued and seen.queued != queued:
+                queued = seen.queued
+                engine = self._site.engine.capabilities().engine
+                self._say(
+                    Progress(line={"event": "queued", "engine": engine, "reason": queued[:200]}), repeat=False
+                )
 
     def _checkpoint(self, watcher: CheckpointWatcher, stager: Stager, *, final: bool) -> None:
         """A checkpoint that cannot be kept is a warning: the payload goes on."""
@@ -224,10 +293,10 @@ class Attempt:
     def _ended(self, seen: Observation, watcher: CheckpointWatcher | None) -> Ended:
         end = seen.end or EndReport(reason=REASON_BROKEN)
         outputs: list[OutputReport] = []
+        uploader = Stager(self._site.client, self._site.store, lambda: None)
+        if end.reason in SAVED_REASONS and watcher is not None:
+            self._checkpoint(watcher, uploader, final=True)
         if end.reason in COLLECTED_REASONS:
-            uploader = Stager(self._site.client, self._site.store, lambda: None)
-            if watcher is not None:
-                self._checkpoint(watcher, uploader, final=True)
             try:
                 outputs = self._collect(uploader)
             except AgentError as error:
@@ -294,7 +363,7 @@ class Attempt:
         with self._guard:
             fenced = self._stop_reason == REASON_FENCED
         if not fenced:
-            replace_file(self._layout.folder / "ended.json", msgspec.json.encode(end))
+            replace_file(self._layout.folder / ENDED_FILE, msgspec.json.encode(end))
             if not deliver_end(self._site, self.id, self.token, end):
                 return
         self._site.logs.finish(self.id, size_bytes=0, timeout_seconds=0)

@@ -42,6 +42,26 @@ class ImageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uv: str = ""
 
 
+class SlurmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where slurmrestd answers, as whom, and what every job of this site carries.
+
+    `token_file` holds a JSON web token (`scontrol token`); it is read again for each request, so that another program
+    can renew it. Jobs run as `user`, which must be the agent's own user: both write the attempt's folder. A job that
+    waits in Slurm's queue for longer than `queue_seconds_max` is given back, to be placed elsewhere.
+    """
+
+    url: str
+    user: str
+    token_file: str
+    ca_file: str = ""
+    account: str = ""
+    partition: str = ""
+    qos: str = ""
+    constraint: str = ""
+    reservation: str = ""
+    queue_seconds_max: Annotated[int, Meta(ge=1)] = 86_400
+
+
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. `control_url` and `state_dir` are needed; the store defaults to a folder below `state_dir`."""
 
@@ -49,10 +69,11 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: str
     store_url: str = ""
     ca_file: str = ""
-    engine: Literal["local"] = "local"
+    engine: Literal["local", "slurm"] = "local"
     egress_private: bool = False
     capacity: CapacityConfig = msgspec.field(default_factory=CapacityConfig)
     images: ImageConfig = msgspec.field(default_factory=ImageConfig)
+    slurm: SlurmConfig | None = None
 
     @property
     def state_folder(self) -> Path:

@@ -281,8 +281,8 @@ class Supervisor:
 def _become(order: dict[str, Any]) -> None:
     """From PID 1's twin to the payload's user: own session, limits, no capabilities, first to go when memory ends."""
     os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)  # PID 1 itself was started with them ignored
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # else a plain user may not write its own score
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123 (no pathlib in PID 1's child)

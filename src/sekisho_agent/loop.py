@@ -1,8 +1,8 @@
 """The agent's loop: polls for orders, runs each attempt in a thread, renews leases, stops in order.
 
 Threads: this one waits for the stop; `poll` brings orders; `lease` renews, on a connection of its own; `log-sender`
-sends logs; one thread per attempt. At start, attempts that an earlier process left behind are reported ended: their
-payloads died with that process.
+sends logs; one thread per attempt. At start, attempts that an earlier process left behind are taken up again where
+their payloads outlive the agent, and reported ended where they died with that process.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import msgspec
 import structlog
 
 from sekisho_agent import clock
-from sekisho_agent.attempt import Attempt, deliver_end
+from sekisho_agent.attempt import ATTEMPT_FILE, ENDED_FILE, Attempt, Kept, deliver_end
 from sekisho_agent.client import ControlClient
 from sekisho_agent.config import AgentConfig
+from sekisho_agent.engines.choice import open_engine
 from sekisho_agent.engines.contract import Engine
-from sekisho_agent.engines.local import LocalEngine
-from sekisho_agent.errors import AgentError, ProblemError, UnreachableError
+from sekisho_agent.errors import AgentError, EngineError, ProblemError, UnreachableError
 from sekisho_agent.folders import remove_tree
 from sekisho_agent.logsender import LogSender
 from sekisho_agent.site import Site, open_store
@@ -69,7 +69,7 @@ class AgentLoop:
             state,
             ca_file=Path(config.ca_file) if config.ca_file else None,
         )
-        engine = engine or LocalEngine(config)
+        engine = engine or open_engine(config)
         self.site = Site(
             config=config,
             client=client,
@@ -101,6 +101,8 @@ class AgentLoop:
         deadline = clock.monotonic() + STOP_SECONDS_MAX
         with self._guard:
             running = list(self._attempts.values())
+        if self.site.engine.outlives_agent:
+            running.clear()  # they go on until the next process takes them up, or their leases are over
         for attempt, _ in running:
             attempt.stop(REASON_AGENT_STOPPED, STOP_GRACE_SECONDS)
         for thread in [*leftovers, *(thread for _, thread in running)]:
@@ -178,17 +180,20 @@ class AgentLoop:
         with self._guard:
             if order.attempt in self._attempts or (self.site.attempts_folder / order.attempt).exists():
                 return
-            attempt = Attempt(order, offer, self.site)
+            attempt = Attempt(order.attempt, order.token, offer, self.site)
             thread = threading.Thread(
-                target=self._live, args=(attempt,), name=f"attempt-{attempt.id[-6:]}", daemon=True
+                target=self._live,
+                args=(attempt.id, attempt.run),
+                name=f"attempt-{attempt.id[-6:]}",
+                daemon=True,
             )
             self._attempts[attempt.id] = attempt, thread
         thread.start()
 
-    def _live(self, attempt: Attempt) -> None:
-        attempt.run()
+    def _live(self, attempt: str, work: Callable[[], None]) -> None:
+        work()
         with self._guard:
-            del self._attempts[attempt.id]
+            del self._attempts[attempt]
 
     # --- leases
 
@@ -232,21 +237,57 @@ class AgentLoop:
         threads = []
         for leftover in sorted(folder.iterdir()):
             thread = threading.Thread(
-                target=self._report_leftover, args=(leftover,), name="leftover", daemon=True
+                target=self._settle_leftover, args=(leftover,), name="leftover", daemon=True
             )
             thread.start()
             threads.append(thread)
         return threads
 
-    def _report_leftover(self, folder: Path) -> None:
-        """Send the end that was written down, or say that the agent was restarted under the attempt."""
+    def _settle_leftover(self, folder: Path) -> None:
+        """Send the end that was written down, take the task up again, or say that the agent was restarted under it."""
         try:
-            token = int(msgspec.json.decode((folder / "attempt.json").read_bytes())["token"])
-            end = Ended(reason=REASON_AGENT_RESTARTED)
-            if (folder / "ended.json").exists():
-                end = msgspec.json.decode((folder / "ended.json").read_bytes(), type=Ended)
-            if not deliver_end(self.site, folder.name, token, end):
+            kept = msgspec.json.decode((folder / ATTEMPT_FILE).read_bytes(), type=Kept)
+            if (folder / ENDED_FILE).exists():
+                end = msgspec.json.decode((folder / ENDED_FILE).read_bytes(), type=Ended)
+            elif self._taken_up(Attempt(folder.name, kept.token, kept.offer, self.site)):
                 return
-        except (OSError, KeyError, TypeError, ValueError, AgentError) as error:
+            else:
+                end = Ended(reason=REASON_AGENT_RESTARTED)
+            if not deliver_end(self.site, folder.name, kept.token, end):
+                return
+        except (OSError, ValueError, AgentError) as error:
             log.warning("leftover.unreadable", folder=folder.name, error=type(error).__name__)
         remove_tree(folder)
+
+    def _taken_up(self, attempt: Attempt) -> bool:
+        """Whether the attempt goes on here: its engine has the task, and the control plane lets it have its lease.
+
+        Tried until both have answered. One that is fenced by now is taken up only to be ended.
+        """
+        if not self.site.engine.outlives_agent:
+            return False
+        while not self._stopping.is_set():
+            try:
+                answer, sent_at = self.site.client.renew(attempt.id, attempt.token)
+                lease_deadline = sent_at + answer.lease_s if isinstance(answer, Lease) else sent_at
+                if isinstance(answer, Lease) and answer.cancel:
+                    attempt.stop(REASON_CANCELLED, answer.grace_s)
+            except ProblemError as error:
+                log.warning("leftover.fenced", attempt=attempt.id, code=error.code)
+                lease_deadline = clock.monotonic()
+                attempt.fence()
+            except UnreachableError:
+                self._stopping.wait(PAUSE_SECONDS_FIRST)
+                continue
+            try:
+                if not attempt.take_up(lease_deadline):
+                    return False
+            except EngineError as error:
+                log.warning("leftover.engine_silent", attempt=attempt.id, code=error.code)
+                self._stopping.wait(PAUSE_SECONDS_MAX / 5)
+                continue
+            with self._guard:
+                self._attempts[attempt.id] = attempt, threading.current_thread()
+            self._live(attempt.id, attempt.go_on)
+            break
+        return True

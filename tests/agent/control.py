@@ -113,6 +113,7 @@ class ControlPlane:
         self.logs: dict[str, dict[int, bytes]] = {}
         self.tokens: dict[str, int] = {}
         self.cancelling: dict[str, int] = {}
+        self.fenced: set[str] = set()
         self.polls: list[Poll] = []
         self._agents: dict[str, Ed25519PublicKey] = {}
         self._lanes: dict[tuple[str, str], Lane] = {}
@@ -242,7 +243,7 @@ class ControlPlane:
             return _given(lane.reply)
 
     def _apply(self, envelope: Envelope) -> Body:
-        if envelope.token != self.tokens.get(envelope.attempt):
+        if envelope.attempt in self.fenced or envelope.token != self.tokens.get(envelope.attempt):
             raise RefusedError("attempt.fenced", 409)
         body = envelope.body
         if isinstance(body, LogChunk):

@@ -113,7 +113,9 @@ class AgentProcess:
         self.plain = plain and os.geteuid() == 0
         self._config_file = folder / "agent.toml"
         lines = [f'control_url = "{config.control_url}"', f'state_dir = "{config.state_dir}"']
-        lines += ["[capacity]", f"attempts = {config.capacity.attempts}"]
+        lines += [f'engine = "{config.engine}"', "[capacity]", f"attempts = {config.capacity.attempts}"]
+        if config.slurm is not None:
+            lines += ["[slurm]", *(f"{name} = {value!r}" for name, value in _set(config.slurm).items())]
         self._config_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -179,8 +181,14 @@ class AgentProcess:
         }
 
 
+def _set(config: msgspec.Struct) -> dict[str, str | int]:
+    return {name: value for name, value in msgspec.to_builtins(config).items() if value != ""}
+
+
 @contextmanager
-def agent_process(control: ControlPlane, *, plain: bool = False, attempts: int = 2) -> Iterator[AgentProcess]:
+def agent_process(
+    control: ControlPlane, *, plain: bool = False, attempts: int = 2, **settings: Any
+) -> Iterator[AgentProcess]:
     """A registered, running agent with a short folder of its own (sockets need short paths)."""
     with tempfile.TemporaryDirectory(prefix="skt-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -189,6 +197,7 @@ def agent_process(control: ControlPlane, *, plain: bool = False, attempts: int =
                 "control_url": control.url,
                 "state_dir": str(folder / "state"),
                 "capacity": {"attempts": attempts, "cpus": 8},
+                **settings,
             },
             AgentConfig,
         )

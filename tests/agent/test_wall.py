@@ -182,7 +182,7 @@ def test_canaries_find_no_way_out(local_engine: LocalEngine, tmp_path: Path) -> 
 @pytest.fixture
 def shown_socket(local_engine: LocalEngine) -> Mount:
     """A hole on purpose: the canary's socket path shown inside under the path it has outside."""
-    folder = local_engine._listeners._folder
+    folder = local_engine._host._listeners._folder
     return Mount(source=folder, inside=f"/hole{folder}")
 
 

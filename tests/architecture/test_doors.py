@@ -8,7 +8,11 @@ import tomllib
 from tests.support import style, tree
 
 _CLOCK = (r"src/sekisho/kernel/clock\.py", r"src/sekisho_agent/clock\.py", r"src/sekisho_client/render\.py")
-_NETWORK = (r"src/sekisho/kernel/net\.py", r"src/sekisho_(client|agent)/client\.py")
+_NETWORK = (
+    r"src/sekisho/kernel/net\.py",
+    r"src/sekisho_(client|agent)/client\.py",
+    r"src/sekisho_agent/engines/rest\.py",
+)
 _SOCKETS = (
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho/http/serve\.py",

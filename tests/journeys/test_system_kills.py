@@ -60,10 +60,15 @@ class Story:
                 time.sleep(self.chance.uniform(0, 1.0))
                 self.system.start_control()
             case _:
-                until(lambda: bool(self.watch.alive), seconds=END_SECONDS, what="a payload to kill")
+                until(self._has_payload, seconds=END_SECONDS, what="a payload to kill")
                 with contextlib.suppress(ProcessLookupError, IndexError):
                     os.kill(self.watch.alive[0].process, signal.SIGKILL)
         self.hit[victim] += 1
+
+    def _has_payload(self) -> bool:
+        """Short jobs may all have ended before the blow falls: then there must be new ones."""
+        self.keep_busy()
+        return bool(self.watch.alive)
 
     def finish(self) -> None:
         """Every job comes to its end by itself."""

@@ -57,6 +57,8 @@ class Task(msgspec.Struct, frozen=True):
     egress: tuple[str, ...] = ()
     egress_private: bool = False
     image_writable: bool = False
+    gpus: int = 0
+    gpu_type: str = ""
 
 
 class WallReport(msgspec.Struct, frozen=True):
@@ -80,7 +82,10 @@ class EndReport(msgspec.Struct, frozen=True):
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """A task as the engine sees it now. `progress` is the latest progress line of `progress_lines`."""
+    """A task as the engine sees it now. `progress` is the latest progress line of `progress_lines`.
+
+    `queued` is the engine's own word for why the task waits in a queue of the site's.
+    """
 
     phase: Phase
     wall: WallReport | None = None
@@ -89,10 +94,16 @@ class Observation(msgspec.Struct, frozen=True):
     progress_lines: int = 0
     log_bytes: int = 0
     log_dropped_bytes: int = 0
+    queued: str = ""
 
 
 class Engine(Protocol):
     """One way of running tasks at a site. All methods may be called from any thread."""
+
+    @property
+    def outlives_agent(self) -> bool:
+        """Whether tasks go on while no agent runs, until their leases are over; such an engine is asked to `adopt`."""
+        ...
 
     def capabilities(self) -> Capabilities:
         """Engine name, wall (`none` if it cannot wall), and the mechanism of each limit."""
@@ -116,6 +127,13 @@ class Engine(Protocol):
 
     def submit(self, task: Task) -> None:
         """Start a task. The same attempt again changes nothing, whether it runs or has ended."""
+        ...
+
+    def adopt(self, attempt_folder: Path, lease_deadline: float) -> Task | None:
+        """Take up a task that an earlier process of this agent submitted, under a lease that was renewed since.
+
+        None when nothing of it runs and nothing will. EngineError `engine.unavailable` while that cannot be told.
+        """
         ...
 
     def observe(

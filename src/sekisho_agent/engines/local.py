@@ -6,17 +6,12 @@ of running one, so a charter that bears a missing wall needs another engine.
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
-from sekisho_agent import wall
-from sekisho_agent.bubblewrap import find_bubblewrap
 from sekisho_agent.config import AgentConfig
 from sekisho_agent.engines.contract import (
     Image,
@@ -27,56 +22,36 @@ from sekisho_agent.engines.contract import (
     Task,
     WallReport,
 )
-from sekisho_agent.engines.local_run import LocalRun, Surroundings
+from sekisho_agent.engines.local_host import WALL_NONE, LocalHost
+from sekisho_agent.engines.local_run import LocalRun
 from sekisho_agent.errors import EngineError
 from sekisho_agent.images import ImageShelf
-from sekisho_agent.interpreter import base_interpreter, image_interpreter
-from sekisho_agent.limits import ControlGroups, hold
-from sekisho_agent.listeners import Listeners
-from sekisho_agent.shortpaths import remove_stale_folders
-from sekisho_wire.messages import REASON_ENGINE_FULL, REASON_WALL_MISSING, Capabilities, Capacity, Limits
-
-WALL_NONE = "none"
-SMALLEST = Limits(
-    cpus=1,
-    memory_bytes=1,
-    processes=1,
-    wall_s=1,
-    output_bytes=1,
-    log_bytes=1,
-    tmp_bytes=1,
-)
+from sekisho_wire.messages import Capabilities, Capacity
 
 
 class LocalEngine:
     """Implements `contract.Engine`. Owns one thread per running task and one that starts all processes."""
 
+    outlives_agent = False
+
     def __init__(self, config: AgentConfig) -> None:
         self._config = config
         self._folder = config.state_folder
-        remove_stale_folders()
-        self._bubblewrap = find_bubblewrap(self._folder / "bubblewrap")
-        self._groups = ControlGroups.discover()
-        self._listeners = Listeners()
+        self._host = LocalHost(self._folder / "bubblewrap")
         self._guard = threading.Lock()
-        self._runs: dict[str, tuple[LocalRun, int]] = {}
-        # The parent-death signal follows the thread that started a process: this one lives as long as the agent.
-        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="process-starter")
+        self._runs: dict[str, LocalRun] = {}
         self._shelf = ImageShelf(self, config)
 
     def capabilities(self) -> Capabilities:
         """What this machine can hold, found at start."""
-        name = self._bubblewrap.name if self._bubblewrap else WALL_NONE
-        return Capabilities(
-            engine="local", wall=name, limits=hold(SMALLEST, self._groups.controllers).mechanisms
-        )
+        return Capabilities(engine="local", wall=self._host.wall_name, limits=self._host.mechanisms)
 
     def capacity(self) -> Capacity:
         """The configured capacity less what running tasks were promised."""
         total = self._config.total_capacity()
         with self._guard:
-            running = [run.task.limits for run, _ in self._runs.values() if not _ended(run)]
-        attempts = total.attempts - len(running) if self._bubblewrap else 0
+            running = [run.task.limits for run in self._runs.values() if not _ended(run)]
+        attempts = total.attempts - len(running) if self._host.wall_name != WALL_NONE else 0
         return msgspec.structs.replace(
             total,
             attempts=max(0, attempts),
@@ -99,19 +74,15 @@ class LocalEngine:
 
     def submit(self, task: Task) -> None:
         """Start a task in a thread of its own."""
-        if self._bubblewrap is None:
-            raise EngineError(REASON_WALL_MISSING, "this machine has no working bubblewrap")
-        wall.check_mounts(task.mounts)
         with self._guard:
             if task.attempt in self._runs:
                 return
-            taken = {slot for run, slot in self._runs.values() if not _ended(run)}
-            slot = next((slot for slot in range(wall.PAYLOAD_UIDS) if slot not in taken), None)
-            if slot is None:
-                raise EngineError(REASON_ENGINE_FULL, "no free user id for another payload")
-            run = LocalRun(task, self._surroundings(task, self._bubblewrap.path, slot))
-            self._runs[task.attempt] = run, slot
+            run = self._runs[task.attempt] = self._host.admit(task)
         threading.Thread(target=run.run, name=f"run-{task.attempt[-6:]}", daemon=True).start()
+
+    def adopt(self, attempt_folder: Path, lease_deadline: float) -> Task | None:
+        """Nothing to take up: payloads died with the process that started them."""
+        del attempt_folder, lease_deadline
 
     def observe(
         self, attempt: str, *, known: Phase | None = None, timeout_seconds: float = 0.0
@@ -150,71 +121,19 @@ class LocalEngine:
         """Drop an ended task; one that runs stays."""
         with self._guard:
             found = self._runs.get(attempt)
-            if found is not None and _ended(found[0]):
+            if found is not None and _ended(found):
                 del self._runs[attempt]
 
     def close(self) -> None:
         """Let go of listeners and threads; call when nothing runs any more."""
-        self._listeners.close()
-        self._starter.shutdown(wait=False)
+        self._host.close()
 
     def _run(self, attempt: str) -> LocalRun:
         with self._guard:
             found = self._runs.get(attempt)
         if found is None:
             raise EngineError("engine.unknown_task", f"no task {attempt}")
-        return found[0]
-
-    def _surroundings(self, task: Task, bubblewrap: Path, slot: int) -> Surroundings:
-        as_root = os.geteuid() == 0
-        uid = wall.PAYLOAD_UID_FIRST + slot
-        if as_root:
-            _give(task, uid)
-        folder = task.image.folder
-        plan = wall.WallPlan(
-            bubblewrap=bubblewrap,
-            interpreter=image_interpreter(folder) if folder else base_interpreter(),
-            image=folder,
-            image_writable=task.image_writable,
-            mounts=task.mounts,
-            tmp_bytes=task.limits.tmp_bytes,
-            payload_uid=uid,
-            as_root=as_root,
-        )
-        name = self._bubblewrap.name if self._bubblewrap else WALL_NONE
-        return Surroundings(
-            wall_name=name,
-            listeners=self._listeners,
-            groups=self._groups,
-            start_process=self._start_process,
-            plan=plan,
-        )
-
-    def _start_process(self, command: list[str], descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
-        return self._starter.submit(_popen, command, descriptors).result()
-
-
-def _popen(command: list[str], descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 (a fixed program, arguments without a shell)
-        command,
-        pass_fds=descriptors,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={},
-    )
-
-
-def _give(task: Task, uid: int) -> None:
-    """Make the payload's user the owner of what it may write, restored files included; links are not followed."""
-    writable = [mount.source for mount in task.mounts if mount.writable]
-    if task.image_writable and task.image.folder is not None:
-        writable.append(task.image.folder)
-    for top in writable:
-        os.chown(top, uid, uid)
-        for _, folders, files, descriptor in os.fwalk(top, follow_symlinks=False):
-            for name in (*folders, *files):
-                os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
+        return found
 
 
 def _ended(run: LocalRun) -> bool:

@@ -48,6 +48,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     groups: ControlGroups
     start_process: Callable[[list[str], tuple[int, ...]], subprocess.Popen[bytes]]
     plan: wall.WallPlan
+    release: Callable[[], None]
+    """Called once nothing of the payload is left."""
 
 
 class LocalRun:
@@ -124,6 +126,7 @@ class LocalRun:
                 proxy.close()
         end = _judged(end, group.oom_kills())
         group.release()
+        self._around.release()
         self._log.close()
         with self._changed:
             self._phase, self._end = "ended", end

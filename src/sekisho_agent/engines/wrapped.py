@@ -1,0 +1,423 @@
+"""Engines whose jobs run our wrapper: the site's scheduler places, the wrapper walls in and holds the lease.
+
+What such a scheduler must do is `Native`, one file each; everything else is here. Attempt folders and images lie on a
+file system that agent and compute nodes share at the same path, and jobs run as the agent's own user.
+
+A task has ended when its wrapper said so, or when the scheduler says that the job is gone and the last lease that the
+wrapper was answered is over: a node that nobody hears from may still run. Then the job is made sure to be gone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from sekisho_agent import clock, wall
+from sekisho_agent.config import AgentConfig
+from sekisho_agent.engines.contract import (
+    EndReport,
+    Image,
+    ImageProgress,
+    Observation,
+    Phase,
+    Setup,
+    Task,
+    WallReport,
+)
+from sekisho_agent.engines.handoff import Handoff, Orders, State
+from sekisho_agent.engines.local import LocalEngine
+from sekisho_agent.engines.verdicts import UNKNOWN, NativeJob, Verdict, View, judge
+from sekisho_agent.errors import EngineError
+from sekisho_agent.state import replace_file
+from sekisho_wire.messages import Capabilities, Capacity
+
+TEND_SECONDS: Final = 0.05
+LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS_MAX: Final = 15.0
+GRACE_SECONDS: Final = 3.0
+"""From TERM to KILL, for an end that nobody asked for."""
+ENDING_SECONDS: Final = 5.0
+"""What a wrapper needs to end its payload once the lease is over."""
+LEAVE_SECONDS: Final = 10.0
+"""How long a job may take to leave the scheduler after its wrapper has told the end."""
+NATIVE_FILE: Final = "native.json"
+
+log = structlog.get_logger(__name__)
+
+
+class Native(Protocol):
+    """What a scheduler does for us. Every method may raise EngineError `engine.unavailable`: nothing is known then."""
+
+    @property
+    def name(self) -> str:
+        """The engine's name in reports."""
+        ...
+
+    @property
+    def queue_seconds_max(self) -> float:
+        """How long a job may wait in the scheduler's own queue before it is better placed elsewhere."""
+        ...
+
+    def total(self) -> Capacity:
+        """What it has, used or not."""
+        ...
+
+    def submit(self, task: Task) -> str:
+        """Queue a job that runs the wrapper; its id. EngineError `engine.full` or `engine.refused`: nothing queued."""
+        ...
+
+    def find(self, attempt: str) -> str:
+        """The id of the attempt's job, also one whose submission got no answer; empty when there is none."""
+        ...
+
+    def look(self, ids: list[str]) -> dict[str, NativeJob]:
+        """The jobs it still knows, by id."""
+        ...
+
+    def cancel(self, native: str) -> None:
+        """End a job, queued or running; one that is gone is no error."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class _Tended:
+    """A task and what is known of it. Guarded by the engine's condition."""
+
+    def __init__(self, task: Task, native: str, queue_max: float) -> None:
+        self.task = task
+        self.native = native
+        self.handoff = Handoff(task.folder)
+        self.lease_deadline = task.lease_deadline
+        self.state = State()
+        self.job = NativeJob("queued")
+        self.orders = self.handoff.ordered()
+        self.end: EndReport | None = None
+        self.pressing = False
+        self._queue_max = queue_max
+        self._queued_at = clock.monotonic()
+        # Until the wrapper was answered by this process, an earlier one may have given it a lease of this length.
+        self._answered_until = task.lease_deadline + ENDING_SECONDS
+        self._cancelled_at: float | None = None
+        self._told_at: float | None = None
+        self._gone_at: float | None = None
+
+    def hear(self, state: State) -> None:
+        """Take the wrapper's word, and answer what it asks while the lease holds."""
+        self.state = state
+        left = self.lease_deadline - clock.monotonic()
+        if state.end is not None:
+            self._told_at = self._told_at or clock.monotonic()
+        elif state.asks > self.orders.answers and left > 0:
+            self._answered_until = self.lease_deadline + ENDING_SECONDS
+            self._say(msgspec.structs.replace(self.orders, answers=state.asks, lease_seconds=left))
+
+    def look(self, job: NativeJob) -> None:
+        """Take the scheduler's word."""
+        self.job = job
+        self._gone_at = (self._gone_at or clock.monotonic()) if job.phase == "gone" else None
+
+    def order_end(self, reason: str, grace_seconds: float) -> None:
+        """The first reason stays, a shorter grace is honoured."""
+        grace = min(grace_seconds, self.orders.grace_seconds) if self.orders.cancel else grace_seconds
+        self._cancelled_at = self._cancelled_at or clock.monotonic()
+        cancel = self.orders.cancel or reason
+        self._say(msgspec.structs.replace(self.orders, cancel=cancel, grace_seconds=grace))
+
+    def verdict(self) -> Verdict:
+        """What holds now."""
+        moment = clock.monotonic()
+
+        def age(since: float | None) -> float:
+            return moment - since if since is not None else 0.0
+
+        return judge(
+            View(
+                job=self.job,
+                claimed=self.handoff.claimed(),
+                told=self.state.end,
+                told_age=age(self._told_at),
+                gone_age=age(self._gone_at),
+                queued_age=age(self._queued_at),
+                queue_max=self._queue_max,
+                lease_left=self.lease_deadline - moment,
+                answered_left=self._answered_until - moment,
+                cancel=self.orders.cancel,
+                cancel_age=age(self._cancelled_at),
+                cancel_grace=self.orders.grace_seconds,
+            )
+        )
+
+    def observation(self) -> Observation:
+        """The task as the contract shows it."""
+        phase: Phase = "ended" if self.end else "starting" if self.state.phase == "starting" else "running"
+        return Observation(
+            phase=phase,
+            wall=self.state.wall,
+            end=self.end,
+            progress=self.state.progress,
+            progress_lines=self.state.progress_lines,
+            log_bytes=self.state.log_bytes,
+            log_dropped_bytes=self.state.log_dropped_bytes,
+            queued=self.job.said if phase == "starting" and self.job.phase == "queued" else "",
+        )
+
+    def _say(self, orders: Orders) -> None:
+        self.orders = orders
+        self.handoff.order(orders)
+
+
+class WrappedEngine:
+    """Implements `contract.Engine` over a scheduler. Two threads tend all tasks; images are built on this machine."""
+
+    outlives_agent = True
+
+    def __init__(self, config: AgentConfig, native: Native) -> None:
+        """Nothing is asked of the scheduler yet: it may be away while the agent starts."""
+        self._config = config
+        self._native = native
+        self._builder = LocalEngine(config)
+        self._changed = threading.Condition()
+        self._tasks: dict[str, _Tended] = {}
+        self._closing = threading.Event()
+        self._leaving: dict[str, float] = {}
+        self._asked_at = 0.0
+        self._ask_pause = LOOK_SECONDS
+        self._total: Capacity | None = None
+        self._threads = [
+            threading.Thread(target=self._guarded, args=work, name=work[0].__name__.strip("_"), daemon=True)
+            for work in ((self._tend, TEND_SECONDS), (self._ask, TEND_SECONDS))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def capabilities(self) -> Capabilities:
+        """The wall of this machine stands for that of the nodes; each start reports the one it really had."""
+        return msgspec.structs.replace(self._builder.capabilities(), engine=self._native.name)
+
+    def capacity(self) -> Capacity:
+        """What the scheduler has, up to what is configured, less what was promised."""
+        configured = self._config.capacity
+        try:
+            self._total = self._native.total()
+        except EngineError:
+            if self._total is None:
+                return Capacity(attempts=0, cpus=0, memory_bytes=0)
+        total = self._total
+        with self._changed:
+            held = [tended.task.limits for tended in self._tasks.values() if tended.end is None]
+        return msgspec.structs.replace(
+            total,
+            attempts=max(0, configured.attempts - len(held)),
+            cpus=max(0, (configured.cpus or total.cpus) - sum(limits.cpus for limits in held)),
+            memory_bytes=max(
+                0,
+                (configured.memory_bytes or total.memory_bytes) - sum(limits.memory_bytes for limits in held),
+            ),
+            disk_bytes=self._builder.capacity().disk_bytes,
+            gpus=configured.gpus or total.gpus,
+            gpu_type=configured.gpu_type or total.gpu_type,
+        )
+
+    def build_image(self, lock_file: Path, progress: ImageProgress) -> Image:
+        """Builds on the agent's machine, where the package hosts may be reached."""
+        return self._builder.build_image(lock_file, progress)
+
+    def extend_image(self, base: Image, setup: Setup, progress: ImageProgress) -> Image:
+        """Extends on the agent's machine."""
+        return self._builder.extend_image(base, setup, progress)
+
+    def find_image(self, name: str) -> Image:
+        """An image on the shared file system."""
+        return self._builder.find_image(name)
+
+    def submit(self, task: Task) -> None:
+        """Hand the task over and queue its job; an answer that was lost is looked for before anything is sent again."""
+        wall.check_mounts(task.mounts)
+        with self._changed:
+            if task.attempt in self._tasks:
+                return
+        handoff = Handoff(task.folder)
+        again = handoff.folder.exists()
+        handoff.give(task)
+        native = (self._native.find(task.attempt) if again else "") or self._submit(task, handoff)
+        self._keep(_Tended(task, native, self._native.queue_seconds_max))
+
+    def adopt(self, attempt_folder: Path, lease_deadline: float) -> Task | None:
+        """Take up a task that an earlier process of the agent handed over; None when it never got that far."""
+        handoff = Handoff(attempt_folder)
+        try:
+            task = msgspec.structs.replace(handoff.given(), lease_deadline=lease_deadline)
+        except EngineError:
+            return None
+        try:
+            native = str(msgspec.json.decode((handoff.folder / NATIVE_FILE).read_bytes())["id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            native = self._native.find(task.attempt)
+        if not native:
+            handoff.forget_secrets()
+            return None
+        self._keep(_Tended(task, native, self._native.queue_seconds_max))
+        return task
+
+    def observe(
+        self, attempt: str, *, known: Phase | None = None, timeout_seconds: float = 0.0
+    ) -> Observation:
+        """The task now, or when its phase has changed."""
+        with self._changed:
+            tended = self._task(attempt)
+            self._changed.wait_for(lambda: tended.observation().phase != known, timeout_seconds)
+            return tended.observation()
+
+    def extend(self, attempt: str, lease_deadline: float) -> None:
+        """The wrapper learns of it with the answer to its next question."""
+        with self._changed:
+            tended = self._task(attempt)
+            tended.lease_deadline = max(tended.lease_deadline, lease_deadline)
+
+    def cancel(self, attempt: str, reason: str, grace_seconds: float) -> None:
+        """Through the wrapper where it has begun, so that the payload can still save; else through the scheduler."""
+        with self._changed:
+            tended = self._task(attempt)
+            if tended.end is None:
+                tended.order_end(reason, grace_seconds)
+
+    def logs(self, attempt: str, offset: int, size_bytes_max: int) -> bytes:
+        """A piece of the log file; empty before there is one."""
+        with self._changed:
+            path = self._task(attempt).task.folder / "log"
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(size_bytes_max)
+        except FileNotFoundError:
+            return b""
+
+    def artefacts(self, attempt: str) -> dict[str, Path]:
+        """The writable mounts."""
+        with self._changed:
+            task = self._task(attempt).task
+        return {mount.inside: mount.source for mount in task.mounts if mount.writable}
+
+    def reason(self, attempt: str) -> str:
+        """Why it ended."""
+        end = self.observe(attempt).end
+        return end.reason if end else ""
+
+    def wall(self, attempt: str) -> WallReport | None:
+        """What stands around it."""
+        return self.observe(attempt).wall
+
+    def forget(self, attempt: str) -> None:
+        """Drop an ended task; one that runs stays."""
+        with self._changed:
+            tended = self._tasks.get(attempt)
+            if tended is not None and tended.end is not None:
+                del self._tasks[attempt]
+
+    def close(self) -> None:
+        """Stop tending. Jobs that run go on until their leases are over."""
+        self._closing.set()
+        for thread in self._threads:
+            thread.join()
+        self._native.close()
+        self._builder.close()
+
+    # --- handing over
+
+    def _submit(self, task: Task, handoff: Handoff) -> str:
+        try:
+            native = self._native.submit(task)
+        except EngineError:
+            handoff.forget_secrets()
+            raise
+        replace_file(handoff.folder / NATIVE_FILE, msgspec.json.encode({"id": native}))
+        return native
+
+    def _keep(self, tended: _Tended) -> None:
+        with self._changed:
+            self._tasks[tended.task.attempt] = tended
+
+    def _task(self, attempt: str) -> _Tended:
+        tended = self._tasks.get(attempt)
+        if tended is None:
+            raise EngineError("engine.unknown_task", f"no task {attempt}")
+        return tended
+
+    # --- tending: one thread reads and writes files, the other waits for the scheduler
+
+    def _guarded(self, work: Callable[[], None], pause_seconds: float) -> None:
+        while not self._closing.wait(pause_seconds):
+            try:
+                work()
+            except Exception:
+                log.exception("engine.thread_broken", engine=self._native.name)
+                self._closing.wait(LOOK_SECONDS)
+
+    def _tend(self) -> None:
+        """Hear every wrapper, answer it, and judge."""
+        with self._changed:
+            tended = [each for each in self._tasks.values() if each.end is None]
+        told = [(each, each.handoff.told()) for each in tended]
+        with self._changed:
+            for each, state in told:
+                if state is not None:
+                    each.hear(state)
+                verdict = each.verdict()
+                if verdict.order:
+                    each.order_end(verdict.order, GRACE_SECONDS)
+                each.pressing = verdict.press
+                each.end = verdict.end
+                if verdict.end is not None:
+                    self._leaving[each.native] = clock.monotonic()
+            self._changed.notify_all()
+
+    def _ask(self) -> None:
+        """Hear the scheduler now and then, sooner while a task is coming to its end."""
+        with self._changed:
+            tended = [each for each in self._tasks.values() if each.end is None]
+            soon = any(each.state.end is not None or each.orders.cancel for each in tended)
+            wanted = [*(each.native for each in tended), *self._leaving]
+        pause = min(self._ask_pause, LOOK_SECONDS / 4) if soon else self._ask_pause
+        if not wanted or clock.monotonic() - self._asked_at < pause:
+            return
+        try:
+            jobs = self._native.look(wanted)
+        except EngineError as error:
+            self._ask_pause = min(self._ask_pause * 2, LOOK_SECONDS_MAX)
+            log.warning("engine.unanswered", engine=self._native.name, code=error.code, detail=error.detail)
+            return
+        finally:
+            self._asked_at = clock.monotonic()
+        self._ask_pause = LOOK_SECONDS
+        with self._changed:
+            for each in tended:
+                each.look(jobs.get(each.native, UNKNOWN))
+            pressed = [each.native for each in tended if each.pressing] + self._overdue(jobs)
+        for native in pressed:
+            self._press(native)
+
+    def _overdue(self, jobs: dict[str, NativeJob]) -> list[str]:
+        """Jobs whose task has ended and that the scheduler still holds, or means to start again."""
+        overdue = []
+        for native, ended_at in list(self._leaving.items()):
+            job = jobs.get(native, UNKNOWN)
+            if job.phase == "gone":
+                del self._leaving[native]
+            elif job.restarts or clock.monotonic() - ended_at > LEAVE_SECONDS:
+                overdue.append(native)
+        return overdue
+
+    def _press(self, native: str) -> None:
+        """Tell the scheduler to end a job; a later round tries again, and the wrapper's lease ends it in any case."""
+        try:
+            self._native.cancel(native)
+        except EngineError as error:
+            log.warning("engine.not_cancelled", engine=self._native.name, job=native, code=error.code)

@@ -1,0 +1,179 @@
+"""Runs inside another engine's job, around the payload: `python -m sekisho_agent.wrapper <attempt folder>`.
+
+It claims the task, walls the payload in as the local engine does, and ends it when the lease is over, whatever becomes
+of the agent and of the engine's own daemons. Its exit status is 0 once it has told how the task ended, 1 for a task
+that is not its own any more or cannot be read; the payload's status is in what it tells.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sekisho_agent import clock
+from sekisho_agent.engines.contract import EndReport, Observation, Task
+from sekisho_agent.engines.handoff import Handoff, State
+from sekisho_agent.engines.local_host import LocalHost
+from sekisho_agent.errors import AgentError
+from sekisho_wire.messages import (
+    REASON_ENGINE_ENDED,
+    REASON_FAILED,
+    REASON_FINISHED,
+    REASON_LEASE_LOST,
+    REASON_WALL_BROKEN,
+)
+
+ASK_EVERY_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 0.1
+FIRST_ANSWER_SECONDS_MAX: Final = 60.0
+ENGINE_GRACE_SECONDS: Final = 10.0
+PASSED_ON: Final = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
+"""Which accelerators the engine gave to the job; the rest of its environment stays outside."""
+
+
+def main() -> int:
+    """Run one task to its end."""
+    handoff = Handoff(Path(sys.argv[1]))
+    if not handoff.claim():
+        sys.stderr.write("this task was begun before; a second start needs a new attempt\n")
+        return 1
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
+    try:
+        task = handoff.take()
+    except AgentError as error:
+        handoff.tell(State(phase="ended", end=EndReport(reason=error.code, detail=error.detail)))
+        return 1
+    wrapper = Wrapper(handoff, ended)
+    wrapper.run(_with_accelerators(task))
+    return 0
+
+
+def _with_accelerators(task: Task) -> Task:
+    given = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return msgspec.structs.replace(task, env={**given, **task.env})
+
+
+class Wrapper:
+    """One task's keeper: asks for its lease, hands orders on, tells what it sees."""
+
+    def __init__(self, handoff: Handoff, engine_ended: threading.Event) -> None:
+        """`engine_ended` is set when the engine wants the job to end."""
+        self._handoff = handoff
+        self._engine_ended = engine_ended
+        self._asked: dict[int, float] = {}
+        self._asks = 0
+        self._deadline = 0.0
+        self._cancelled = False
+        self._told = State()
+
+    def run(self, task: Task) -> None:
+        """Until the task has ended and that was told."""
+        try:
+            end = self._run(task)
+        except AgentError as error:
+            end = EndReport(reason=error.code, detail=error.detail)
+        except Exception as error:  # noqa: BLE001 (an end must come out of every job)
+            end = EndReport(reason=REASON_WALL_BROKEN, detail=f"{type(error).__name__}: {error}")
+        self._tell(msgspec.structs.replace(self._told, phase="ended", end=end))
+
+    def _run(self, task: Task) -> EndReport:
+        refused = self._first_lease()
+        if refused:
+            return EndReport(reason=refused)
+        host = LocalHost(self._handoff.folder / "bubblewrap")
+        run = host.admit(msgspec.structs.replace(task, lease_deadline=self._deadline))
+        thread = threading.Thread(target=run.run, name="run", daemon=True)
+        thread.start()
+        try:
+            while True:
+                seen = run.observation(known=self._told.phase, timeout_seconds=LOOK_SECONDS)
+                if seen.end is not None:
+                    self._see(seen)
+                    return self._explained(seen.end)
+                if self._listen():
+                    run.extend(self._deadline)
+                orders = self._handoff.ordered()
+                if orders.cancel and not self._cancelled:
+                    self._cancelled = True
+                    run.cancel(orders.cancel, orders.grace_seconds)
+                elif self._engine_ended.is_set() and not self._cancelled:
+                    self._cancelled = True
+                    run.cancel(REASON_ENGINE_ENDED, ENGINE_GRACE_SECONDS)
+                self._see(seen)
+        finally:
+            thread.join(ENGINE_GRACE_SECONDS)
+            host.close()
+
+    def _explained(self, end: EndReport) -> EndReport:
+        """A payload that the engine told to end may do so by itself, before it is asked to a second time."""
+        by_itself = end.reason in {REASON_FINISHED, REASON_FAILED}
+        if self._engine_ended.is_set() and by_itself:
+            return msgspec.structs.replace(end, reason=REASON_ENGINE_ENDED)
+        return end
+
+    def _first_lease(self) -> str:
+        """Empty once the agent has said that the attempt still holds, else why nothing is to run."""
+        give_up = clock.monotonic() + FIRST_ANSWER_SECONDS_MAX
+        while not self._engine_ended.is_set():
+            self._ask()
+            orders = self._handoff.ordered()
+            if orders.cancel:
+                return orders.cancel
+            if self._listen() and self._deadline > clock.monotonic():
+                return ""
+            if clock.monotonic() > give_up:
+                return REASON_LEASE_LOST
+            self._engine_ended.wait(LOOK_SECONDS / 5)
+        return REASON_ENGINE_ENDED
+
+    def _ask(self) -> None:
+        """Ask for what is left of the lease, once a second; a question counts from before it was written."""
+        moment = clock.monotonic()
+        if self._asked and moment - max(self._asked.values()) < ASK_EVERY_SECONDS:
+            return
+        self._asks += 1
+        self._asked[self._asks] = moment
+        self._tell(msgspec.structs.replace(self._told, asks=self._asks, machine=os.uname().nodename))
+
+    def _listen(self) -> bool:
+        """Whether the agent's newest answer moved the deadline."""
+        orders = self._handoff.ordered()
+        asked = self._asked.get(orders.answers)
+        if asked is None:
+            return False
+        self._asked = {number: at for number, at in self._asked.items() if number >= orders.answers}
+        deadline = asked + orders.lease_seconds
+        if deadline <= self._deadline:
+            return False
+        self._deadline = deadline
+        return True
+
+    def _see(self, seen: Observation) -> None:
+        state = msgspec.structs.replace(
+            self._told,
+            phase="running" if seen.end is not None else seen.phase,
+            wall=seen.wall,
+            progress=dict(seen.progress),
+            progress_lines=seen.progress_lines,
+            log_bytes=seen.log_bytes,
+            log_dropped_bytes=seen.log_dropped_bytes,
+        )
+        if state != self._told:
+            self._tell(state)
+        if seen.end is None:
+            self._ask()
+
+    def _tell(self, state: State) -> None:
+        self._told = state
+        self._handoff.tell(state)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
