@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Looks for the programs that Python packages cannot bring. As root on Debian it installs what is missing;
-# otherwise it prints the one command to type. Argument: what for (venv, run or test).
+# otherwise it prints the one command to type. Argument: what for (venv, run, slurm or test).
 # Exit status 1 where going on would be pointless: no venv module, or anything missing while CI=true.
 set -euo pipefail
 
@@ -18,6 +18,17 @@ have_any() { for name in "$@"; do have "$name" && return; done; return 1; }
 have_initdb() { have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb'; }
 have_slurm_tokens() { compgen -G '/usr/lib/*/slurm-wlm/auth_jwt.so'; }
 have_japanese_font() { compgen -G '/usr/share/fonts/opentype/ipafont-gothic/*' || { have fc-list && fc-list :lang=ja | grep .; }; }
+need_slurm() {
+  local PATH=$PATH:/usr/sbin
+  need slurmctld have slurmctld
+  need slurmd have slurmd
+  need slurm-client have scontrol
+  need slurmrestd have slurmrestd
+  need slurmdbd have slurmdbd
+  need slurm-wlm-jwt-plugin have_slurm_tokens
+  need munge have munged
+  need mariadb-server have mariadbd
+}
 
 case $purpose in
   venv)
@@ -26,6 +37,10 @@ case $purpose in
   run)
     need bubblewrap have bwrap
     ;;
+  slurm)
+    need bubblewrap have bwrap
+    need_slurm
+    ;;
   test)
     need bubblewrap have bwrap
     need chromium have_any chromium chromium-browser google-chrome
@@ -33,17 +48,10 @@ case $purpose in
     need postgresql have_initdb
     need nodejs have node
     need npm have npm
-    need slurmctld have slurmctld
-    need slurmd have slurmd
-    need slurm-client have scontrol
-    need slurmrestd have slurmrestd
-    need slurmdbd have slurmdbd
-    need slurm-wlm-jwt-plugin have_slurm_tokens
-    need munge have munged
-    need mariadb-server have mariadbd
+    need_slurm
     ;;
   *)
-    echo "usage: $0 venv|run|test" >&2
+    echo "usage: $0 venv|run|slurm|test" >&2
     exit 2
     ;;
 esac

@@ -1,6 +1,7 @@
 """`make run`: the main job on this machine, from an empty folder to a verified bundle and a summary.
 
-ONCE=1 ends after the summary; TEXT=folder takes that text; IMAGE=cuda takes the GPU environment, still on the CPU.
+ONCE=1 ends after the summary; TEXT=folder takes that text; IMAGE=cuda takes the GPU environment, still on the CPU;
+SLURM=1 puts a real Slurm of this machine behind the site that is chosen.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from sekisho_client.client import Client
 from sekisho_client.refusals import ProblemError, Refused
 from sekisho_client.verbs import evidence_export
 from sekisho_client.verbs import run as run_verb
+from tests.support import slurm
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "japanese-lm"
 FEDERATION = ROOT / "examples" / "japan" / "federation.yaml"
 PORT = 7600
 SITES_SECONDS = 60
+SLURM_SITE = "sakura-ishikari"
 DATASET, LEVEL, RESIDENCY = "japanese-text", 1, ["JP"]
 
 
@@ -98,7 +101,10 @@ class Story:
         """Register the federation, start an agent per site, wait until each was heard; answers the engineer."""
         registered = federation.register(administrator, FEDERATION)
         folder = self.folder / "agents"
-        for config, code in federation.agent_folders(administrator, registered.sites, folder, self.url):
+        engines = {SLURM_SITE: self._start_slurm()} if os.environ.get("SLURM") else {}
+        for config, code in federation.agent_folders(
+            administrator, registered.sites, folder, url=self.url, engines=engines
+        ):
             agent, log = program("sekisho_agent"), self.log(f"agent-{config.parent.name}")
             processes.run(
                 [*agent, "register", "--config", str(config), "--name", config.parent.name, "--code", "-"],
@@ -122,6 +128,18 @@ class Story:
         self.found.visitor, self.found.settings = registered.visitor, self.settings
         client_settings.write(self.settings, {"url": self.url, "token": registered.tokens["engineer"]})
         return self.client(registered.tokens["engineer"])
+
+    def _start_slurm(self) -> str:
+        """A Slurm for one site; the part of its agent's file that says where."""
+        try:
+            cluster = self.stack.enter_context(slurm.running("ishikari")).clusters["ishikari"]
+        except slurm.SlurmUnavailableError as error:
+            raise StepFailedError(f"no Slurm can be started here: {error}") from error
+        self.done(f"Slurm of {len(cluster.nodes)} nodes behind {SLURM_SITE}: {cluster.version()}")
+        return (
+            f'engine = "slurm"\n[capacity]\nattempts = 4\n[slurm]\nurl = "{cluster.url}"\nuser = "root"\n'
+            f'token_file = "{cluster.token_file}"\naccount = "tenant"\npartition = "batch"\n'
+        )
 
     def add_text(self, engineer: Client) -> None:
         """Fetch or read the text, and add it as a dataset; the upload is judged before a byte is sent."""

@@ -40,14 +40,18 @@ def register(administrator: Client, file: Path) -> Federation:
 
 
 def agent_folders(
-    administrator: Client, sites: Mapping[str, str], folder: Path, url: str
+    administrator: Client, sites: Mapping[str, str], folder: Path, *, url: str, engines: Mapping[str, str]
 ) -> Iterator[tuple[Path, str]]:
-    """A configuration file and a one-time registration code for each site's agent."""
+    """A configuration file and a one-time registration code for each site's agent.
+
+    `engines` gives, by site, the part of the file that names another engine than the local one.
+    """
     for name, site in sites.items():
         home = folder / name
         home.mkdir(parents=True, exist_ok=True)
         config = home / "agent.toml"
-        config.write_text(f'control_url = "{url}"\nstate_dir = "{home / "state"}"\n', encoding="utf-8")
+        text = f'control_url = "{url}"\nstate_dir = "{home / "state"}"\n' + engines.get(name, "")
+        config.write_text(text, encoding="utf-8")
         yield config, administrator.call("identity.agent.invite", site=site)["code"]
 
 

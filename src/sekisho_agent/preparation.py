@@ -101,6 +101,8 @@ def prepare(
         secrets={name: _secret(name, layout, site) for name in offer.secrets},
         egress=tuple(offer.egress.allow) if isinstance(offer.egress, EgressAllow) else (),
         egress_private=site.config.egress_private,
+        gpus=offer.gpus,
+        gpu_type=offer.gpu_type,
     )
 
 

@@ -385,6 +385,8 @@ class Offer(ControlBody, frozen=True, tag="offer"):
     checkpoint: CheckpointPlan | None = None
     resume: ObjectRef | None = None
     egress: Literal["none"] | EgressAllow = "none"
+    gpus: Count = 0
+    gpu_type: ShortText = ""
 
 
 class Cancel(ControlBody, frozen=True, tag="cancel"):

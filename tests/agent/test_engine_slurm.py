@@ -33,7 +33,7 @@ from tests.agent.support import (
     processes_with,
     until,
 )
-from tests.support import slurm
+from tests.support import components, slurm
 
 pytestmark = [pytest.mark.slurm, pytest.mark.wall]
 
@@ -43,6 +43,10 @@ WAITS = "echo ready; while :; do sleep 0.1; done"
 @pytest.fixture(scope="module")
 def site() -> Iterator[slurm.Site]:
     needs_bubblewrap()
+    try:
+        slurm.find()
+    except slurm.SlurmUnavailableError as error:
+        components.missing("a real Slurm", str(error))
     with slurm.running("tokyo", "osaka") as started:
         yield started
 

@@ -11,7 +11,6 @@ import os
 import pwd
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -19,27 +18,32 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.support import components
-
 PROGRAMS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "slurmrestd", "scontrol", "sacctmgr")
 PACKAGES = "slurmctld slurmd slurm-client slurmrestd slurmdbd slurm-wlm-jwt-plugin munge mariadb-server"
+PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+"""A plain login's path leaves out where daemons are."""
 REST_USER = "nobody"
 NODES = 2
 WAIT_SECONDS = 60.0
 
 
-def needs_slurm() -> None:
-    """End the test where Slurm is not installed, or this is not root: its daemons need to be."""
-    for name in PROGRAMS:
-        components.program(name, package=PACKAGES)
+class SlurmUnavailableError(RuntimeError):
+    """No Slurm here, or this is not root, which its daemons need; the text says what to do."""
+
+
+def find() -> None:
+    """SlurmUnavailableError where none can be started."""
+    absent = [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
+    if absent:
+        raise SlurmUnavailableError(f"{', '.join(absent)}: apt-get install {PACKAGES}")
     if os.geteuid() != 0:
-        components.missing("a real Slurm", "run as root")
+        raise SlurmUnavailableError("run as root")
 
 
 @contextlib.contextmanager
 def running(*clusters: str) -> Iterator[Site]:
-    """The whole site, until the block ends."""
-    needs_slurm()
+    """The whole site, until the block ends; SlurmUnavailableError where it cannot be."""
+    find()
     with tempfile.TemporaryDirectory(prefix="sks-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -140,7 +144,12 @@ PidFile={self.folder}/run/slurmdbd.pid
         """A daemon in the foreground, ended with the site."""
         with (self.folder / "daemons.log").open("ab") as log:
             process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **environment}
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PATH": PATH, **environment},
+                start_new_session=True,
             )
         self._processes.append(process)
         return process
@@ -217,7 +226,7 @@ class Cluster:
             f"--reuid={user.pw_uid}",
             f"--regid={user.pw_gid}",
             "--clear-groups",
-            shutil.which("slurmrestd") or "slurmrestd",
+            shutil.which("slurmrestd", path=PATH) or "slurmrestd",
             "-a",
             "rest_auth/jwt",
             "-s",
@@ -237,6 +246,10 @@ class Cluster:
         """Whether every node waits for work."""
         found = self.run("sinfo", "-h", "-N", "-p", "batch", "-o", "%T").split()
         return found == ["idle"] * len(self.nodes)
+
+    def version(self) -> str:
+        """Which Slurm this is."""
+        return self.run("scontrol", "--version").strip()
 
     def state(self, native: str) -> str:
         """The job's state in the controller's words."""
@@ -261,7 +274,7 @@ class Cluster:
         """A client program of this cluster; its output."""
         done = subprocess.run(
             command,
-            env={**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")},
+            env={**os.environ, "PATH": PATH, "SLURM_CONF": str(self.folder / "slurm.conf")},
             capture_output=True,
             text=True,
             check=False,
@@ -363,8 +376,3 @@ def run(*command: str) -> None:
 def succeeds(*command: str) -> bool:
     """Whether a program does."""
     return subprocess.run(command, check=False, capture_output=True, timeout=WAIT_SECONDS).returncode == 0
-
-
-def freeze(process: int) -> None:
-    """Stop a process without ending it, as a machine that hangs."""
-    os.kill(process, signal.SIGSTOP)

@@ -150,6 +150,8 @@ class OrderActions:
             checkpoint=messages.CheckpointPlan(**spec.checkpoint, upload=leaves) if spec.checkpoint else None,
             resume=self._resume(ctx.tx, job["id"], row["site"], leaves=leaves),
             egress="none" if isinstance(spec.egress, str) else messages.EgressAllow(allow=spec.egress),
+            gpus=spec.need.gpus,
+            gpu_type=spec.need.gpu_type if spec.need.gpus else "",
         )
 
     def _resume(self, tx: Tx, job: str, site: str, *, leaves: bool) -> messages.ObjectRef | None:
