@@ -83,10 +83,10 @@ def walled_by_hand() -> Iterator[Callable[[], float]]:
         )
         order = {
             "lease": clock.monotonic() + 3600,
-            "canaries": {},
+            "canaries": dict[str, str](),
             "forward": False,
             "uid": plan.payload_uid if plan.as_root else None,
-            "rlimits": {},
+            "rlimits": dict[str, int](),
             "wall_s": 60,
             "grace_s": 1,
             "output_bytes": LIMITS.output_bytes,
@@ -94,7 +94,7 @@ def walled_by_hand() -> Iterator[Callable[[], float]]:
             "argv": ["true"],
             "env": {"PATH": "/usr/bin:/bin"},
             "cwd": "/home",
-            "secrets": {},
+            "secrets": dict[str, str](),
             "secrets_folder": wall.SECRETS_FOLDER_INSIDE,
         }
         yield lambda: _walled(plan, json.dumps(order).encode() + b"\n")
