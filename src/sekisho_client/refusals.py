@@ -76,6 +76,11 @@ _SENTENCES: Mapping[str, tuple[int, str, str]] = {
         '{command} takes no "{field}".',
         "{command}に「{field}」という項目はありません。",
     ),
+    "run.import": (
+        USAGE,
+        "{path}: cannot be kept: {names} ({why}).",
+        "{path}：引き継げない項目：{names}（{why_ja}）。",
+    ),
     "input.usage": (USAGE, "{what}", "{what}"),
 }
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,6 +71,11 @@ class Story:
         self.keep_busy()
         return bool(self.watch.alive)
 
+    def open_jobs(self) -> list[Any]:
+        """What the control plane says of the jobs that have not ended, for whoever looks into a failure."""
+        found = [self.system.ask("compute.job.show", job=job) for job in self.jobs[-2 * IN_FLIGHT :]]
+        return [detail for detail in found if detail["job"]["state"] not in ENDED]
+
     def finish(self) -> None:
         """Every job comes to its end by itself."""
         for job in self.jobs:
@@ -105,7 +111,11 @@ def _kill(system: System, kills: int) -> None:
     with Watch() as watch:
         story = Story(system, watch)
         for number in range(kills):
-            story.strike(number)
+            try:
+                story.strike(number)
+            except AssertionError as error:
+                error.add_note(f"after {number} kills: {story.open_jobs()}")
+                raise
         story.finish()
         story.check()
         assert min(story.hit.values()) >= kills // 3

@@ -7,6 +7,7 @@ from typing import Any
 
 from sekisho_client import follow, transfer
 from sekisho_client.client import Client, connect
+from sekisho_client.imports import translate
 from sekisho_client.refusals import Refused
 from sekisho_client.session import Session
 
@@ -16,7 +17,13 @@ FAILED, STILL_WAITING = 1, 8
 def run(session: Session, values: dict[str, Any]) -> int:
     """Submit and follow. Ctrl-C only stops following: the job goes on."""
     file = Path(values["path"])
-    text = read_job_file(file)
+    text = read_translated(session, file, values)
+    if values.get("dry_run"):
+        if session.screen.as_json:
+            session.screen.json({"file": text})
+        else:
+            session.screen.text(text.rstrip("\n"))
+        return 0
     with connect(session.settings) as client:
         workdir = send_workdir(client, file, text)
         job = client.call("compute.job.submit", file=text, workdir=workdir)
@@ -28,6 +35,16 @@ def run(session: Session, values: dict[str, Any]) -> int:
         except KeyboardInterrupt:
             session.screen.hint(f"sekisho logs {job['id']} --follow")
             return 0
+
+
+def read_translated(session: Session, file: Path, values: dict[str, Any]) -> str:
+    """The job file's text, also of one that was written for SkyPilot, Slurm or Kubernetes; notes go to the person."""
+    found = translate(
+        read_job_file(file), str(file), image=values.get("image") or "", gpu=values.get("gpu") or ""
+    )
+    for english, japanese in found.notes:
+        session.screen.progress(f"- {session.screen.say(english, japanese)}")
+    return found.text
 
 
 def read_job_file(file: Path) -> str:

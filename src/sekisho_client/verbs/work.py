@@ -16,9 +16,30 @@ _JOB_FILE = {
     "name": "path",
     "required": True,
     "word": True,
-    "help": {"en": "the job file (YAML)", "ja": "ジョブファイル（YAML）"},
+    "help": {
+        "en": "the job file (YAML); also a SkyPilot task, an sbatch script, a Kubernetes Job or JobSet",
+        "ja": "ジョブファイル（YAML）。SkyPilotのタスク、sbatchスクリプト、KubernetesのJob・JobSetも可",
+    },
     "sample": "train.yaml",
 }
+_IMPORTED: list[dict[str, Any]] = [
+    {
+        "name": "image",
+        "help": {
+            "en": "image of ours for a file of another system",
+            "ja": "他システムのファイルに使うイメージ名",
+        },
+        "sample": "train",
+    },
+    {
+        "name": "gpu",
+        "help": {
+            "en": "type of GPU where a Kubernetes file counts them only",
+            "ja": "Kubernetesのファイルに使うGPUの種類",
+        },
+        "sample": "H100",
+    },
+]
 
 BY_HAND: Mapping[str, Mapping[str, Any]] = {
     "job run": {
@@ -35,6 +56,14 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
                 "help": {"en": "submit and return", "ja": "投入したらすぐ戻ります"},
             },
             {
+                "name": "dry_run",
+                "kind": "boolean",
+                "help": {
+                    "en": "print the job file that would be submitted, and stop",
+                    "ja": "投入するジョブファイルを表示して終わります",
+                },
+            },
+            {
                 "name": "timeout",
                 "kind": "integer",
                 "help": {
@@ -43,8 +72,13 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
                 },
                 "sample": "600",
             },
+            *_IMPORTED,
         ],
-        "examples": ["sekisho run train.yaml", "sekisho run train.yaml --detach --json"],
+        "examples": [
+            "sekisho run train.yaml",
+            "sekisho run train.yaml --detach --json",
+            "sekisho run train.sbatch --dry-run",
+        ],
     },
     "job plan": {
         "daily": "plan",
@@ -52,7 +86,7 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
         "needs": "compute.job.plan",
         "en": "Tell what would happen to a job file: its level, and the charter's answer for every site.",
         "ja": "ジョブファイルのレベルと、拠点ごとの可否を試算します。",
-        "fields": [_JOB_FILE],
+        "fields": [_JOB_FILE, *_IMPORTED],
         "examples": ["sekisho plan train.yaml"],
     },
     "job logs": {
