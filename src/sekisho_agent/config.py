@@ -62,6 +62,31 @@ class SlurmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue_seconds_max: Annotated[int, Meta(ge=1)] = 86_400
 
 
+class KubernetesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the API server answers, and what every pod of this site needs.
+
+    `token_file` holds a service account's token, or one that a workload identity renews; it is read again for each
+    request. `claim` is a volume that agent and pods share, at the path `shared`, with the agent's `state_dir` below it;
+    `image` brings `python` with the agent's packages, and bubblewrap. With `queue`, Kueue's local queue of that name
+    admits the jobs. `gpu_label` is the node label that names the type of GPU.
+    """
+
+    url: str
+    token_file: str
+    namespace: str
+    image: str
+    claim: str
+    shared: str
+    ca_file: str = ""
+    queue: str = ""
+    python: str = "/usr/bin/python3"
+    service_account: str = ""
+    runtime_class: str = ""
+    gpu_resource: str = "nvidia.com/gpu"
+    gpu_label: str = "nvidia.com/gpu.product"
+    queue_seconds_max: Annotated[int, Meta(ge=1)] = 86_400
+
+
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. `control_url` and `state_dir` are needed; the store defaults to a folder below `state_dir`."""
 
@@ -69,11 +94,12 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: str
     store_url: str = ""
     ca_file: str = ""
-    engine: Literal["local", "slurm"] = "local"
+    engine: Literal["local", "slurm", "kubernetes"] = "local"
     egress_private: bool = False
     capacity: CapacityConfig = msgspec.field(default_factory=CapacityConfig)
     images: ImageConfig = msgspec.field(default_factory=ImageConfig)
     slurm: SlurmConfig | None = None
+    kubernetes: KubernetesConfig | None = None
 
     @property
     def state_folder(self) -> Path:

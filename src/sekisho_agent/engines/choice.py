@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sekisho_agent.config import AgentConfig
+from sekisho_agent.config import AgentConfig, KubernetesConfig, SlurmConfig
 from sekisho_agent.engines.contract import Engine
+from sekisho_agent.engines.kubernetes import Kubernetes
 from sekisho_agent.engines.local import LocalEngine
 from sekisho_agent.engines.slurm import Slurm
 from sekisho_agent.engines.wrapped import WrappedEngine
@@ -12,8 +13,12 @@ from sekisho_agent.errors import ConfigError
 
 def open_engine(config: AgentConfig) -> Engine:
     """The engine, opened; ConfigError `config.invalid` when its own table is missing."""
-    if config.engine == "local":
-        return LocalEngine(config)
-    if config.slurm is None:
-        raise ConfigError("config.invalid", f"engine {config.engine} needs a table [{config.engine}]")
-    return WrappedEngine(config, Slurm(config.slurm))
+    match config:
+        case AgentConfig(engine="local"):
+            return LocalEngine(config)
+        case AgentConfig(engine="slurm", slurm=SlurmConfig() as slurm):
+            return WrappedEngine(config, Slurm(slurm))
+        case AgentConfig(engine="kubernetes", kubernetes=KubernetesConfig() as kubernetes):
+            return WrappedEngine(config, Kubernetes(kubernetes, config.total_capacity()))
+        case _:
+            raise ConfigError("config.invalid", f"engine {config.engine} needs a table [{config.engine}]")

@@ -142,6 +142,9 @@ class Slurm:
         if native.isdecimal():
             self._ask("DELETE", f"job/{native}", unknown=True)
 
+    def clean(self, native: str) -> None:
+        """Slurm forgets its jobs by itself."""
+
     def close(self) -> None:
         """Let go of the connections."""
         self._rest.close()

@@ -83,6 +83,10 @@ class Native(Protocol):
         """End a job, queued or running; one that is gone is no error."""
         ...
 
+    def clean(self, native: str) -> None:
+        """Remove what was made around a job that is gone."""
+        ...
+
     def close(self) -> None:
         """Let go of connections."""
         ...
@@ -400,24 +404,29 @@ class WrappedEngine:
         with self._changed:
             for each in tended:
                 each.look(jobs.get(each.native, UNKNOWN))
-            pressed = [each.native for each in tended if each.pressing] + self._overdue(jobs)
-        for native in pressed:
-            self._press(native)
+            pressed = [each.native for each in tended if each.pressing]
+            overdue, gone = self._left(jobs)
+        for native in (*pressed, *overdue):
+            self._tell(self._native.cancel, native)
+        for native in gone:
+            self._tell(self._native.clean, native)
 
-    def _overdue(self, jobs: dict[str, NativeJob]) -> list[str]:
-        """Jobs whose task has ended and that the scheduler still holds, or means to start again."""
-        overdue = []
+    def _left(self, jobs: dict[str, NativeJob]) -> tuple[list[str], list[str]]:
+        """Jobs of ended tasks: those that the scheduler still holds or means to start again, and those gone."""
+        overdue: list[str] = []
+        gone: list[str] = []
         for native, ended_at in list(self._leaving.items()):
             job = jobs.get(native, UNKNOWN)
             if job.phase == "gone":
                 del self._leaving[native]
+                gone.append(native)
             elif job.restarts or clock.monotonic() - ended_at > LEAVE_SECONDS:
                 overdue.append(native)
-        return overdue
+        return overdue, gone
 
-    def _press(self, native: str) -> None:
-        """Tell the scheduler to end a job; a later round tries again, and the wrapper's lease ends it in any case."""
+    def _tell(self, order: Callable[[str], None], native: str) -> None:
+        """To the scheduler; a later round ends what could not be ended now, or the wrapper's lease does."""
         try:
-            self._native.cancel(native)
+            order(native)
         except EngineError as error:
-            log.warning("engine.not_cancelled", engine=self._native.name, job=native, code=error.code)
+            log.warning("engine.not_told", engine=self._native.name, job=native, code=error.code)
