@@ -75,7 +75,7 @@ def open_engine(settings: dict[str, Any], folder: Path) -> WrappedEngine:
     return opened
 
 
-@pytest.fixture(scope="module", params=["queue", "plain", *(["real"] if REAL else [])])
+@pytest.fixture(scope="module", params=["stand-in", *(["real"] if REAL else [])])
 def shared(
     request: pytest.FixtureRequest,
     cluster: kubernetes.Cluster,
@@ -85,14 +85,14 @@ def shared(
     if request.param == "real":
         settings = json.loads(Path(REAL).read_text(encoding="utf-8"))
     else:
-        settings = table(cluster, folder, queue="lab-queue" if request.param == "queue" else "")
+        settings = table(cluster, folder)
     opened = open_engine(settings, folder)
     yield opened
     opened.close()
 
 
 class TestKubernetesEngine(EngineSuite):
-    """Every behaviour of the contract, with Kueue and without."""
+    """Every behaviour of the contract."""
 
     @pytest.fixture
     def engine(self, shared: WrappedEngine) -> WrappedEngine:
@@ -136,6 +136,18 @@ def test_the_job_says_what_a_cluster_needs_and_nothing_of_the_payload(
     }
     engine.cancel(task.attempt, "job.cancelled", 0)
     wait_end(engine, task)
+
+
+def test_without_kueue_a_job_starts_by_itself(cluster: kubernetes.Cluster, tmp_path: Path) -> None:
+    opened = open_engine(table(cluster, tmp_path, queue=""), tmp_path)
+    task = make_task(tmp_path, "echo ready")
+    opened.submit(task)
+    end = wait_end(opened, task).end
+    assert end is not None
+    assert end.reason == "finished"
+    job = cluster.job(native_name(task.attempt))
+    assert (job["spec"]["suspend"], list(job["metadata"]["labels"])) == (False, [kubernetes.LABEL])
+    opened.close()
 
 
 def test_why_it_waits_is_kueues_own_word(

@@ -305,39 +305,54 @@ def test_a_job_runs_from_offer_to_outputs(control: ControlPlane, agent: AgentPro
     started = control.wait_for(Started, attempt)
     assert started.wall.startswith("bubblewrap ")
     assert "open" not in started.canaries.values()
-    ended = control.wait_for(Ended, attempt)
+    ended = control.wait_for(Ended, attempt, seconds=60)
     assert (ended.reason, ended.exit_status) == ("finished", 0)
     assert [(output.name, output.size_bytes) for output in ended.outputs] == [("out", 6)]
     assert control.log_text(attempt) == b"hello\n"
     until(lambda: not list((agent.folder / "state" / "attempts").iterdir()), what="the attempt's folder gone")
 
 
+@pytest.fixture
+def kyoto() -> Iterator[slurm.Cluster]:
+    """A cluster of the test's own: its daemons are killed, and what becomes of it must not matter to other tests."""
+    with slurm.running("kyoto") as started:
+        yield started.clusters["kyoto"]
+
+
+@pytest.fixture
+def kyoto_agent(control: ControlPlane, kyoto: slurm.Cluster) -> Iterator[AgentProcess]:
+    with agent_process(control, attempts=4, **slurm_site.settings(kyoto)) as process:
+        yield process
+
+
 @pytest.mark.parametrize("daemon", ["slurmctld", "slurmrestd"])
+@pytest.mark.usefixtures("kyoto_agent")
 def test_a_daemon_that_is_killed_and_back_costs_nothing(
-    control: ControlPlane, agent: AgentProcess, tokyo: slurm.Cluster, daemon: str
+    control: ControlPlane, kyoto: slurm.Cluster, daemon: str
 ) -> None:
     attempt = control.offer(make_offer("echo ready; sleep 2; echo done"))
-    control.until(lambda: b"ready" in control.log_text(attempt), seconds=20, what="the payload")
-    tokyo.kill(daemon)
-    assert control.wait_for(Ended, attempt).reason == "finished"
-    (tokyo.start_controller if daemon == "slurmctld" else tokyo.start_rest)()
-    until(tokyo.idle, seconds=60, what="idle nodes")
+    control.until(lambda: b"ready" in control.log_text(attempt), seconds=60, what="the payload")
+    kyoto.kill(daemon)
+    assert control.wait_for(Ended, attempt, seconds=60).reason == "finished"
+    (kyoto.start_controller if daemon == "slurmctld" else kyoto.start_rest)()
+    until(kyoto.idle, seconds=60, what="idle nodes")
     again = control.offer(make_offer("echo again"))
-    assert control.wait_for(Ended, again, seconds=30).reason == "finished"
+    assert control.wait_for(Ended, again, seconds=60).reason == "finished"
     assert (ends(control, attempt), ends(control, again)) == (1, 1)
 
 
+@pytest.mark.usefixtures("kyoto_agent")
 def test_a_node_daemon_that_is_killed_leaves_the_payload_alone(
-    control: ControlPlane, agent: AgentProcess, tokyo: slurm.Cluster
+    control: ControlPlane, kyoto: slurm.Cluster
 ) -> None:
     attempt = control.offer(make_offer("echo ready; sleep 2; echo done"))
-    control.until(lambda: b"ready" in control.log_text(attempt), seconds=20, what="the payload")
-    for node in tokyo.nodes:
-        tokyo.kill(node)
-    assert control.wait_for(Ended, attempt).reason == "finished"
-    for node in tokyo.nodes:
-        tokyo.start_node(node)
-    until(tokyo.idle, seconds=60, what="idle nodes")
+    control.until(lambda: b"ready" in control.log_text(attempt), seconds=60, what="the payload")
+    for node in kyoto.nodes:
+        kyoto.kill(node)
+    assert control.wait_for(Ended, attempt, seconds=60).reason == "finished"
+    for node in kyoto.nodes:
+        kyoto.start_node(node)
+    until(kyoto.idle, seconds=60, what="idle nodes")
     assert ends(control, attempt) == 1
 
 
@@ -347,7 +362,7 @@ def test_an_agent_that_is_killed_and_back_takes_its_attempt_up_again(
     plan = CheckpointPlan(path="/ckpt", every_s=1)
     run = "echo ready; sleep 4; echo saved > /ckpt/.new; mv /ckpt/.new /ckpt/last; echo done"
     attempt = control.offer(make_offer(run, checkpoint=plan))
-    control.until(lambda: b"ready" in control.log_text(attempt), seconds=20, what="the payload")
+    control.until(lambda: b"ready" in control.log_text(attempt), seconds=60, what="the payload")
     agent.kill()
     time.sleep(1)
     agent.start()
@@ -361,10 +376,10 @@ def test_an_agent_that_is_stopped_leaves_its_attempts_running(
     control: ControlPlane, agent: AgentProcess
 ) -> None:
     attempt = control.offer(make_offer("echo ready; sleep 3; echo done"))
-    control.until(lambda: b"ready" in control.log_text(attempt), seconds=20, what="the payload")
+    control.until(lambda: b"ready" in control.log_text(attempt), seconds=60, what="the payload")
     assert agent.stop() == 0
     agent.start()
-    assert control.wait_for(Ended, attempt, seconds=30).reason == "finished"
+    assert control.wait_for(Ended, attempt, seconds=60).reason == "finished"
     assert ends(control, attempt) == 1
 
 
@@ -373,7 +388,7 @@ def test_an_agent_that_is_cut_off_past_its_lease_loses_the_payload(
 ) -> None:
     mark = f"sekisho-slurm-cut-{time.monotonic_ns()}"
     attempt = control.offer(make_offer(f": {mark}; {WAITS}", lease_s=6))
-    control.until(lambda: b"ready" in control.log_text(attempt), seconds=20, what="the payload")
+    control.until(lambda: b"ready" in control.log_text(attempt), seconds=60, what="the payload")
     native = tokyo.native(attempt)
     agent.signal(signal.SIGSTOP)
     try:
@@ -390,7 +405,7 @@ def test_a_fenced_attempt_is_ended_by_an_agent_that_comes_back(
 ) -> None:
     mark = f"sekisho-slurm-fenced-{time.monotonic_ns()}"
     attempt = control.offer(make_offer(f": {mark}; {WAITS}", lease_s=6))
-    control.until(lambda: b"ready" in control.log_text(attempt), seconds=20, what="the payload")
+    control.until(lambda: b"ready" in control.log_text(attempt), seconds=60, what="the payload")
     agent.kill()
     control.fenced.add(attempt)
     agent.start()
@@ -424,7 +439,7 @@ def test_the_queue_of_the_site_is_told_to_the_control_plane(
     line = dict(control.wait_for(Progress, attempt, seconds=30).line)
     assert (line["event"], line["engine"]) == ("queued", "slurm")
     tokyo.run("scancel", blocking)
-    assert control.wait_for(Ended, attempt, seconds=30).reason == "finished"
+    assert control.wait_for(Ended, attempt, seconds=60).reason == "finished"
 
 
 def test_an_engine_needs_its_table(tmp_path: Path) -> None:

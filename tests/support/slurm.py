@@ -25,6 +25,7 @@ PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 REST_USER = "nobody"
 NODES = 2
 WAIT_SECONDS = 60.0
+INSTALL_TRIES = 4
 
 
 class SlurmUnavailableError(RuntimeError):
@@ -95,14 +96,21 @@ class Site:
 
     def _accounting(self) -> None:
         data, socket_path = self.folder / "database" / "data", self.folder / "database" / "s.sock"
-        run(
+        install = (
             "mariadb-install-db",
             "--no-defaults",
             "--user=root",
             f"--datadir={data}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
+            "--innodb-use-native-aio=0",
         )
+        # Seen to fail once in a while when several start at the same moment.
+        for _ in range(INSTALL_TRIES):
+            if succeeds(*install):
+                break
+            shutil.rmtree(data, ignore_errors=True)
+            time.sleep(1)
         self.spawn(
             "mariadbd",
             "--no-defaults",
@@ -111,6 +119,7 @@ class Site:
             f"--socket={socket_path}",
             f"--pid-file={self.folder}/run/mariadb.pid",
             "--skip-networking",
+            "--innodb-use-native-aio=0",
             "--innodb-buffer-pool-size=64M",
             "--innodb-lock-wait-timeout=900",
             "--innodb-flush-log-at-trx-commit=0",
@@ -366,11 +375,6 @@ def until(condition: Callable[[], bool], what: str) -> None:
             message = f"{what} did not come up in {WAIT_SECONDS} s"
             raise AssertionError(message)
         time.sleep(0.05)
-
-
-def run(*command: str) -> None:
-    """A program that must succeed."""
-    subprocess.run(command, check=True, capture_output=True, timeout=WAIT_SECONDS)
 
 
 def succeeds(*command: str) -> bool:

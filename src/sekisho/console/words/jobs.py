@@ -179,6 +179,36 @@ WORDS = {
     "reason.agent.stopped": ("The site's agent stopped.", "拠点エージェントが停止しました。"),
     "reason.stage.failed": ("Its inputs could not be brought there.", "入力を転送できません。"),
     "reason.engine.full": ("The site had no room after all.", "拠点に空きがありません。"),
+    "reason.engine.refused": (
+        "The site's scheduler did not take the job.",
+        "拠点のスケジューラーがジョブを受け付けませんでした。",
+    ),
+    "reason.engine.unavailable": (
+        "The site's scheduler did not answer.",
+        "拠点のスケジューラーが応答しませんでした。",
+    ),
+    "reason.engine.ended": ("The site ended the job.", "拠点側でジョブが終了されました。"),
+    "reason.engine.cancelled": (
+        "Somebody at the site cancelled the job.",
+        "拠点側でジョブが取り消されました。",
+    ),
+    "reason.engine.preempted": (
+        "The site needed the place for something more urgent.",
+        "拠点がより緊急の仕事に資源を回しました。",
+    ),
+    "reason.engine.requeued": (
+        "The site put the job back into its queue; the charter is asked again first.",
+        "拠点がジョブを待ち行列に戻しました。再開の前に憲章を確認します。",
+    ),
+    "reason.engine.node_failed": ("A machine of the site failed.", "拠点の機器に障害が起きました。"),
+    "reason.engine.gone": (
+        "The site's scheduler no longer knows the job.",
+        "拠点のスケジューラーにジョブが見当たりません。",
+    ),
+    "reason.engine.queue_too_long": (
+        "The job waited too long in the site's own queue.",
+        "拠点の待ち行列で長く待ちすぎました。",
+    ),
     "reason.refused": ("The site did not take it.", "拠点が引き受けませんでした。"),
     "reason.lost": ("The site's agent fell silent.", "拠点エージェントの応答がなくなりました。"),
     "reason.CharterForbids": ("No site meets the charter's conditions.", "条件に合う拠点がありません。"),
