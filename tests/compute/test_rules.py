@@ -162,6 +162,15 @@ def test_the_usual_lease_is_a_minute_and_patience_a_minute_and_a_half() -> None:
     assert (Patience().lease_ms, Patience().silent_since_ms(100_000)) == (60_000, 10_000)
 
 
+@given(st.integers(1, 3600))
+def test_a_site_that_only_polls_is_never_called_silent(lease_seconds: int) -> None:
+    """However short the leases are: an idle agent is heard once per long poll."""
+    patience, now_ms = Patience(lease_seconds), 10**9
+    polled_ms = now_ms - messages.POLL_SECONDS_MAX * 1000 - 5_000
+    assert patience.site_silent_since_ms(now_ms) < polled_ms
+    assert patience.site_silent_since_ms(now_ms) <= patience.silent_since_ms(now_ms)
+
+
 @given(st.text())
 def test_what_is_stored_holds_no_null_character(text: str) -> None:
     stored = rules.storable(text)

@@ -37,6 +37,14 @@ class Patience(msgspec.Struct, frozen=True):
         """
         return now_ms - self.lease_ms * 3 // 2
 
+    def site_silent_since_ms(self, now_ms: int) -> int:
+        """A site last heard before this moment is offered nothing.
+
+        An agent with nothing to do is heard once per long poll, however short the leases are.
+        """
+        idle_ms = now_ms - messages.POLL_SECONDS_MAX * 1000 * 3 // 2
+        return min(self.silent_since_ms(now_ms), idle_ms)
+
 
 class Event(enum.StrEnum):
     """What can happen to an attempt."""

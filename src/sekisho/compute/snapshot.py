@@ -11,7 +11,7 @@ from sekisho.sites import SiteView, all_sites
 def read_sites(tx: Tx, now_ms: int, patience: rules.Patience) -> tuple[Site, ...]:
     """All sites that run engines; room is what was declared less what active attempts hold."""
     held: dict[str, list[Row]] = {}
-    heard_after_ms = patience.silent_since_ms(now_ms)
+    heard_after_ms = patience.site_silent_since_ms(now_ms)
     for attempt in tables.active_attempts(tx):
         held.setdefault(attempt["site"], []).append(attempt)
     return tuple(
