@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 4
+WORKERS ?= 3
 # Newer releases are left alone for a week: time enough for a poisoned one to be found by others.
 COOLDOWN_DAYS ?= 7
 

@@ -207,7 +207,7 @@ WORDS = {
     ),
     "reason.engine.queue_too_long": (
         "The job waited too long in the site's own queue.",
-        "拠点の待ち行列で長く待ちすぎました。",
+        "ジョブが拠点の待ち行列で長く待ちすぎました。",
     ),
     "reason.refused": ("The site did not take it.", "拠点が引き受けませんでした。"),
     "reason.lost": ("The site's agent fell silent.", "拠点エージェントの応答がなくなりました。"),
