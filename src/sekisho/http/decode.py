@@ -148,7 +148,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         elif isinstance(value, str):
             _check_text(value, name)
         elif isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= LARGEST):
-            raise RefusedError(NUMBER_RANGE, field=name[:200])
+            raise RefusedError(NUMBER_RANGE, field=_printable(name))
 
 
 def _check_text(text: str, name: str) -> None:
