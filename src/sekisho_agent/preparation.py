@@ -103,6 +103,7 @@ def prepare(
         egress_private=site.config.egress_private,
         gpus=offer.gpus,
         gpu_type=offer.gpu_type,
+        nodes=offer.nodes,
     )
 
 

@@ -25,6 +25,7 @@ LOG_CHUNK_BYTES_MAX = 65_536
 SEALED_BYTES_MAX = 1 << 20
 ORDERS_MAX = 64
 OUTPUTS_MAX = 16
+NODES_MAX = 1024
 REGISTRATION_PREFIX = "sekisho-reg1"
 
 LANE_MAIN = "main"
@@ -180,11 +181,15 @@ class Capacity(Part, frozen=True):
 
 
 class Capabilities(Part, frozen=True):
-    """What the site's engine can hold: its wall (`none` where nothing walls a payload in) and limit mechanisms."""
+    """What the site's engine can hold: its wall (`none` where nothing walls a payload in) and limit mechanisms.
+
+    `nodes` is the largest gang it starts; 1 for an engine that starts none.
+    """
 
     engine: Name
     wall: ShortText
     limits: dict[ShortText, ShortText]
+    nodes: Annotated[int, Meta(ge=1, le=NODES_MAX)] = 1
 
 
 class OutputReport(Part, frozen=True):
@@ -363,6 +368,8 @@ class Offer(ControlBody, frozen=True, tag="offer"):
 
     `setup` is shell text that extends the image in a build of level 0, apart from data, secrets and `env`; only with
     `setup_workdir`, which the control plane sets for a public workdir, does that build see the workdir, read-only.
+
+    `limits` and `gpus` are those of one node; with more than one of `nodes` all of them start together, or none does.
     """
 
     job: ShortText
@@ -387,6 +394,7 @@ class Offer(ControlBody, frozen=True, tag="offer"):
     egress: Literal["none"] | EgressAllow = "none"
     gpus: Count = 0
     gpu_type: ShortText = ""
+    nodes: Annotated[int, Meta(ge=1, le=NODES_MAX)] = 1
 
 
 class Cancel(ControlBody, frozen=True, tag="cancel"):

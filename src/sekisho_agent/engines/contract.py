@@ -41,6 +41,7 @@ class Task(msgspec.Struct, frozen=True):
     `folder` is the attempt's own folder, where the engine writes `log`. Folders of writable mounts exist; the engine
     gives them to the payload's user. `lease_deadline` is on `clock.monotonic`. `secrets` are values by file name.
     `image_writable` is for builds alone: their image folder is a copy of their own.
+    `limits` and `gpus` are those of one node of `nodes`.
     """
 
     attempt: str
@@ -59,6 +60,7 @@ class Task(msgspec.Struct, frozen=True):
     image_writable: bool = False
     gpus: int = 0
     gpu_type: str = ""
+    nodes: int = 1
 
 
 class WallReport(msgspec.Struct, frozen=True):
