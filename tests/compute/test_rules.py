@@ -183,6 +183,29 @@ def test_an_array_ends_with_its_last_job_and_only_then(counts: dict[J, int]) -> 
         assert (state is J.WAITING) == (present == {J.WAITING})
 
 
+@given(
+    state=st.sampled_from([state for state in A if state.ended]),
+    attempts=st.integers(1, 9),
+    cancelling=st.booleans(),
+)
+def test_what_lasts_is_begun_again_until_it_is_cancelled(
+    state: A, attempts: int, *, cancelling: bool
+) -> None:
+    following = rules.job_after(state, "failed", attempts, cancelling=cancelling, lasting=True)
+    assert following.ended is cancelling
+    assert cancelling or following is J.WAITING
+
+
+@given(st.lists(st.integers(0, 2 * rules.SHORT_RUN_MS), max_size=40))
+def test_a_replica_that_ends_again_and_again_is_begun_ever_later(runs_ms: list[int]) -> None:
+    pause_ms = rules.restart_pause_ms(runs_ms)
+    assert 0 <= pause_ms <= rules.RESTART_PAUSE_MS_MAX
+    assert rules.restart_pause_ms([*runs_ms, rules.SHORT_RUN_MS]) == 0
+    assert rules.restart_pause_ms([*runs_ms, 0]) == min(
+        rules.RESTART_PAUSE_MS_MAX, max(rules.RESTART_PAUSE_MS, 2 * pause_ms)
+    )
+
+
 @given(st.integers(1, 3600), st.integers(0, 7 * 86_400))
 def test_a_site_that_may_be_away_has_leases_that_last_as_long(lease_seconds: int, away_seconds: int) -> None:
     patience = rules.Patience(lease_seconds).with_site(away_seconds)

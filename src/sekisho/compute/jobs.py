@@ -215,7 +215,7 @@ class JobActions:
         state = JobState(row["state"])
         if state.ended:
             raise SekishoError(ENDED, job=row["id"], state=state.value)
-        if row["kind"] == "array":
+        if row["kind"] in arrays.GROUPS:
             _cancelling(ctx, row)
             for member in tables.members_of(ctx.tx, row["id"]):
                 if not JobState(member["state"]).ended:
@@ -280,7 +280,7 @@ def _cancelling(ctx: Ctx, row: Row) -> None:
 
 def _note(tx: Tx, row: Row) -> str | None:
     """The latest progress line; of an array, how many of its jobs are in which state."""
-    if row["kind"] == "array":
+    if row["kind"] in arrays.GROUPS:
         counts = tables.member_counts(tx, row["id"])
         return views.as_json({state.value: count for state, count in counts.items()})
     if not row["attempts"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -13,6 +13,10 @@ from sekisho.kernel.errors import SekishoError
 from sekisho_wire import messages
 
 ATTEMPTS_MAX = 5
+SHORT_RUN_MS = 60_000
+"""A replica that ended sooner than this is begun again only after a pause."""
+RESTART_PAUSE_MS = 5_000
+RESTART_PAUSE_MS_MAX = 300_000
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -115,8 +119,12 @@ AGAIN = frozenset(
 """Reasons that say nothing against the job itself: it is placed again, up to `ATTEMPTS_MAX` times."""
 
 
-def job_after(state: AttemptState, reason: str, attempts: int, *, cancelling: bool) -> JobState:
-    """Where a job stands once its attempt is in `state` for `reason`."""
+def job_after(
+    state: AttemptState, reason: str, attempts: int, *, cancelling: bool, lasting: bool = False
+) -> JobState:
+    """Where a job stands once its attempt is in `state` for `reason`; a `lasting` one ends by being cancelled alone."""
+    if lasting and state.ended and not cancelling:
+        return JobState.WAITING
     match state:
         case A.OFFERED | A.STAGING:
             return JobState.STAGING
@@ -133,6 +141,19 @@ def job_after(state: AttemptState, reason: str, attempts: int, *, cancelling: bo
                 return JobState.CANCELLED
             again = state is not A.FAILED or reason in AGAIN
             return JobState.WAITING if again and attempts < ATTEMPTS_MAX else JobState.FAILED
+
+
+def restart_pause_ms(runs_ms: Sequence[int]) -> int:
+    """How long a replica waits before it is begun again, from how long its attempts ran, newest last.
+
+    Nothing after a run that lasted; twice as long after each further short one in a row.
+    """
+    short = 0
+    for run_ms in reversed(runs_ms):
+        if run_ms >= SHORT_RUN_MS:
+            break
+        short += 1
+    return min(RESTART_PAUSE_MS_MAX, RESTART_PAUSE_MS << min(short - 1, 16)) if short else 0
 
 
 def array_state(members: Mapping[JobState, int]) -> JobState:

@@ -184,7 +184,7 @@ def _submitter(visit: Visit, job: JobView) -> str:
 
 def _progress(language: Language, job: JobView) -> list[tuple[str, str]]:
     """The payload's own figures as they came; of an array, how many of its jobs are in which state."""
-    if job.kind == "array":
+    if job.kind in {"array", "service"}:
         counts = [(state, job.progress[state]) for state in JobState if state in job.progress]
         return [(say(language, f"job.state.{state}"), str(count)) for state, count in counts]
     return sorted((name, str(value)) for name, value in job.progress.items())
