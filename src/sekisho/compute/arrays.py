@@ -23,8 +23,6 @@ from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import Row, Tx
 
 NAME_LENGTH_MAX = 63
-GROUPS = frozenset({"array", "service"})
-"""Kinds of jobs that are only their members."""
 REPLICA = "replica"
 
 

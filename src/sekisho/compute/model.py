@@ -17,6 +17,8 @@ Limit = Annotated[int, Meta(ge=1, le=200)]
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}\Z")]
 JOB_FILE_BYTES_MAX = 262_144
+GROUPS = frozenset({"array", "service"})
+"""Kinds of jobs that are only their members."""
 
 
 class JobState(enum.StrEnum):
