@@ -278,7 +278,7 @@ class ShowJob(Command[JobDetail]):
 
 @command("compute.job.list", kind=Kind.READ, resource="Job", groups=("view",), ja="ジョブを一覧します。")
 class ListJobs(Command[JobPage]):
-    """List the jobs that you may see, newest first: an array as one, or with `array` the jobs in it."""
+    """List the jobs that you may see, newest first; an array or service is one row."""
 
     state: JobState | None = None
     mine: bool = False
