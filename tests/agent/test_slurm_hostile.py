@@ -227,3 +227,184 @@ def test_an_answer_that_trickles_is_given_up(
         native.look(["7"])
     assert caught.value.code == "engine.unavailable"
     assert time.monotonic() - begun < 3
+
+
+# --- an id that is somebody else's
+
+
+def test_a_job_that_got_the_id_of_ours_is_left_alone(
+    interface: Interface, engine: WrappedEngine, tmp_path: Path
+) -> None:
+    task = make_task(tmp_path, "true")
+    interface.say(f"POST {V}job/submit", {"job_id": 7})
+    interface.say(f"GET {V}job/7", job(7, "another", "RUNNING"))
+    interface.say(f"DELETE {V}job/7", {})
+    engine.submit(task)
+    engine.cancel(task.attempt, "job.cancelled", 0)
+    seen = engine.observe(task.attempt, known="starting", timeout_seconds=10)
+    assert seen.end is not None
+    assert seen.end.reason == "job.cancelled"
+    looks = interface.count(f"GET {V}job/7")
+    until(lambda: interface.count(f"GET {V}job/7") > looks or not engine._leaving, what="another look")
+    assert interface.count(f"DELETE {V}job/7") == 0
+
+
+# --- an answer that was lost, and one that came twice
+
+
+def test_a_submission_whose_answer_was_lost_is_found_with_its_secrets(
+    interface: Interface, engine: WrappedEngine, tmp_path: Path
+) -> None:
+    task = make_task(tmp_path, "true", secrets={"key": b"s3cret"})
+    interface.say(f"POST {V}job/submit", (502, b"gateway"))
+    with pytest.raises(EngineError) as caught:
+        engine.submit(task)
+    assert caught.value.code == "engine.unavailable"
+    interface.say(f"GET {V}jobs", job(7, task.attempt, "PENDING"))
+    interface.say(f"GET {V}job/7", job(7, task.attempt, "PENDING"))
+    engine.submit(task)
+    assert interface.count(f"POST {V}job/submit") == 1
+    handoff = Handoff(task.folder)
+    assert handoff.claim()
+    assert handoff.take().secrets == {"key": b"s3cret"}
+    assert not list(task.folder.rglob("secrets.json"))
+
+
+def test_a_job_that_began_before_its_answer_was_lost_keeps_no_secrets_on_the_disk(
+    interface: Interface, engine: WrappedEngine, tmp_path: Path
+) -> None:
+    task = make_task(tmp_path, "true", secrets={"key": b"s3cret"})
+    interface.say(f"POST {V}job/submit", (502, b"gateway"))
+    with pytest.raises(EngineError):
+        engine.submit(task)
+    handoff = Handoff(task.folder)
+    assert handoff.claim()
+    handoff.take()
+    interface.say(f"GET {V}jobs", job(7, task.attempt, "RUNNING"))
+    interface.say(f"GET {V}job/7", job(7, task.attempt, "RUNNING"))
+    engine.submit(task)
+    assert not list(task.folder.rglob("secrets.json"))
+
+
+def test_a_wrapper_that_speaks_is_alive_whatever_its_second_job_says(
+    interface: Interface, engine: WrappedEngine, tmp_path: Path
+) -> None:
+    """Two jobs of one attempt: the first has claimed the task, the agent knows the second, which ended at once."""
+    task = make_task(tmp_path, "true")
+    interface.say(f"POST {V}job/submit", {"job_id": 8})
+    interface.say(f"GET {V}job/8", job(8, task.attempt, "FAILED"))
+    handoff = Handoff(task.folder)
+    handoff.give(task)
+    assert handoff.claim()
+    interface.say(f"GET {V}jobs", {"jobs": []})
+    engine.submit(task)
+    until_at = time.monotonic() + 5
+    asks = 0
+    while time.monotonic() < until_at:
+        asks += 1
+        handoff.tell(State(phase="running", asks=asks))
+        time.sleep(0.2)
+    assert engine.observe(task.attempt).end is None
+    seen = engine.observe(task.attempt, known="running", timeout_seconds=10)
+    assert seen.end is not None
+    assert seen.end.reason == "wall.broken"
+
+
+# --- what lies in the shared folder
+
+
+def test_pipes_and_links_in_the_folder_are_no_words(tmp_path: Path, engine: WrappedEngine) -> None:
+    secret = tmp_path / "identity.json"
+    secret.write_bytes(msgspec.json.encode(State(phase="running")))
+    handoff = Handoff(tmp_path)
+    handoff.folder.mkdir()
+    state = handoff.folder / "state.json"
+    os.mkfifo(state)
+    assert handoff.told() is None
+    state.unlink()
+    state.symlink_to(secret)
+    assert handoff.told() is None
+    assert handoff.ordered() == Orders()
+
+
+def test_a_log_that_became_a_link_is_not_read(
+    interface: Interface, engine: WrappedEngine, tmp_path: Path
+) -> None:
+    task = make_task(tmp_path, "true")
+    interface.say(f"POST {V}job/submit", {"job_id": 7})
+    interface.say(f"GET {V}job/7", job(7, task.attempt, "RUNNING"))
+    engine.submit(task)
+    (task.folder / "log").symlink_to(tmp_path / "token")
+    with pytest.raises(OSError, match="symbolic"):
+        engine.logs(task.attempt, 0, 100)
+
+
+def test_one_folder_that_takes_no_orders_does_not_hold_up_the_others(
+    interface: Interface, engine: WrappedEngine, tmp_path: Path
+) -> None:
+    """A full disk takes nothing new; what was written before is still heard."""
+    tasks = [make_task(tmp_path, "true") for _ in range(2)]
+    for number, task in enumerate(tasks):
+        interface.say(f"POST {V}job/submit", {"job_id": 7 + number})
+        interface.say(f"GET {V}job/{7 + number}", job(7 + number, task.attempt, "RUNNING"))
+        engine.submit(task)
+        assert Handoff(task.folder).claim()
+    stuck, other = (Handoff(task.folder) for task in tasks)
+    blocked = stuck.folder / ".orders.json.new"
+    blocked.mkdir()
+    stuck.tell(State(phase="running", asks=1))
+    other.tell(State(phase="running", asks=1))
+    until(lambda: other.ordered().answers == 1, what="an answer for the other")
+    engine.cancel(tasks[0].attempt, "job.cancelled", 5)
+    blocked.rmdir()
+    stuck.tell(State(phase="running", asks=2))
+    until(lambda: stuck.ordered().cancel == "job.cancelled", what="the order, with the next answer")
+
+
+def test_a_folder_that_takes_nothing_refuses_the_task(engine: WrappedEngine, tmp_path: Path) -> None:
+    task = make_task(tmp_path, "true", secrets={"key": b"s3cret"})
+    (task.folder / "handoff").mkdir()
+    (task.folder / "handoff" / ".task.json.new").mkdir()
+    with pytest.raises(EngineError) as caught:
+        Handoff(task.folder).give(task)
+    assert caught.value.code == "engine.handoff"
+    assert not list(task.folder.rglob("*secrets.json"))
+
+
+def test_an_id_that_cannot_be_written_down_loses_no_job(
+    interface: Interface, engine: WrappedEngine, tmp_path: Path
+) -> None:
+    task = make_task(tmp_path, "true")
+    handoff = Handoff(task.folder)
+    handoff.give(task)
+    (handoff.folder / ".native.json.new").mkdir()
+    interface.say(f"GET {V}jobs", {"jobs": []})
+    interface.say(f"POST {V}job/submit", {"job_id": 7})
+    interface.say(f"GET {V}job/7", job(7, task.attempt, "PENDING", state_reason="Resources"))
+    engine.submit(task)
+    until(lambda: engine.observe(task.attempt).queued == "Resources", what="Slurm's word")
+    interface.say(f"GET {V}jobs", job(7, task.attempt, "PENDING"))
+    assert engine.adopt(task.folder, clock.monotonic() + 60) is not None
+
+
+# --- a whole agent
+
+
+@pytest.mark.wall
+def test_an_interface_that_is_late_and_away_costs_no_attempt(interface: Interface, tmp_path: Path) -> None:
+    """One submission hangs for longer than the lease, the next fail; the lease is renewed all the while."""
+    needs_bubblewrap()
+    submit = f"POST {V}job/submit"
+    interface.hold_seconds[submit] = 4.0
+    interface.say(submit, (503, b"busy"), BAD_TOKEN, (200, {"job_id": 7}))
+    interface.say(f"GET {V}jobs", {"jobs": []})
+    with (
+        fake.running(lease_seconds=2) as control,
+        agent_process(control, **settings(interface, tmp_path)),
+    ):
+        attempt = control.offer(make_offer("true", lease_s=2))
+        interface.say(f"GET {V}job/7", job(7, attempt, "CANCELLED"))
+        ended = control.wait_for(Ended, attempt, seconds=30)
+        assert (ended.reason, ended.log) == ("engine.cancelled", None)
+        assert interface.count(submit) == 3
+        assert control.kinds(attempt).count("Ended") == 1
