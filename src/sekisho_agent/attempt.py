@@ -105,6 +105,8 @@ class Attempt:
         self._stop_reason = ""
         self._submitted = False
         self.lease_seconds = offer.lease_s
+        self.accepted = False
+        """Whether the control plane has taken the acceptance: whoever renews before that is fenced."""
         self._log = log.bind(attempt=self.id)
 
     # --- called by other threads
@@ -151,6 +153,7 @@ class Attempt:
         self.renewed(lease_deadline)
         if self._site.engine.adopt(self._layout.folder, lease_deadline) is None:
             return False
+        self.accepted = True
         with self._guard:
             self._submitted = True
             reason = self._stop_reason
@@ -198,6 +201,7 @@ class Attempt:
             self._log.info("attempt.not_taken", error=str(error))
             remove_tree(self._layout.folder)
             return False
+        self.accepted = True
         return True
 
     def _refuse(self, reason: str, detail: str) -> bool:

@@ -229,6 +229,15 @@ def test_an_answer_that_trickles_is_given_up(
     assert time.monotonic() - begun < 3
 
 
+def test_a_job_that_was_queued_in_spite_of_an_error_is_known(
+    interface: Interface, native: Slurm, tmp_path: Path
+) -> None:
+    """As Slurm answers while it knows of no node that is up."""
+    doubts = [{"error_code": 2068, "error": "Required node not available (down, drained or reserved)"}]
+    interface.say(f"POST {V}job/submit", (500, {"errors": doubts, "job_id": 7}))
+    assert native.submit(make_task(tmp_path, "true")) == "7"
+
+
 # --- an id that is somebody else's
 
 
@@ -408,3 +417,21 @@ def test_an_interface_that_is_late_and_away_costs_no_attempt(interface: Interfac
         assert (ended.reason, ended.log) == ("engine.cancelled", None)
         assert interface.count(submit) == 3
         assert control.kinds(attempt).count("Ended") == 1
+
+
+@pytest.mark.wall
+def test_an_offer_that_is_taken_late_is_not_fenced(interface: Interface, tmp_path: Path) -> None:
+    """What may be taken is asked of Slurm first; renewing before the acceptance would be answered as fenced."""
+    needs_bubblewrap()
+    unsure = {"nodes": [{**NODES["nodes"][0], "cpus": 0}]}
+    interface.say(f"GET {V}nodes", unsure, NODES)
+    interface.say(f"POST {V}job/submit", {"job_id": 7})
+    with (
+        fake.running(lease_seconds=4) as control,
+        agent_process(control, **settings(interface, tmp_path)),
+    ):
+        control.until(lambda: bool(control.polls), seconds=20, what="a poll")
+        interface.hold_seconds[f"GET {V}nodes"] = 1.0
+        attempt = control.offer(make_offer("true", lease_s=4))
+        interface.say(f"GET {V}job/7", job(7, attempt, "CANCELLED"))
+        assert control.wait_for(Ended, attempt, seconds=20).reason == "engine.cancelled"

@@ -260,6 +260,10 @@ class Cluster:
         """Which Slurm this is."""
         return self.run("scontrol", "--version").strip()
 
+    def said(self) -> str:
+        """The last words of its controller's log, for whoever looks into a failure."""
+        return (self.folder / "log" / "slurmctld.log").read_text(errors="replace")[-6000:]
+
     def state(self, native: str) -> str:
         """The job's state in the controller's words."""
         text = self.run("scontrol", "show", "job", native, "-o", check=False)

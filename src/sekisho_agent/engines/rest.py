@@ -42,7 +42,7 @@ class Rest:
     def ask(
         self, method: str, path: str, *, headers: dict[str, str], body: dict[str, Any] | None = None
     ) -> Answer:
-        """The answer; EngineError `engine.unavailable` when none came, or it is not a JSON object of bounded size and in time.
+        """The answer; EngineError `engine.unavailable` when none came in time, or no JSON object of bounded size.
 
         Nothing is known then about what a request to change something did.
         """

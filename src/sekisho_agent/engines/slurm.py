@@ -4,8 +4,10 @@ Two spellings of the interface exist: until v0.0.39 numbers and states are plain
 they are set, states are lists, the environment is a list, and generic resources are `tres_per_node`. The newest that
 both sides know is used. Sources: the OpenAPI documents that the daemon serves.
 
-Traps, each seen on a real one: a wrong token may be answered with status 500 and text; the same job id runs again after
-a requeue (`restart_cnt` tells), and a controller that lost its state gives ids out a second time (the name tells); what a job printed before our wrapper began is in `native.log` of its folder.
+Traps, each seen on a real one: a wrong token may be answered with status 500 and text; an error may stand beside the id
+of a job that was queued all the same; the same job id runs again after a requeue (`restart_cnt` tells), and a
+controller that lost its state gives ids out a second time (the name tells); what a job printed before our wrapper began is in
+`native.log` of its folder.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from sekisho_wire.messages import (
 
 VERSION: Final = re.compile(r"/slurm/v0\.0\.([0-9]{1,4})/job/submit")
 NEWEST_KNOWN: Final = 44
+REQUEUE_READ_SINCE: Final = 39
 SET_NUMBERS_SINCE: Final = 40
 MEBIBYTE: Final = 1 << 20
 TIME_MARGIN_SECONDS: Final = 120
@@ -115,7 +118,7 @@ class Slurm:
             if version >= SET_NUMBERS_SINCE
             else {"script": script, "job": job}
         )
-        answer = self._ask("POST", "job/submit", body)
+        answer = self._ask("POST", "job/submit", body, queued=True)
         native = _whole(answer.body.get("job_id"))
         if not native:
             raise _refusal(answer)
@@ -186,7 +189,7 @@ class Slurm:
             "environment": [f"{name}={value}" for name, value in environment.items()]
             if numbers
             else environment,
-            "requeue": False,
+            **_once(self._negotiated()),
             **{name: value for name, value in passed.items() if value},
         }
         if task.gpus:
@@ -223,14 +226,20 @@ class Slurm:
         return {"X-SLURM-USER-NAME": self._config.user, "X-SLURM-USER-TOKEN": token}
 
     def _ask(
-        self, method: str, path: str, body: dict[str, Any] | None = None, *, unknown: bool = False
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        unknown: bool = False,
+        queued: bool = False,
     ) -> Answer:
-        """`unknown` accepts that Slurm does not know the job any more."""
+        """`unknown` accepts that Slurm does not know the job any more, `queued` that it has doubts but took the job."""
         answer = self._rest.ask(
             method, f"/slurm/v0.0.{self._negotiated()}/{path}", headers=self._headers(), body=body
         )
         errors = _objects(answer.body.get("errors"))
-        if not answer.failed and not errors:
+        if (not answer.failed and not errors) or (queued and _whole(answer.body.get("job_id"))):
             return answer
         if unknown and any(error.get("error_number") == INVALID_JOB for error in errors):
             return Answer(answer.status, {})
@@ -256,6 +265,11 @@ class Slurm:
         kind = kinds.pop() if len(kinds) == 1 else ""
         cpus, memory, gpus = (min(count, SUM_MAX) for count in (cpus, memory, gpus))
         return Capacity(attempts=0, cpus=cpus, memory_bytes=memory, gpus=gpus, gpu_type=kind.upper()[:64])
+
+
+def _once(version: int) -> dict[str, bool]:
+    """That Slurm shall not start the job again: until v0.0.38 every value of `requeue` is read as yes."""
+    return {"no_requeue": True} if version < REQUEUE_READ_SINCE else {"requeue": False}
 
 
 def _script(task: Task) -> str:
