@@ -117,7 +117,7 @@ class Attempt:
             self._lease_deadline = max(self._lease_deadline, deadline)
             submitted = self._submitted
         if submitted:
-            self._site.engine.extend(self.id, deadline)
+            self._tell_engine(lambda: self._site.engine.extend(self.id, deadline))
 
     def stop(self, reason: str, grace_seconds: float) -> None:
         """End the attempt wherever it is; the first reason stays."""
@@ -125,11 +125,18 @@ class Attempt:
             self._stop_reason = self._stop_reason or reason
             submitted = self._submitted
         if submitted:
-            self._site.engine.cancel(self.id, reason, grace_seconds)
+            self._tell_engine(lambda: self._site.engine.cancel(self.id, reason, grace_seconds))
 
     def fence(self) -> None:
         """Another attempt has the token: end at once, register nothing."""
         self.stop(REASON_FENCED, 0)
+
+    def _tell_engine(self, order: Callable[[], None]) -> None:
+        """The engine may have let go of an ended task meanwhile: that must not stop the thread that renews for all."""
+        try:
+            order()
+        except EngineError as error:
+            self._log.info("attempt.gone", code=error.code)
 
     def check(self) -> None:
         """Raise AttemptStoppedError when the attempt is to end or its lease is over."""

@@ -11,21 +11,26 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 from typing_extensions import override
 
 from sekisho_agent import clock
+from sekisho_agent.attempt import Attempt
+from sekisho_agent.client import ControlClient
 from sekisho_agent.config import AgentConfig
 from sekisho_agent.engines import rest
 from sekisho_agent.engines.handoff import Handoff, Orders, State
 from sekisho_agent.engines.slurm import Slurm
 from sekisho_agent.engines.wrapped import WrappedEngine
 from sekisho_agent.errors import EngineError
+from sekisho_agent.logsender import LogSender
+from sekisho_agent.site import Site
 from sekisho_verify import canonical
 from sekisho_wire.messages import Ended
+from sekisho_wire.objects import ObjectsByDigest
 from tests.agent import control as fake
 from tests.agent.engine_suite import make_task
 from tests.agent.support import agent_process, make_offer, needs_bubblewrap, until
@@ -394,6 +399,23 @@ def test_an_id_that_cannot_be_written_down_loses_no_job(
     until(lambda: engine.observe(task.attempt).queued == "Resources", what="Slurm's word")
     interface.say(f"GET {V}jobs", job(7, task.attempt, "PENDING"))
     assert engine.adopt(task.folder, clock.monotonic() + 60) is not None
+
+
+def test_an_attempt_whose_task_was_forgotten_can_still_be_told_things(
+    interface: Interface, engine: WrappedEngine, tmp_path: Path
+) -> None:
+    """Renewals and cancels come from threads that serve all attempts: one that ended just now must not break them."""
+    site = Site(
+        config=config(interface, tmp_path),
+        client=cast("ControlClient", None),
+        engine=engine,
+        store=cast("ObjectsByDigest", None),
+        logs=cast("LogSender", None),
+    )
+    attempt = Attempt(fake.make_id("att"), 1, make_offer("true"), site)
+    attempt._submitted = True
+    attempt.renewed(clock.monotonic() + 60)
+    attempt.fence()
 
 
 # --- a whole agent

@@ -64,6 +64,7 @@ class Story:
         """Wait until each of these has had a payload: whatever had fallen is at work again."""
 
         def had() -> bool:
+            self.cluster.resume()
             return set(jobs) <= {payload.job for payload in self.watch.seen}
 
         until(had, seconds=END_SECONDS, what="payloads of new jobs")

@@ -251,6 +251,13 @@ class Cluster:
         self.daemons[daemon].kill()
         self.daemons[daemon].wait()
 
+    def resume(self) -> None:
+        """As an operator would: a controller that gives ids out again finds jobs of those ids running, and drains."""
+        for node in self.run(
+            "sinfo", "-h", "-N", "-p", "batch", "-t", "drain,drained,down", "-o", "%N"
+        ).split():
+            self.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+
     def idle(self) -> bool:
         """Whether every node waits for work."""
         found = self.run("sinfo", "-h", "-N", "-p", "batch", "-o", "%T").split()

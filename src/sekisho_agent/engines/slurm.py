@@ -6,8 +6,8 @@ both sides know is used. Sources: the OpenAPI documents that the daemon serves.
 
 Traps, each seen on a real one: a wrong token may be answered with status 500 and text; an error may stand beside the id
 of a job that was queued all the same; the same job id runs again after a requeue (`restart_cnt` tells), and a
-controller that lost its state gives ids out a second time (the name tells); what a job printed before our wrapper began is in
-`native.log` of its folder.
+controller that lost its state gives ids out a second time (the name tells); what a job printed before our wrapper began is
+in `native.log` of its folder.
 """
 
 from __future__ import annotations
