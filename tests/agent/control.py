@@ -253,6 +253,9 @@ class ControlPlane:
         if isinstance(body, LogChunk):
             self.logs.setdefault(envelope.attempt, {})[body.offset] = canonical.from_base64url(body.text)
             return Ok()
+        offered = envelope.attempt in self._unheard and "Accept" not in self.kinds(envelope.attempt)
+        if isinstance(body, Renew) and offered:
+            raise RefusedError("attempt.fenced", 409)
         self.messages.append(envelope)
         match body:
             case Renew():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sekisho.compute import AttemptState, JobState, Patience, rules
 from sekisho.compute.rules import Event
 from sekisho.kernel.errors import SekishoError
+from sekisho_agent.inside import LEASE_GRACE_SECONDS
 from sekisho_wire import messages
 from tests.support import tree
 
@@ -154,7 +155,7 @@ def test_behind_a_wall_the_wish_counts() -> None:
 def test_an_attempt_is_given_up_only_after_its_lease_ended(lease_seconds: int, now_ms: int) -> None:
     patience = Patience(lease_seconds)
     silent_ms = now_ms - patience.silent_since_ms(now_ms)
-    assert silent_ms > patience.lease_ms
+    assert silent_ms > patience.lease_ms + LEASE_GRACE_SECONDS * 1000
     assert 0 < patience.reconcile_ms < patience.lease_ms
 
 

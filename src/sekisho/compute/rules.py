@@ -13,6 +13,8 @@ from sekisho.kernel.errors import SekishoError
 from sekisho_wire import messages
 
 ATTEMPTS_MAX = 5
+ENDING_MS = 4_000
+"""From the end of a lease to the end of its payload, which is told to end and killed after three seconds."""
 SHORT_RUN_MS = 60_000
 """A replica that ended sooner than this is begun again only after a pause."""
 RESTART_PAUSE_MS = 5_000
@@ -41,9 +43,10 @@ class Patience(msgspec.Struct, frozen=True):
     def silent_since_ms(self, now_ms: int) -> int:
         """Whoever was last heard before this moment is lost.
 
-        Later than any lease ends, so that the old payload is dead before the next one starts.
+        Later than any lease ends, with the time in which a payload is ended then, so that the old payload is dead
+        before the next one starts.
         """
-        return now_ms - self.lease_ms * 3 // 2
+        return now_ms - self.lease_ms - max(self.lease_ms // 2, ENDING_MS)
 
     def site_silent_since_ms(self, now_ms: int) -> int:
         """A site last heard before this moment is offered nothing.
