@@ -38,6 +38,7 @@ from sekisho_wire.messages import (
     REASON_ENGINE_CANCELLED,
     REASON_ENGINE_ENDED,
     REASON_ENGINE_PREEMPTED,
+    REASON_ENGINE_REFUSED,
     REASON_ENGINE_REQUEUED,
     REASON_ENGINE_UNAVAILABLE,
     REASON_FAILED,
@@ -196,8 +197,11 @@ class Attempt:
             free = self._site.engine.capacity()
         except AgentError as error:
             return self._refuse(error.code, error.detail)
-        limits = self._offer.limits
-        if free.attempts < 1 or free.cpus < limits.cpus or free.memory_bytes < limits.memory_bytes:
+        limits, nodes = self._offer.limits, self._offer.nodes
+        if nodes > self._site.engine.capabilities().nodes:
+            return self._refuse(REASON_ENGINE_REFUSED, "no gang of so many nodes can be started here")
+        wanted = nodes * limits.cpus, nodes * limits.memory_bytes
+        if free.attempts < 1 or free.cpus < wanted[0] or free.memory_bytes < wanted[1]:
             return self._refuse("engine.full", "no room for this attempt now")
         self._layout.folder.mkdir(mode=0o700, parents=True)
         replace_file(self._layout.folder / ATTEMPT_FILE, msgspec.json.encode(Kept(self.token, self._offer)))

@@ -220,3 +220,25 @@ def test_what_is_stored_holds_no_null_character(text: str) -> None:
     assert "\0" not in stored
     assert len(stored) == len(text)
     assert stored == text or "\0" in text
+
+
+@pytest.mark.parametrize(
+    ("judged", "found", "same"),
+    [
+        ("bubblewrap 0.8.0", "bubblewrap 0.8.0", True),
+        ("bubblewrap 0.8.0", "bubblewrap 0.8.0 + peers", True),
+        ("bubblewrap 0.8.0", "bubblewrap 0.8.0 | bubblewrap 0.9.0 + peers", False),
+        ("bubblewrap 0.8.0", "none + peers", False),
+        ("bubblewrap 0.8.0", " + peers", False),
+        ("none", "bubblewrap 0.8.0 + peers", True),
+    ],
+)
+def test_an_overlay_of_the_attempts_own_nodes_is_beside_the_wall(
+    judged: str, found: str, *, same: bool
+) -> None:
+    assert rules.same_wall(judged, found) is same
+
+
+def test_an_overlay_alone_is_no_wall() -> None:
+    assert rules.egress_word("none + peers", "none") == "open"
+    assert rules.egress_word("bubblewrap 0.8.0 + peers", "none") == "none"

@@ -1,6 +1,8 @@
-"""The environment of the example's job, for tests: `python -m tests.examples.image` builds it.
+"""Environments of jobs, for tests: `python -m tests.examples.image [japanese-lm | torch-cpu]` builds one.
 
 It lies in `.image/` of the checkout under the digest of its lock, so a changed lock is another environment.
+PyTorch's builds for machines without GPUs are not among the public index's files: whoever has one in a folder names
+that folder in UV_FIND_LINKS.
 """
 
 from __future__ import annotations
@@ -13,18 +15,22 @@ from pathlib import Path
 
 from tests.support import components, tree
 
-LOCK = tree.ROOT / "examples" / "japanese-lm" / "image.txt"
+JOB = "japanese-lm"
+LOCKS = {
+    JOB: tree.ROOT / "examples" / "japanese-lm" / "image.txt",
+    "torch-cpu": tree.ROOT / "tests" / "examples" / "torch-cpu.txt",
+}
 BUILD_SECONDS_MAX = 600
 
 
-def folder() -> Path:
+def folder(name: str = JOB) -> Path:
     """Where the environment for the lock as it stands belongs."""
-    return tree.ROOT / ".image" / f"tests-japanese-lm-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]}"
+    return tree.ROOT / ".image" / f"tests-{name}-{hashlib.sha256(LOCKS[name].read_bytes()).hexdigest()[:16]}"
 
 
-def build() -> Path:
+def build(name: str = JOB) -> Path:
     """Make the environment unless it is whole already; returns its interpreter. Safe to call from many processes."""
-    target = folder()
+    target = folder(name)
     target.mkdir(parents=True, exist_ok=True)
     done = target / "whole"
     with (target / "lock").open("w") as lock:
@@ -33,7 +39,7 @@ def build() -> Path:
         if not done.exists():
             uv = [sys.executable, "-m", "uv"]
             _run(*uv, "venv", "--allow-existing", "--python", sys.executable, str(target))
-            _run(*uv, "pip", "install", "--python", str(python), "--require-hashes", "-r", str(LOCK))
+            _run(*uv, "pip", "install", "--python", str(python), "--require-hashes", "-r", str(LOCKS[name]))
             done.touch()
     return python
 
@@ -53,4 +59,4 @@ def interpreter() -> Path:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{build()}\n")
+    sys.stdout.write(f"{build(*sys.argv[1:2])}\n")

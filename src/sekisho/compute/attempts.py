@@ -141,7 +141,7 @@ class AttemptActions:
         )
         ctx.detail(canaries=dict(body.canaries), wall=body.wall, level=job["level"])
         judged = find_site(ctx.tx, row["site"]).wall
-        if judged not in rules.NO_WALL and rules.storable(body.wall) != judged:
+        if not rules.same_wall(judged, body.wall):
             found = messages.REASON_WALL_MISSING
             _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
         elif set(results) != {"closed"} and not self._bears(ctx, job, row["site"], body):

@@ -115,6 +115,8 @@ AGAIN = frozenset(
         messages.REASON_ENGINE_NODE_FAILED,
         messages.REASON_ENGINE_GONE,
         messages.REASON_ENGINE_QUEUE,
+        messages.REASON_PEERS_MISSING,
+        messages.REASON_PEERS_LOST,
         "refused",
         "lost",
     }
@@ -184,13 +186,21 @@ def storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
+def same_wall(judged: str, found: str) -> bool:
+    """Whether a payload started behind the wall that its site was judged by.
+
+    An overlay of the attempt's own nodes beside it (`WALL_PEERS`) opens no way to anybody else.
+    """
+    return judged in NO_WALL or storable(found).removesuffix(messages.WALL_PEERS) == judged
+
+
 def egress_word(wall: str, wish: str | list[str], canaries: Collection[str] = ()) -> str:
     """What the charter is told of a job's way out: without a wall every wish for `none` is only a wish.
 
     `canaries` are the results once they ran: one that came out makes the way `open`, one that proved nothing
     `unproven`, whatever was wished.
     """
-    if wall in NO_WALL or "open" in canaries:
+    if wall.removesuffix(messages.WALL_PEERS) in NO_WALL or "open" in canaries:
         return "open"
     if "unproven" in canaries:
         return "unproven"
