@@ -48,6 +48,7 @@ from sekisho_wire.messages import (
     REASON_OUT_OF_MEMORY,
     REASON_STAGING_FAILED,
     REASON_TIME_LIMIT,
+    REASON_UNHEALTHY,
     Accept,
     Body,
     CheckpointSaved,
@@ -72,7 +73,14 @@ SUBMIT_SECONDS_MAX: Final = 600.0
 SUBMIT_PAUSE_SECONDS: Final = 0.5
 REASON_BROKEN: Final = "agent.failed"
 COLLECTED_REASONS: Final = frozenset(
-    {REASON_FINISHED, REASON_FAILED, REASON_CANCELLED, REASON_TIME_LIMIT, REASON_OUT_OF_MEMORY},
+    {
+        REASON_FINISHED,
+        REASON_FAILED,
+        REASON_CANCELLED,
+        REASON_TIME_LIMIT,
+        REASON_OUT_OF_MEMORY,
+        REASON_UNHEALTHY,
+    },
 )
 
 SAVED_REASONS: Final = COLLECTED_REASONS | {
@@ -302,12 +310,15 @@ class Attempt:
                     image=image.digest or image.name,
                 ),
             )
-        told, next_progress = 0, 0.0
+        told: tuple[int, bool | None] = (0, None)
+        next_progress = 0.0
         while seen.end is None:
             seen = self._site.engine.observe(self.id, known="running", timeout_seconds=WATCH_SECONDS)
-            if seen.progress_lines > told and (seen.end or clock.monotonic() >= next_progress):
-                told, next_progress = seen.progress_lines, clock.monotonic() + PROGRESS_EVERY_SECONDS
-                self._say(Progress(line=dict(seen.progress)), repeat=False)
+            news = (seen.progress_lines, seen.healthy)
+            if news != told and (seen.end or clock.monotonic() >= next_progress):
+                told, next_progress = news, clock.monotonic() + PROGRESS_EVERY_SECONDS
+                healthy = {} if seen.healthy is None else {"healthy": seen.healthy}
+                self._say(Progress(line={**seen.progress, **healthy}), repeat=False)
             if watcher is not None and seen.end is None:
                 self._checkpoint(watcher, stager, final=False)
         return seen

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from sekisho_agent import canaries, forward, tunnel
+from sekisho_agent import canaries, forward, health, tunnel
 
 PR_SET_DUMPABLE: Final = 4
 PR_SET_NO_NEW_PRIVS: Final = 38
@@ -118,6 +118,11 @@ class Supervisor:
         self._child = 0
         self._status: int | None = None
         self._next_count = 0.0
+        self._health = health.Health(
+            self._order.get("health"),
+            self._ask_health,
+            lambda healthy: channel.tell(event="health", healthy=healthy),
+        )
 
     def run(self) -> None:
         """Canaries, permission, payload, end."""
@@ -131,6 +136,7 @@ class Supervisor:
         self._started_at = now()
         self._child = self._fork(self._payload)
         self._channel.tell(event="started")
+        self._health.begin(self._started_at)
         self._watch()
         self._report_end()
 
@@ -179,6 +185,19 @@ class Supervisor:
             os.write(2, f"{order['argv'][0]}: {error.strerror}\n".encode(errors="replace"))
         os._exit(EXIT_NOT_STARTED)
 
+    def _ask_health(self, command: str) -> int:
+        """What it says is nobody's: the log is the payload's."""
+
+        def ask() -> None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            for descriptor in range(3):
+                os.dup2(nowhere, descriptor)
+            order = self._order
+            os.chdir(order["cwd"])
+            os.execve("/bin/sh", ["sh", "-c", command], order["env"])  # noqa: S606 (the job's own words)
+
+        return self._fork(ask)
+
     def _fork(self, work: Callable[[], None]) -> int:
         """Run `work` in a child that is what the payload is; the child never returns."""
         child = os.fork()
@@ -221,9 +240,18 @@ class Supervisor:
             fault = _output_fault(self._order["writable"], self._order["output_bytes"])
             if fault:
                 self._end(fault, LEASE_GRACE_SECONDS)
+        if self._kill_at is None:
+            self._health.look(moment)
+            if self._health.failed:
+                self._end("service.unhealthy", self._order["grace_s"])
 
     def _pause_ms(self) -> int:
-        due = [self._lease, self._started_at + self._order["wall_s"], self._next_count]
+        due = [
+            self._lease,
+            self._started_at + self._order["wall_s"],
+            self._next_count,
+            self._health.due,
+        ]
         if self._kill_at is not None:
             due = [self._kill_at]
         return max(5, int(min(WAIT_SECONDS_MAX, min(due) - now()) * 1000))
@@ -263,6 +291,8 @@ class Supervisor:
                 return
             if child == self._child:
                 self._status = os.waitstatus_to_exitcode(status)
+            else:
+                self._health.ended(child, status)
 
     def _report_end(self) -> None:
         killed = self._status is None

@@ -60,8 +60,10 @@ def check_offer(offer: Offer) -> None:
         raise EngineError("offer.malformed", "a workdir is a tree")
     if offer.setup_workdir and (offer.workdir is None or not offer.setup):
         raise EngineError("offer.malformed", "setup_workdir needs both setup and a workdir")
-    if any("\0" in text for text in (*offer.argv, offer.run, offer.setup, *offer.env.values())):
-        raise EngineError("offer.malformed", "a NUL in argv, run, setup or env")
+    if any(
+        "\0" in text for text in (*offer.argv, offer.run, offer.setup, *offer.env.values(), *_health(offer))
+    ):
+        raise EngineError("offer.malformed", "a NUL in argv, run, setup, env or health")
     check_mounts(_mounts(offer, Layout(attempt="", token=0, folder=Path("/"))))
 
 
@@ -104,6 +106,7 @@ def prepare(
         gpus=offer.gpus,
         gpu_type=offer.gpu_type,
         nodes=offer.nodes,
+        health=offer.health,
     )
 
 
@@ -167,6 +170,10 @@ def _secret(name: str, layout: Layout, site: Site) -> bytes:
     if not isinstance(answer, SecretValue) or answer.name != name:
         raise EngineError("secret.unavailable", f"the control plane gave no secret {name}")
     return canonical.from_base64url(answer.value)
+
+
+def _health(offer: Offer) -> tuple[str, ...]:
+    return (offer.health.run,) if offer.health else ()
 
 
 def _shell() -> str:

@@ -30,7 +30,7 @@ IMAGE_INSIDE: Final = "/image"
 PROXY_FOLDER_INSIDE: Final = "/run/proxy"
 SECRETS_FOLDER_INSIDE: Final = "/run/secrets"
 SECRETS_BYTES_MAX: Final = 1 << 20
-INSIDE_MODULES: Final = ("__init__.py", "inside.py", "canaries.py", "forward.py", "tunnel.py")
+INSIDE_MODULES: Final = ("__init__.py", "inside.py", "canaries.py", "forward.py", "health.py", "tunnel.py")
 RESERVED: Final = (
     "bin",
     "dev",

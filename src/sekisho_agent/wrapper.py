@@ -170,6 +170,7 @@ class Wrapper:
             progress_lines=seen.progress_lines,
             log_bytes=seen.log_bytes,
             log_dropped_bytes=seen.log_dropped_bytes,
+            healthy=seen.healthy,
         )
         if state != self._told:
             self._tell(state)

@@ -43,6 +43,7 @@ REASON_TIME_LIMIT = "job.time_limit"
 REASON_OUT_OF_MEMORY = "job.out_of_memory"
 REASON_OUTPUT_TOO_LARGE = "output.too_large"
 REASON_OUTPUT_UNREADABLE = "output.unreadable"
+REASON_UNHEALTHY = "service.unhealthy"
 REASON_LEASE_LOST = "lease.lost"
 REASON_FENCED = "attempt.fenced"
 REASON_CANARY_OPEN = "wall.canary_open"
@@ -166,6 +167,18 @@ class CheckpointPlan(Part, frozen=True):
     every_s: Positive = 60
     grace_s: Annotated[int, Meta(ge=0, le=GRACE_SECONDS_MAX)] = 10
     upload: bool = False
+
+
+class HealthPlan(Part, frozen=True):
+    """Shell text that the payload's user runs inside the wall to tell whether a service is well: status 0 means yes.
+
+    First `after_s` after the start, then every `every_s`; after so many `failures` in a row the payload is ended.
+    """
+
+    run: Annotated[str, Meta(min_length=1, max_length=4096)]
+    every_s: Positive = 10
+    after_s: Positive = 10
+    failures: Positive = 3
 
 
 class EgressAllow(Part, frozen=True):
@@ -400,6 +413,7 @@ class Offer(ControlBody, frozen=True, tag="offer"):
     gpus: Count = 0
     gpu_type: ShortText = ""
     nodes: Annotated[int, Meta(ge=1, le=NODES_MAX)] = 1
+    health: HealthPlan | None = None
 
 
 class Cancel(ControlBody, frozen=True, tag="cancel"):

@@ -15,7 +15,7 @@ from sekisho_agent import clock
 from sekisho_agent.engines.contract import EndReport, Engine, Image, Observation, Task
 from sekisho_agent.errors import EngineError
 from sekisho_agent.wall import Mount
-from sekisho_wire.messages import Limits
+from sekisho_wire.messages import HealthPlan, Limits
 from tests.agent.control import make_id
 from tests.agent.support import LIMITS, until
 
@@ -107,6 +107,26 @@ class EngineSuite:
         with pytest.raises(EngineError) as caught:
             engine.observe(task.attempt)
         assert caught.value.code == "engine.unknown_task"
+
+    def test_a_service_is_asked_whether_it_is_well(self, engine: Engine, tmp_path: Path) -> None:
+        health = HealthPlan(run="test -e /tmp/ready", every_s=1, after_s=1, failures=3)
+        task = make_task(tmp_path, "touch /tmp/ready; echo up; sleep 30", health=health)
+        engine.submit(task)
+        wait_log(engine, task, b"up")
+        until(lambda: engine.observe(task.attempt).healthy is True, seconds=SECONDS, what="a yes")
+        engine.cancel(task.attempt, "job.cancelled", 1)
+        assert wait_end(engine, task).healthy is True
+
+    def test_a_service_that_is_not_well_is_ended_with_its_grace(self, engine: Engine, tmp_path: Path) -> None:
+        health = HealthPlan(run="echo question; sleep 30", every_s=1, after_s=1, failures=2)
+        run = "trap 'echo asked to end; exit 0' TERM; while :; do sleep 0.1; done"
+        task = make_task(tmp_path, run, health=health, limits={"grace_s": 5})
+        end = finish(engine, task)
+        assert (end.reason, end.exit_status) == ("service.unhealthy", 0)
+        assert engine.observe(task.attempt).healthy is False
+        said = engine.logs(task.attempt, 0, 1000)
+        assert b"asked to end" in said
+        assert b"question" not in said
 
     def test_time_limit_gives_the_grace_then_kills(self, engine: Engine, tmp_path: Path) -> None:
         task = make_task(

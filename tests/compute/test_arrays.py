@@ -193,12 +193,14 @@ def service_file(replicas: int, more: str = "") -> str:
 
 
 def test_a_replica_is_begun_again_whenever_it_ends(world: World) -> None:
-    service = world.submit(service_file(1, ", drain: 15s")).id
+    health = "health: {run: ./well, every: 5s, after: 1m, failures: 2}"
+    service = world.submit(service_file(1, f", drain: 15s, {health}")).id
     world.settle()
     for attempt, ending in enumerate((FINISHED, FAILED, FINISHED), start=1):
         (order,) = orders(world).values()
         assert isinstance(order.body, Offer)
         assert (order.token, order.body.limits.grace_s) == (attempt, 15)
+        assert order.body.health == messages.HealthPlan(run="./well", every_s=5, after_s=60, failures=2)
         world.home.say(order, Accept(), Staged(), started())
         world.clock.advance(rules.SHORT_RUN_MS)
         world.home.say(order, ending)

@@ -107,11 +107,21 @@ class Array(_Part):
     parallel: Annotated[int, Meta(ge=1, le=ARRAY_MAX)] = ARRAY_MAX
 
 
+class Health(_Part):
+    """Shell text whose status 0 says that a replica is well; `failures` other answers in a row end it."""
+
+    run: Annotated[str, Meta(min_length=1, max_length=4096)]
+    every: Duration = "10s"
+    after: Duration = "10s"
+    failures: Annotated[int, Meta(ge=1, le=100)] = 3
+
+
 class Service(_Part):
     """What `kind: service` keeps running: how many replicas, and how long each may take to finish what it began."""
 
     replicas: Annotated[int, Meta(ge=1, le=ARRAY_MAX)] = 1
     drain: Duration = "10s"
+    health: Health | None = None
 
 
 class JobFile(_Part):
@@ -203,14 +213,9 @@ def parse(text: str) -> JobFile:
 
 def _check(job: JobFile, marks: _Marks) -> None:
     """What types alone do not say: each fault at its own line."""
-    faults = _mount_faults(job.data)
+    faults = _mount_faults(job.data) | _kind_faults(job)
     if not 0 < memory_bytes(job.resources.memory) < LARGEST:
         faults["$.resources.memory"] = "needs at least 1 MB, and less than 8 PiB"
-    for kind, part in (("array", job.array), ("service", job.service)):
-        if (job.kind == kind) != (part is not None):
-            faults[f"$.{kind}" if part else "$.kind"] = f"needs both kind: {kind} and a section {kind}"
-    if job.service and seconds(job.service.drain) > GRACE_SECONDS_MAX:
-        faults["$.service.drain"] = f"may be {GRACE_SECONDS_MAX}s at most"
     if seconds(job.time_limit) == 0:
         faults["$.time_limit"] = "needs at least 1s"
     if len(set(job.secrets)) < len(job.secrets):
@@ -221,6 +226,22 @@ def _check(job: JobFile, marks: _Marks) -> None:
         faults["$.deadline"] = "needs a moment with its zone, such as 2026-12-20T00:00:00+09:00"
     if faults:
         raise _invalid(*next(iter(faults.items())), marks)
+
+
+def _kind_faults(job: JobFile) -> dict[str, str]:
+    faults: dict[str, str] = {}
+    for kind, part in (("array", job.array), ("service", job.service)):
+        if (job.kind == kind) != (part is not None):
+            faults[f"$.{kind}" if part else "$.kind"] = f"needs both kind: {kind} and a section {kind}"
+    if job.service is None:
+        return faults
+    if seconds(job.service.drain) > GRACE_SECONDS_MAX:
+        faults["$.service.drain"] = f"may be {GRACE_SECONDS_MAX}s at most"
+    health = job.service.health
+    for name, text in (("every", health.every), ("after", health.after)) if health else ():
+        if seconds(text) == 0:
+            faults[f"$.service.health.{name}"] = "needs at least 1s"
+    return faults
 
 
 def _mount_faults(data: list[Mount]) -> dict[str, str]:
@@ -372,6 +393,7 @@ def _fields(path: str) -> list[str]:
         "$.checkpoint": Checkpoint,
         "$.array": Array,
         "$.service": Service,
+        "$.service.health": Health,
         "$.budget": Budget,
     }
     section = Mount if path.startswith("$.data[") else sections.get(path, JobFile)

@@ -154,6 +154,7 @@ class OrderActions:
             gpus=spec.need.gpus,
             gpu_type=spec.need.gpu_type if spec.need.gpus else "",
             nodes=spec.need.nodes,
+            health=spec.health,
         )
 
     def _resume(self, tx: Tx, job: str, site: str, *, leaves: bool) -> messages.ObjectRef | None:

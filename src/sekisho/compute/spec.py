@@ -14,7 +14,7 @@ from sekisho.compute.placement import Need
 from sekisho.data import ArtefactView, find_artefact, ready_dataset
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.tx import Tx
-from sekisho_wire.messages import ObjectRef
+from sekisho_wire.messages import HealthPlan, ObjectRef
 
 SPEC_BYTES_MAX = 200_000
 """What an order may weigh: with its tickets, and escaped twice, it still fits into one sealed answer."""
@@ -69,6 +69,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int = 0
     drain_s: int = 0
     """What a service's replica may take to finish what it began; 0 for what is none."""
+    health: HealthPlan | None = None
     workdir_id: str = ""
     """The artefact that the workdir is; its bytes came in under this name."""
 
@@ -136,6 +137,7 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         operator=file.charter.operator,
         setup=file.setup,
         setup_workdir=bool(file.setup) and workdir is not None and _is_public(workdir),
+        health=_health(file),
         **_members(file),
     )
     _check_size(spec, text)
@@ -236,6 +238,18 @@ def _members(file: JobFile) -> dict[str, int]:
         count = file.service.replicas
         return {"size": count, "parallel": count, "drain_s": jobfile.seconds(file.service.drain)}
     return {}
+
+
+def _health(file: JobFile) -> HealthPlan | None:
+    health = file.service.health if file.service else None
+    if health is None:
+        return None
+    return HealthPlan(
+        run=health.run,
+        every_s=jobfile.seconds(health.every),
+        after_s=jobfile.seconds(health.after),
+        failures=health.failures,
+    )
 
 
 def _checkpoint(file: JobFile) -> dict[str, Any]:

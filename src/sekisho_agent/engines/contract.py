@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from sekisho_agent.wall import Mount
-from sekisho_wire.messages import CanaryResult, Capabilities, Capacity, Limits
+from sekisho_wire.messages import CanaryResult, Capabilities, Capacity, HealthPlan, Limits
 
 Phase = Literal["starting", "running", "ended"]
 ImageProgress = Callable[[str], None]
@@ -68,6 +68,7 @@ class Task(msgspec.Struct, frozen=True):
     gpu_type: str = ""
     nodes: int = 1
     rank: int = 0
+    health: HealthPlan | None = None
 
 
 class WallReport(msgspec.Struct, frozen=True):
@@ -93,7 +94,8 @@ class EndReport(msgspec.Struct, frozen=True):
 class Observation(msgspec.Struct, frozen=True):
     """A task as the engine sees it now. `progress` is the latest progress line of `progress_lines`.
 
-    `queued` is the engine's own word for why the task waits in a queue of the site's.
+    `queued` is the engine's own word for why the task waits in a queue of the site's. `healthy` is what a task with a
+    health plan answered last; None before it answered.
     """
 
     phase: Phase
@@ -104,6 +106,7 @@ class Observation(msgspec.Struct, frozen=True):
     log_bytes: int = 0
     log_dropped_bytes: int = 0
     queued: str = ""
+    healthy: bool | None = None
 
 
 class Engine(Protocol):

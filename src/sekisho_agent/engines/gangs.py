@@ -83,7 +83,13 @@ def merge(nodes: Sequence[Observation], failed: Sequence[int]) -> Observation:
         progress_lines=first.progress_lines,
         log_dropped_bytes=sum(node.log_dropped_bytes for node in nodes),
         queued=next((node.queued for node in nodes if node.queued), ""),
+        healthy=_healthy([node.healthy for node in nodes]),
     )
+
+
+def _healthy(answers: Sequence[bool | None]) -> bool | None:
+    """Well when all are, unwell when one is."""
+    return False if False in answers else None if None in answers else True
 
 
 def _copy(folder: Path, number: int) -> Path:

@@ -39,6 +39,7 @@ class State(msgspec.Struct, frozen=True):
     progress_lines: int = 0
     log_bytes: int = 0
     log_dropped_bytes: int = 0
+    healthy: bool | None = None
 
 
 class Orders(msgspec.Struct, frozen=True):

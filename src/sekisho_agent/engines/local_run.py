@@ -67,6 +67,7 @@ class LocalRun:
         self._around = surroundings
         self._changed = threading.Condition()
         self._phase: Phase = "starting"
+        self._healthy: bool | None = None
         self._wall: WallReport | None = None
         self._end: EndReport | None = None
         self._log = PayloadLog(task.folder / "log", task.limits.log_bytes)
@@ -89,6 +90,7 @@ class LocalRun:
                 progress_lines=self._log.progress_lines,
                 log_bytes=self._log.kept_bytes,
                 log_dropped_bytes=self._log.dropped_bytes,
+                healthy=self._healthy,
             )
 
     def extend(self, lease_deadline: float) -> None:
@@ -229,6 +231,7 @@ class LocalRun:
             "grace_s": task.limits.grace_s,
             "output_bytes": task.limits.output_bytes,
             "writable": wall.writable_folders(plan),
+            "health": msgspec.structs.asdict(task.health) if task.health else None,
             "argv": list(task.argv),
             "env": {**(proxies if forward else {}), **task.env},
             "cwd": task.cwd,
@@ -270,6 +273,9 @@ class LocalRun:
             with self._changed:
                 self._phase = "running"
                 self._changed.notify_all()
+        elif event["event"] == "health":
+            with self._changed:
+                self._healthy = event["healthy"]
 
     def _decide(self, reached: dict[str, bool] | None, verdict: _Verdict) -> None:
         """Let the payload start, unless its wall has a hole that its level does not bear."""

@@ -173,6 +173,7 @@ class _Tended:
             progress_lines=self.state.progress_lines,
             log_bytes=self.state.log_bytes,
             log_dropped_bytes=self.state.log_dropped_bytes,
+            healthy=self.state.healthy,
             queued=self.job.said if phase == "starting" and self.job.phase == "queued" else "",
         )
 

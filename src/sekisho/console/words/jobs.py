@@ -212,6 +212,10 @@ WORDS = {
         "The job waited too long in the site's own queue.",
         "ジョブが拠点の待ち行列で長く待ちすぎました。",
     ),
+    "reason.service.unhealthy": (
+        "It did not answer its health check.",
+        "死活確認に応答しませんでした。",
+    ),
     "reason.peers.missing": (
         "Not all nodes of the job came up in time.",
         "ジョブの全ノードが時間内に揃いませんでした。",
