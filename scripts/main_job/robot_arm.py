@@ -1,0 +1,82 @@
+"""Precision manufacturing: an array of tries at a control policy, spread over a factory's box and a Slurm site."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from scripts.main_job import processes, summary
+from scripts.main_job.example import Engine, folder_of
+from scripts.main_job.processes import StepFailedError
+from scripts.main_job.story import Found, Story
+from sekisho_client.client import Client
+
+EDGE_SITE, SLURM_SITE = "edge-hamamatsu", "sakura-ishikari"
+LOCAL = Engine("local", 'engine = "local"\n[capacity]\nattempts = 2\n')
+"""Two attempts at a time, as many as the site's entry in the federation has processors for."""
+
+
+class RobotArm:
+    """One submission, many children; the best of them is collected and drawn."""
+
+    name = "robot-arm"
+    variables = frozenset[str]()
+
+    def __init__(self) -> None:
+        """Nothing is collected yet."""
+        self._collected = Path()
+
+    @property
+    def federation(self) -> Path:
+        """A factory's own site, a data centre's, and one overseas."""
+        return folder_of(self.name) / "federation.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """The simulator and arrays, nothing that draws."""
+        return folder_of(self.name) / "image.txt"
+
+    def engines(self, story: Story) -> Mapping[str, Engine]:
+        """The local engine at the edge; a real Slurm behind the data centre's site, where one can be started."""
+        try:
+            behind = story.start_slurm(SLURM_SITE)
+        except StepFailedError as error:
+            if os.environ.get("SLURM"):
+                raise
+            story.warn(
+                f"{error}\n{SLURM_SITE} runs the local engine instead: this run says nothing about Slurm."
+            )
+            behind = LOCAL
+        return {EDGE_SITE: LOCAL, SLURM_SITE: behind}
+
+    def prepare(self, story: Story, engineer: Client) -> None:
+        """The simulator makes its own data: nothing has to be there."""
+        del story, engineer
+
+    def collect(self, story: Story) -> None:
+        """Every try's figures, the best policy, and the picture, by the program that a person would use."""
+        self._collected = story.folder / self.name
+        command = [sys.executable, str(folder_of(self.name) / "collect.py"), story.found.job]
+        command += ["--out", str(self._collected)]
+        processes.run(command, env={"SEKISHO_CONFIG": str(story.settings)}, log=story.log("collect"))
+        story.done(f"collected and drawn: {summary.here(self._collected)}")
+
+    def lines(self, found: Found) -> Iterator[tuple[str, str]]:
+        """Where the children ran, and what the best of them can do."""
+        collected = json.loads((self._collected / "summary.json").read_text(encoding="utf-8"))
+        for site, count in sorted(Counter(child["site_name"] for child in found.children).items()):
+            yield "ran at", f"{site}: {count} of {len(found.children)} ({found.engines[site]} engine)"
+        best = next(one for one in collected["tries"] if one["index"] == collected["best"])
+        yield "best try", f"index {best['index']}, at {best['site']}"
+        yield (
+            "  reward",
+            f"{best['held_out_reward']:.3f} on held-out reaches, untrained {collected['untrained_reward']:.3f}",
+        )
+        success = f"{best['held_out_success']:.1%} of them end within {collected['tolerance_mm']:g} mm"
+        yield "  success", f"{success}, untrained {collected['untrained_success']:.1%}"
+        yield "  policy", summary.here(self._collected / "best" / "policy.json")
+        yield "picture", summary.here(self._collected / "curves.svg")
