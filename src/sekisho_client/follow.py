@@ -10,6 +10,7 @@ from sekisho_client.client import Client
 
 LOOK_SECONDS = 0.5
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
+STATES = ("waiting", "staging", "starting", "running", *sorted(ENDED))
 
 
 class Step(NamedTuple):
@@ -60,8 +61,8 @@ def describe_event(event: Mapping[str, Any], language: str) -> tuple[str, str]:
 
 
 def describe_progress(progress: Mapping[str, Any], language: str) -> str:
-    """The payload's own latest figures on one line, or nothing."""
-    names = ("step", "spent_s", "of_s", "loss", "tokens_per_s")
+    """The payload's own latest figures, or how many jobs of an array are in which state, on one line; or nothing."""
+    names = ("step", "spent_s", "of_s", "loss", "reward", "tokens_per_s", *STATES)
     shown = [f"{name} {progress[name]}" for name in names if name in progress]
     return ("実行中  " if language == "ja" else "Running  ") + "  ".join(shown) if shown else ""
 

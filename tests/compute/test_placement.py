@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ needs = st.builds(
     seconds=st.integers(1, 7200),
     yen_max=st.integers(0, 40),
     deadline_ms=st.sampled_from([0, NOW_MS - 1, NOW_MS + 3_600_000, NOW_MS + 10**8]),
+    nodes=st.integers(1, 3),
 )
 rooms = st.builds(
     Room,
@@ -53,15 +55,29 @@ def site_lists(draw: st.DrawFn) -> tuple[Site, ...]:
                 answers=draw(st.booleans()),
                 yen_per_hour=draw(st.integers(0, 5)),
                 gpu_yen_per_hour={kind: draw(st.integers(0, 9)) for kind in total.gpus},
+                nodes=draw(st.integers(1, 3)),
             )
         )
     return tuple(sites)
 
 
-job_lists = st.lists(st.tuples(needs, st.frozensets(st.sampled_from(IDS))), max_size=6).map(
-    lambda items: tuple(Waiting(f"job_{n}", need, allowed) for n, (need, allowed) in enumerate(items))
+ARRAYS = {"": 0, "job_x": 1, "job_y": 2}
+"""How many members may be under way; the empty one stands for jobs of no array."""
+job_lists = st.lists(
+    st.tuples(needs, st.frozensets(st.sampled_from(IDS)), st.sampled_from(sorted(ARRAYS))), max_size=6
+).map(
+    lambda items: tuple(
+        Waiting(f"job_{n}", need, allowed, array, ARRAYS[array])
+        for n, (need, allowed, array) in enumerate(items)
+    )
 )
-snapshots = st.builds(Snapshot, now_ms=st.just(NOW_MS), jobs=job_lists, sites=site_lists())
+snapshots = st.builds(
+    Snapshot,
+    now_ms=st.just(NOW_MS),
+    jobs=job_lists,
+    sites=site_lists(),
+    under_way=st.dictionaries(st.sampled_from(sorted(ARRAYS)), st.integers(0, 2)),
+)
 
 
 def fits(waiting: Waiting, site: Site, free: Room, now_ms: int) -> bool:
@@ -71,7 +87,7 @@ def fits(waiting: Waiting, site: Site, free: Room, now_ms: int) -> bool:
         site.id in waiting.allowed
         and site.answers
         and free.holds(need)
-        and site.total.holds(need)
+        and site.could_hold(need)
         and (not need.yen_max or site.yen(need) <= need.yen_max)
         and (not need.deadline_ms or now_ms + need.seconds * 1000 <= need.deadline_ms)
     )
@@ -89,10 +105,10 @@ def test_no_site_is_given_more_than_is_free_there(snapshot: Snapshot) -> None:
     needed = {waiting.job: waiting.need for waiting in snapshot.jobs}
     for site in snapshot.sites:
         there = [needed[choice.job] for choice in choose(snapshot) if choice.site == site.id]
-        assert sum(need.cpus for need in there) <= site.free.cpus
-        assert sum(need.memory_bytes for need in there) <= site.free.memory_bytes
+        assert sum(need.cpus * need.nodes for need in there) <= site.free.cpus
+        assert sum(need.memory_bytes * need.nodes for need in there) <= site.free.memory_bytes
         for kind in TYPES:
-            wanted = sum(need.gpus for need in there if need.gpu_type == kind)
+            wanted = sum(need.gpus * need.nodes for need in there if need.gpu_type == kind)
             assert wanted <= site.free.gpus.get(kind, 0)
 
 
@@ -105,14 +121,30 @@ def test_no_job_goes_where_it_may_not_or_cannot(snapshot: Snapshot) -> None:
 
 
 @given(snapshots)
+def test_no_array_has_more_under_way_than_it_allows_itself(snapshot: Snapshot) -> None:
+    array_of = {waiting.job: waiting.array for waiting in snapshot.jobs}
+    for array, parallel in ARRAYS.items():
+        placed = sum(1 for choice in choose(snapshot) if choice.site and array_of[choice.job] == array)
+        before = snapshot.under_way.get(array, 0)
+        assert not array or placed <= max(0, parallel - before)
+
+
+@given(snapshots)
 def test_each_job_in_its_turn_gets_the_cheapest_site_that_fits(snapshot: Snapshot) -> None:
     free = {site.id: site.free for site in snapshot.sites}
+    under_way = Counter(snapshot.under_way)
     for waiting, choice in zip(snapshot.jobs, choose(snapshot), strict=True):
-        able = [site for site in snapshot.sites if fits(waiting, site, free[site.id], snapshot.now_ms)]
+        held_back = bool(waiting.array) and under_way[waiting.array] >= waiting.parallel
+        able = [
+            site
+            for site in snapshot.sites
+            if not held_back and fits(waiting, site, free[site.id], snapshot.now_ms)
+        ]
         best = min(able, key=lambda site: (site.yen(waiting.need), site.name), default=None)
         assert choice.site == (best.id if best else "")
         if best:
             free[best.id] = free[best.id].less(waiting.need)
+            under_way[waiting.array] += 1
 
 
 @given(snapshots, st.randoms())
@@ -217,6 +249,25 @@ def test_a_budget_holds_to_the_yen(yen_max: int, *, placed: bool) -> None:
 def test_a_price_is_rounded_up(seconds: int, yen: int) -> None:
     need = Need(cpus=2, memory_bytes=1, gpus=2, gpu_type="H100", seconds=seconds)
     assert site().yen(need) == yen
+
+
+def test_a_gang_takes_all_its_nodes_or_none() -> None:
+    need = Need(cpus=2, memory_bytes=1, gpus=1, gpu_type="H100", nodes=2)
+    assert one(need, site(nodes=2)).site == "site_a"
+    assert site().yen(need) == 2 * site().yen(msgspec.structs.replace(need, nodes=1))
+    assert one(need, site(nodes=1)).reason is Reason.NO_SUCH_SHAPE
+    assert one(msgspec.structs.replace(need, nodes=3), site(nodes=4)).reason is Reason.NO_SUCH_SHAPE
+    half = site(nodes=2, free=Room(8, 8, {"H100": 1}))
+    assert one(need, half).reason is Reason.WAITING_CAPACITY
+
+
+def test_an_array_at_its_limit_waits_for_itself_before_it_waits_for_room() -> None:
+    waiting = Waiting("job", SMALL, frozenset({"site_a"}), "job_x", 2)
+    for under_way, reason in ((1, Reason.PLACED), (2, Reason.ARRAY_LIMIT)):
+        snapshot = Snapshot(NOW_MS, (waiting,), (site(),), {"job_x": under_way})
+        assert choose(snapshot)[0].reason is reason
+    full = Snapshot(NOW_MS, (waiting,), (site(free=FULL),), {"job_x": 2})
+    assert choose(full)[0].reason is Reason.ARRAY_LIMIT
 
 
 def test_equal_prices_go_by_name() -> None:

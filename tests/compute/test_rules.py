@@ -171,6 +171,25 @@ def test_a_site_that_only_polls_is_never_called_silent(lease_seconds: int) -> No
     assert patience.site_silent_since_ms(now_ms) <= patience.silent_since_ms(now_ms)
 
 
+@given(st.dictionaries(st.sampled_from(J), st.integers(0, 3)).filter(lambda counts: any(counts.values())))
+def test_an_array_ends_with_its_last_job_and_only_then(counts: dict[J, int]) -> None:
+    state = rules.array_state(counts)
+    present = {one for one, count in counts.items() if count}
+    assert state.ended == all(one.ended for one in present)
+    if state.ended:
+        assert (state is J.SUCCEEDED) == (present == {J.SUCCEEDED})
+        assert (state is J.FAILED) == (J.FAILED in present)
+    else:
+        assert (state is J.WAITING) == (present == {J.WAITING})
+
+
+@given(st.integers(1, 3600), st.integers(0, 7 * 86_400))
+def test_a_site_that_may_be_away_has_leases_that_last_as_long(lease_seconds: int, away_seconds: int) -> None:
+    patience = rules.Patience(lease_seconds).with_site(away_seconds)
+    assert patience.lease_seconds == max(lease_seconds, away_seconds)
+    assert patience.silent_since_ms(10**12) < 10**12 - away_seconds * 1000 or away_seconds == 0
+
+
 @given(st.text())
 def test_what_is_stored_holds_no_null_character(text: str) -> None:
     stored = rules.storable(text)

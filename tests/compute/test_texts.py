@@ -17,6 +17,8 @@ def job(state: JobState, reason: str = "", site: str = "ishikari") -> JobView:
         owner="org_a",
         submitter="usr_a",
         kind="batch",
+        array="",
+        index=None,
         level=0,
         labels=[],
         residency=["any"],

@@ -242,6 +242,8 @@ def _site(name: str, north: float | None = None, east: float | None = None, grad
         accelerators=[],
         facts=facts,
         wall="none",
+        nodes=1,
+        away_seconds=0,
         heard_ms=AT,
         record_id="",
     )

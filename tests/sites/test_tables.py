@@ -57,6 +57,8 @@ def test_a_site_comes_back_as_it_was_added(world: World) -> None:
         accelerators=[B200, H100],
         facts={},
         wall="unknown",
+        nodes=1,
+        away_seconds=0,
         heard_ms=0,
         record_id=RECORD,
     )
@@ -98,8 +100,9 @@ def test_only_a_fact_whose_time_is_over_goes(world: World, expires_ms: int, now_
 def test_states_and_walls(world: World) -> None:
     site = add(world, "ishikari")
     write(world, lambda tx: tables.set_state(tx, site, "draining"))
-    assert write(world, lambda tx: tables.set_wall(tx, site, "bubblewrap")) == 1
-    assert write(world, lambda tx: tables.set_wall(tx, site, "bubblewrap")) == 0
+    assert write(world, lambda tx: tables.set_capabilities(tx, site, "bubblewrap", 1)) == 1
+    assert write(world, lambda tx: tables.set_capabilities(tx, site, "bubblewrap", 1)) == 0
+    assert write(world, lambda tx: tables.set_capabilities(tx, site, "bubblewrap", 4)) == 1
     found = find(world, site)
     assert found is not None
     assert (found.state, found.wall) == ("draining", "bubblewrap")

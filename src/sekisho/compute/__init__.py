@@ -24,6 +24,7 @@ from sekisho.compute.model import ListImages as ListImages
 from sekisho.compute.model import ListJobs as ListJobs
 from sekisho.compute.model import ListSecrets as ListSecrets
 from sekisho.compute.model import LogText as LogText
+from sekisho.compute.model import Member as Member
 from sekisho.compute.model import NoteProgress as NoteProgress
 from sekisho.compute.model import OrdersWaiting as OrdersWaiting
 from sekisho.compute.model import PlaceRound as PlaceRound
@@ -37,6 +38,7 @@ from sekisho.compute.model import ReportAttempt as ReportAttempt
 from sekisho.compute.model import SecretPage as SecretPage
 from sekisho.compute.model import SecretView as SecretView
 from sekisho.compute.model import SetSecret as SetSecret
+from sekisho.compute.model import SettleArray as SettleArray
 from sekisho.compute.model import ShowJob as ShowJob
 from sekisho.compute.model import SiteChoice as SiteChoice
 from sekisho.compute.model import SubmitJob as SubmitJob

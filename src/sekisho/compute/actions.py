@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sekisho.compute import attempts, jobs, keeps, orders, rounds
+from sekisho.compute import arrays, attempts, jobs, keeps, orders, rounds
 from sekisho.kernel.context import Handler
 
 
@@ -24,6 +24,7 @@ def handlers(actions: ComputeActions) -> tuple[Handler[Any], ...]:
     """Every command of compute."""
     return (
         *jobs.handlers(actions.jobs),
+        *arrays.handlers(),
         *rounds.handlers(actions.rounds),
         *attempts.handlers(actions.attempts),
         *orders.handlers(actions.orders),

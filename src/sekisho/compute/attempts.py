@@ -22,7 +22,7 @@ from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.facts import Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
-from sekisho.sites import find_site
+from sekisho.sites import away_seconds, find_site
 from sekisho_verify import canonical
 from sekisho_wire import messages
 from sekisho_wire.messages import Body, Envelope
@@ -84,9 +84,7 @@ class AttemptActions:
 
     def _step(self, ctx: Ctx, row: Row, command: ReportAttempt) -> Body:
         body = command.envelope.body
-        heartbeats.beat(
-            ctx.tx, f"attempt:{row['id']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms + self._patience.lease_ms
-        )
+        self._beat(ctx, row)
         match body:
             case messages.Accept():
                 _move(ctx, row, rules.Event.ACCEPT, agent=command.envelope.agent)
@@ -199,11 +197,9 @@ class AttemptActions:
         row = _held(ctx.tx, envelope)
         _taken(row, envelope)
         job = tables.find_job(ctx.tx, row["job"], "") or {}
-        heartbeats.beat(
-            ctx.tx, f"attempt:{row['id']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms + self._patience.lease_ms
-        )
+        patience = self._beat(ctx, row)
         body = messages.Lease(
-            lease_s=self._patience.lease_seconds,
+            lease_s=patience.lease_seconds,
             cancel=bool(job["cancelling"]),
             grace_s=_grace(spec_of_row(job).checkpoint),
         )
@@ -212,6 +208,14 @@ class AttemptActions:
             ctx.tx, (envelope.agent, envelope.lane), envelope.seq, (_digest(command.sealed), answer)
         )
         return answer
+
+    def _beat(self, ctx: Ctx, row: Row) -> rules.Patience:
+        """The attempt was heard: its lease is as long again as its site's absences ask for."""
+        patience = self._patience.with_site(away_seconds(ctx.tx, row["site"]))
+        heartbeats.beat(
+            ctx.tx, f"attempt:{row['id']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms + patience.lease_ms
+        )
+        return patience
 
     def note(self, ctx: Ctx, command: NoteProgress) -> bytes:
         """Keep a progress line or a piece of the log; a lost one is not missed."""

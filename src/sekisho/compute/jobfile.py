@@ -16,10 +16,11 @@ from msgspec import Meta, field
 from sekisho.compute.errors import FILE_INVALID, FILE_MALFORMED, FILE_UNKNOWN_FIELD
 from sekisho.kernel.clock import parse_rfc3339
 from sekisho.kernel.errors import SekishoError
-from sekisho_wire.messages import OUTPUTS_MAX, EnvironmentName, MountPath
+from sekisho_wire.messages import NODES_MAX, OUTPUTS_MAX, EnvironmentName, MountPath
 
 DEPTH_MAX = 12
-NODES_MAX = 5_000
+YAML_NODES_MAX = 5_000
+ARRAY_MAX = 1_000
 LARGEST = 2**53
 """Whole numbers stay below it: evidence and both databases hold no larger one."""
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -99,8 +100,18 @@ class Budget(_Part):
     max_yen: Annotated[int, Meta(ge=1, lt=2**53)]
 
 
+class Array(_Part):
+    """How many jobs of `kind: array` there are, and how many of them may be under way at once."""
+
+    size: Annotated[int, Meta(ge=1, le=ARRAY_MAX)]
+    parallel: Annotated[int, Meta(ge=1, le=ARRAY_MAX)] = ARRAY_MAX
+
+
 class JobFile(_Part):
     """A whole job file.
+
+    `resources` are those of one node; the nodes of a job start together or not at all. An array is `size` jobs of this
+    file, told apart by SEKISHO_ARRAY_INDEX.
 
     `setup` is shell text run once per image, workdir and text, before `run` and apart from it: in a build of level 0
     that sees no data, no secret, no variable of `envs`, and the workdir only when that is public (level 0, no label,
@@ -110,10 +121,11 @@ class JobFile(_Part):
 
     name: JobName
     run: Annotated[str, Meta(min_length=1, max_length=100_000)]
-    kind: Literal["batch"] = "batch"
+    kind: Literal["batch", "array"] = "batch"
+    array: Array | None = None
     team: Short = ""
     resources: Resources = Resources()
-    num_nodes: Annotated[int, Meta(ge=1, le=1)] = 1
+    num_nodes: Annotated[int, Meta(ge=1, le=NODES_MAX)] = 1
     setup: Annotated[str, Meta(max_length=100_000)] = ""
     workdir: Annotated[str, Meta(max_length=4096)] = ""
     envs: Annotated[
@@ -157,7 +169,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self._nodes += 1
         self._depth += 1
-        if self._depth > DEPTH_MAX + 1 or self._nodes > 2 * NODES_MAX:
+        if self._depth > DEPTH_MAX + 1 or self._nodes > 2 * YAML_NODES_MAX:
             raise yaml.MarkedYAMLError(
                 problem="too deep or too long", problem_mark=self.peek_event().start_mark
             )
@@ -185,6 +197,10 @@ def _check(job: JobFile, marks: _Marks) -> None:
     faults = _mount_faults(job.data)
     if not 0 < memory_bytes(job.resources.memory) < LARGEST:
         faults["$.resources.memory"] = "needs at least 1 MB, and less than 8 PiB"
+    if (job.kind == "array") != (job.array is not None):
+        faults["$.array" if job.array else "$.kind"] = (
+            "an array needs both kind: array and array: {size: ...}"
+        )
     if seconds(job.time_limit) == 0:
         faults["$.time_limit"] = "needs at least 1s"
     if len(set(job.secrets)) < len(job.secrets):
@@ -254,7 +270,7 @@ def _value(node: yaml.Node, path: str, marks: _Marks, depth: int) -> Plain:
     marks.note(path, node.start_mark)
     marks.nodes += 1
     where = (node.start_mark.line + 1, node.start_mark.column + 1)
-    if depth > DEPTH_MAX or marks.nodes > NODES_MAX:
+    if depth > DEPTH_MAX or marks.nodes > YAML_NODES_MAX:
         raise _malformed(where, "too deep or too long")
     if isinstance(node, yaml.CollectionNode) and node.tag not in {_STANDARD + "map", _STANDARD + "seq"}:
         raise _malformed(where, f"no value of type {node.tag[:60]} is taken")
@@ -344,6 +360,7 @@ def _fields(path: str) -> list[str]:
         "$.resources": Resources,
         "$.charter": Wishes,
         "$.checkpoint": Checkpoint,
+        "$.array": Array,
         "$.budget": Budget,
     }
     section = Mount if path.startswith("$.data[") else sections.get(path, JobFile)

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import msgspec
 
 from sekisho.charter import Labels
-from sekisho.compute import candidates, placement, rules, tables, texts, views
+from sekisho.compute import arrays, candidates, placement, rules, tables, texts, views
+from sekisho.compute.endings import end_job
 from sekisho.compute.errors import ENDED, LEVEL_FIVE
 from sekisho.compute.model import (
     AttemptState,
@@ -34,12 +35,12 @@ from sekisho.compute.spec import Asker, JobSpec, Resolved, resolve
 from sekisho.compute.submitters import teams_of
 from sekisho.data import owner_of
 from sekisho.kernel import heartbeats
+from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.evidence import Evidence
 from sekisho.kernel.facts import Actor, Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
-from sekisho.ledger import CloseStream
 from sekisho.sites import all_sites
 from sekisho_verify import canonical
 
@@ -82,14 +83,6 @@ def spec_of_row(row: Row) -> JobSpec:
     return msgspec.json.decode(row["spec"].encode(), type=JobSpec)
 
 
-def end_job(ctx: Ctx, job: str, state: JobState, reason: str) -> None:
-    """Move a job to an end and close its evidence stream once the record is in."""
-    tables.move_job(ctx.tx, job, state, ctx.now_ms, reason=reason)
-    tables.add_event(ctx.tx, job, state.value, ctx.now_ms, reason=reason)
-    ctx.later(CloseStream(stream=job, resource_type="Job", resource_id=job), dedupe=f"close:{job}")
-    ctx.later(PlaceRound(), dedupe="place")
-
-
 class JobActions:
     """The handlers, with what they need from outside the database."""
 
@@ -119,38 +112,29 @@ class JobActions:
         job, label = ctx.new_id("job"), resolved.label
         digest = canonical.digest(command.file.encode())
         self._keep_file(ctx.tx, digest, command.file.encode())
-        tables.insert_job(
-            ctx.tx,
-            tables.NewJob(
-                id=job,
-                name=resolved.file.name,
-                team=resolved.file.team,
-                owner=owner_of(ctx.principal),
-                submitter=ctx.actor.ref.id,
-                kind=resolved.file.kind,
-                level=label.level,
-                labels=sorted(label.labels),
-                residency=sorted(label.residency),
-                owners=sorted(label.owners),
-                file=command.file,
-                spec=msgspec.to_builtins(resolved.spec),
-                now_ms=ctx.now_ms,
-            ),
+        new = tables.NewJob(
+            id=job,
+            name=resolved.file.name,
+            team=resolved.file.team,
+            owner=owner_of(ctx.principal),
+            submitter=ctx.actor.ref.id,
+            kind=resolved.file.kind,
+            level=label.level,
+            labels=sorted(label.labels),
+            residency=sorted(label.residency),
+            owners=sorted(label.owners),
+            file=command.file,
+            spec=msgspec.to_builtins(resolved.spec),
+            now_ms=ctx.now_ms,
         )
+        tables.insert_job(ctx.tx, new)
         tables.add_event(ctx.tx, job, "accepted", ctx.now_ms, level=str(label.level))
-        inputs: list[Evidence] = [
-            {"source": item.source, "object": item.object} for item in resolved.spec.inputs
-        ]
         ctx.into(job, Ref("Job", job))
-        ctx.detail(
-            files={"job.yaml": digest},
-            inputs=inputs,
-            label={
-                "level": label.level,
-                "labels": [*sorted(label.labels)],
-                "residency": [*sorted(label.residency)],
-            },
-        )
+        evidence = _submission(resolved, digest)
+        ctx.detail(**evidence)
+        if resolved.spec.size:
+            members = arrays.add_members(ctx, new, resolved.spec.size, evidence)
+            ctx.detail(members=[*members])
         ctx.later(PlaceRound(), dedupe="place")
         return self._view(ctx, find_job(ctx.tx, job, ctx.principal))
 
@@ -181,13 +165,20 @@ class JobActions:
         """The whole job."""
         row = find_job(ctx.tx, command.job, ctx.principal)
         names = {site.id: site.name for site in all_sites(ctx.tx)}
-        attempts = [views.attempt_view(item, names) for item in tables.attempts_of(ctx.tx, row["id"])]
-        events = tables.events_of(ctx.tx, row["id"])
-        return JobDetail(self._view(ctx, row), attempts, views.site_choices(row), events, row["file"])
+        return JobDetail(
+            self._view(ctx, row),
+            [views.member(item, names, _note(ctx.tx, item)) for item in tables.members_of(ctx.tx, row["id"])],
+            [views.attempt_view(item, names) for item in tables.attempts_of(ctx.tx, row["id"])],
+            views.site_choices(row),
+            tables.events_of(ctx.tx, row["id"]),
+            row["file"],
+        )
 
     def explain(self, ctx: Ctx, command: ExplainJob) -> Explanation:
-        """Ask the charter again, now, for every site."""
+        """Ask the charter again, now, for every site; of an array, the first job in it that waits."""
         row = find_job(ctx.tx, command.job, ctx.principal)
+        waiting = [one for one in tables.members_of(ctx.tx, row["id"]) if one["state"] == JobState.WAITING]
+        row = waiting[0] if waiting else row
         submitter = self._principals.principal(ctx.tx, Actor(Ref("User", row["submitter"])))
         submitter = submitter or self._principals.principal(ctx.tx, Actor(Ref("Service", row["submitter"])))
         sites = views.site_choices(row)
@@ -209,6 +200,7 @@ class JobActions:
                 ctx.tx,
                 state=command.state.value if command.state else "",
                 submitter=ctx.actor.ref.id if command.mine else "",
+                array=command.array,
             ),
             start=command.cursor,
             limit=command.limit,
@@ -218,21 +210,23 @@ class JobActions:
         return JobPage([views.job_view(row, names, _note(ctx.tx, row)) for row in rows], following)
 
     def cancel(self, ctx: Ctx, command: CancelJob) -> JobView:
-        """End a job that waits at once; tell the site of one that runs."""
+        """End a job that waits at once; tell the site of one that runs. An array is cancelled job by job."""
         row = find_job(ctx.tx, command.job, ctx.principal)
         state = JobState(row["state"])
         if state.ended:
             raise SekishoError(ENDED, job=row["id"], state=state.value)
-        active = tables.active_of_job(ctx.tx, row["id"])
-        if active is None or AttemptState(active["state"]) is AttemptState.OFFERED:
-            if active is not None:
-                tables.move_attempt(
-                    ctx.tx, active["id"], AttemptState.CANCELLED, ctx.now_ms, reason="job.cancelled"
-                )
-            end_job(ctx, row["id"], JobState.CANCELLED, "job.cancelled")
-        elif not row["cancelling"]:
-            tables.mark_cancelling(ctx.tx, row["id"], ctx.now_ms)
-            tables.add_event(ctx.tx, row["id"], "cancelling", ctx.now_ms)
+        if row["kind"] == "array":
+            _cancelling(ctx, row)
+            for member in tables.members_of(ctx.tx, row["id"]):
+                if not JobState(member["state"]).ended:
+                    with ctx.row(
+                        action=spec_of(CancelJob).name,
+                        resource=Ref("Job", member["id"]),
+                        stream=member["id"],
+                    ):
+                        _cancel(ctx, member)
+        else:
+            _cancel(ctx, row)
         return self._view(ctx, find_job(ctx.tx, row["id"], ctx.principal))
 
     def read_log(self, ctx: Ctx, command: ReadLog) -> LogText:
@@ -254,7 +248,41 @@ class JobActions:
         return views.job_view(row, names, _note(ctx.tx, row))
 
 
+def _submission(resolved: Resolved, file_digest: str) -> dict[str, Evidence]:
+    """What a job's first record says of its file, inputs and joined label."""
+    label = resolved.label
+    return {
+        "files": {"job.yaml": file_digest},
+        "inputs": [{"source": item.source, "object": item.object} for item in resolved.spec.inputs],
+        "label": {
+            "level": label.level,
+            "labels": [*sorted(label.labels)],
+            "residency": [*sorted(label.residency)],
+        },
+    }
+
+
+def _cancel(ctx: Ctx, row: Row) -> None:
+    active = tables.active_of_job(ctx.tx, row["id"])
+    if active is not None and AttemptState(active["state"]) is not AttemptState.OFFERED:
+        _cancelling(ctx, row)
+        return
+    if active is not None:
+        tables.move_attempt(ctx.tx, active["id"], AttemptState.CANCELLED, ctx.now_ms, reason="job.cancelled")
+    end_job(ctx, row, JobState.CANCELLED, "job.cancelled")
+
+
+def _cancelling(ctx: Ctx, row: Row) -> None:
+    if not row["cancelling"]:
+        tables.mark_cancelling(ctx.tx, row["id"], ctx.now_ms)
+        tables.add_event(ctx.tx, row["id"], "cancelling", ctx.now_ms)
+
+
 def _note(tx: Tx, row: Row) -> str | None:
+    """The latest progress line; of an array, how many of its jobs are in which state."""
+    if row["kind"] == "array":
+        counts = tables.member_counts(tx, row["id"])
+        return views.as_json({state.value: count for state, count in counts.items()})
     if not row["attempts"]:
         return None
     beat = heartbeats.last(tx, f"progress:{row['id']}")

@@ -100,7 +100,11 @@ class AttemptView(msgspec.Struct, frozen=True):
 
 
 class JobView(msgspec.Struct, frozen=True):
-    """A job as people and programs see it."""
+    """A job as people and programs see it.
+
+    A member of an array names it in `array` and has its number there in `index`. The progress of an array is how many
+    of its members are in which state.
+    """
 
     id: str
     name: str
@@ -108,6 +112,8 @@ class JobView(msgspec.Struct, frozen=True):
     owner: str
     submitter: str
     kind: str
+    array: str
+    index: int | None
     level: int
     labels: list[str]
     residency: list[str]
@@ -140,10 +146,24 @@ class Event(msgspec.Struct, frozen=True):
     record_id: str
 
 
+class Member(msgspec.Struct, frozen=True):
+    """One job of an array, in short."""
+
+    index: int
+    id: str
+    name: str
+    state: JobState
+    reason: str
+    site_name: str
+    attempts: int
+    progress: dict[str, Any]
+
+
 class JobDetail(msgspec.Struct, frozen=True):
-    """A job with its attempts, the sites of its last placement, its timeline and its file."""
+    """A job with its attempts, the sites of its last placement, timeline and file; an array with its members."""
 
     job: JobView
+    members: list[Member]
     attempts: list[AttemptView]
     sites: list[SiteChoice]
     events: list[Event]
@@ -256,10 +276,11 @@ class ShowJob(Command[JobDetail]):
 
 @command("compute.job.list", kind=Kind.READ, resource="Job", groups=("view",), ja="ジョブを一覧します。")
 class ListJobs(Command[JobPage]):
-    """List the jobs that you may see, newest first."""
+    """List the jobs that you may see, newest first: an array as one, or with `array` the jobs in it."""
 
     state: JobState | None = None
     mine: bool = False
+    array: Annotated[str, Meta(max_length=64)] = ""
     cursor: Cursor = ""
     limit: Limit = 50
 
@@ -363,6 +384,20 @@ class PlaceRound(Command[int]):
     """Place waiting jobs, from behind `after`; answers how many were placed."""
 
     after: Cursor = ""
+
+
+@command(
+    "compute.array.settle",
+    kind=Kind.RECORDED,
+    resource="Ledger",
+    principals=("System",),
+    groups=("system",),
+    ja="配列ジョブの状態を、含まれるジョブに合わせます。",
+)
+class SettleArray(Command[JobState]):
+    """Bring an array to where its jobs leave it."""
+
+    job: str
 
 
 @command(

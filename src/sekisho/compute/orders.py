@@ -19,7 +19,7 @@ from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.facts import Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
-from sekisho.sites import ReportCapabilities, SiteView, entity_of_site, find_site
+from sekisho.sites import ReportCapabilities, SiteView, away_seconds, entity_of_site, find_site
 from sekisho_wire import messages
 from sekisho_wire.messages import Body
 
@@ -72,8 +72,9 @@ class OrderActions:
             heartbeats.beat(ctx.tx, subject, at_ms=ctx.now_ms, until_ms=ctx.now_ms, note="")
         wall = rules.storable(command.capabilities.wall)
         found = find_site(ctx.tx, site)
-        if found.wall != wall:
-            ctx.later(ReportCapabilities(site=site, wall=wall), dedupe=f"capabilities:{site}")
+        nodes = command.capabilities.nodes
+        if (found.wall, found.nodes) != (wall, nodes):
+            ctx.later(ReportCapabilities(site=site, wall=wall, nodes=nodes), dedupe=f"capabilities:{site}")
         orders: list[str] = []
         size = 0
         for row, body in self._due(ctx, msgspec.structs.replace(found, wall=wall)):
@@ -119,9 +120,9 @@ class OrderActions:
             level=job["level"],
             image=spec.image or messages.IMAGE_SYSTEM,
             limits=_limits(spec),
-            lease_s=self._patience.lease_seconds,
+            lease_s=self._patience.with_site(away_seconds(ctx.tx, row["site"])).lease_seconds,
             run=spec.run,
-            env={**spec.envs, **_rendezvous(job, row)},
+            env={**spec.envs, **_rendezvous(job, row, spec)},
             secrets=spec.secrets,
             data=[
                 messages.DataMount(
@@ -152,6 +153,7 @@ class OrderActions:
             egress="none" if isinstance(spec.egress, str) else messages.EgressAllow(allow=spec.egress),
             gpus=spec.need.gpus,
             gpu_type=spec.need.gpu_type if spec.need.gpus else "",
+            nodes=spec.need.nodes,
         )
 
     def _resume(self, tx: Tx, job: str, site: str, *, leaves: bool) -> messages.ObjectRef | None:
@@ -194,8 +196,13 @@ def _limits(spec: JobSpec) -> messages.Limits:
     )
 
 
-def _rendezvous(job: Row, row: Row) -> dict[str, str]:
-    return {"SEKISHO_JOB": job["id"], "SEKISHO_ATTEMPT": row["id"], "SEKISHO_JOB_NAME": job["name"]}
+def _rendezvous(job: Row, row: Row, spec: JobSpec) -> dict[str, str]:
+    own = {"SEKISHO_JOB": job["id"], "SEKISHO_ATTEMPT": row["id"], "SEKISHO_JOB_NAME": job["name"]}
+    if job["array_job"]:
+        own["SEKISHO_ARRAY"] = job["array_job"]
+        own["SEKISHO_ARRAY_INDEX"] = str(job["array_index"])
+        own["SEKISHO_ARRAY_SIZE"] = str(spec.size)
+    return own
 
 
 def _site_of(principal: Entity) -> str:

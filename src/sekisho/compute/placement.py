@@ -1,8 +1,9 @@
 """Where waiting jobs go: a pure function over a snapshot, simple and right; its successor keeps the seam.
 
 Steps, in order, for each job as it waits: sites the charter allows; of them those that could ever hold it; of them
-those that answer; of them those with room now; of them the cheapest, then by name. One reason per job left over,
-the first step that left nothing.
+those that answer; of them those with room now; of them the cheapest, then by name. A member of an array that has as
+many under way as it allows itself waits before it looks for room. One reason per job left over, the first step that
+left nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ class Reason(enum.StrEnum):
     NO_SUCH_SHAPE = "NoSuchShape"
     BUDGET_OR_DEADLINE = "BudgetOrDeadline"
     SITE_UNAVAILABLE = "SiteUnavailable"
+    ARRAY_LIMIT = "ArrayLimit"
     WAITING_CAPACITY = "WaitingCapacity"
 
 
 class Need(msgspec.Struct, frozen=True):
-    """What one node of a job takes. `seconds` is its time limit, `yen_max` its budget (0: none)."""
+    """What one of a job's `nodes` takes. `seconds` is its time limit, `yen_max` its whole budget (0: none)."""
 
     cpus: int
     memory_bytes: int
@@ -34,6 +36,7 @@ class Need(msgspec.Struct, frozen=True):
     seconds: int = 3600
     yen_max: int = 0
     deadline_ms: int = 0
+    nodes: int = 1
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -44,20 +47,24 @@ class Room(msgspec.Struct, frozen=True):
     gpus: Mapping[str, int] = {}
 
     def holds(self, need: Need) -> bool:
-        """Whether one node of this need fits."""
-        gpus = self.gpus.get(need.gpu_type, 0)
-        return self.cpus >= need.cpus and self.memory_bytes >= need.memory_bytes and gpus >= need.gpus
+        """Whether all nodes of this need fit."""
+        count = need.nodes
+        return (
+            self.cpus >= need.cpus * count
+            and self.memory_bytes >= need.memory_bytes * count
+            and self.gpus.get(need.gpu_type, 0) >= need.gpus * count
+        )
 
     def less(self, need: Need) -> Room:
         """What is left once this need is taken."""
-        gpus = dict(self.gpus)
+        gpus, count = dict(self.gpus), need.nodes
         if need.gpus:
-            gpus[need.gpu_type] = gpus.get(need.gpu_type, 0) - need.gpus
-        return Room(self.cpus - need.cpus, self.memory_bytes - need.memory_bytes, gpus)
+            gpus[need.gpu_type] = gpus.get(need.gpu_type, 0) - need.gpus * count
+        return Room(self.cpus - need.cpus * count, self.memory_bytes - need.memory_bytes * count, gpus)
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A site at the moment of the round. Prices in whole yen an hour."""
+    """A site at the moment of the round. Prices in whole yen an hour; `nodes` is the largest gang it starts."""
 
     id: str
     name: str
@@ -66,27 +73,38 @@ class Site(msgspec.Struct, frozen=True):
     answers: bool
     yen_per_hour: int
     gpu_yen_per_hour: Mapping[str, int] = {}
+    nodes: int = 1
+
+    def could_hold(self, need: Need) -> bool:
+        """Whether the need fits while nothing else runs here."""
+        return self.nodes >= need.nodes and self.total.holds(need)
 
     def yen(self, need: Need) -> int:
-        """What the whole time limit costs here, rounded up."""
+        """What the whole time limit costs here on all nodes, rounded up."""
         hourly = self.yen_per_hour * need.cpus + self.gpu_yen_per_hour.get(need.gpu_type, 0) * need.gpus
-        return -(-hourly * need.seconds // 3600)
+        return -(-hourly * need.nodes * need.seconds // 3600)
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A job in the queue, with the sites that the charter allows it."""
+    """A job in the queue, with the sites that the charter allows it.
+
+    A member of an array names it, and how many of its members may be under way at once.
+    """
 
     job: str
     need: Need
     allowed: frozenset[str]
+    array: str = ""
+    parallel: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Everything a round may look at; jobs in the order they wait."""
+    """Everything a round may look at; jobs in the order they wait. `under_way` counts members by array."""
 
     now_ms: int
     jobs: tuple[Waiting, ...]
     sites: tuple[Site, ...]
+    under_way: Mapping[str, int] = {}
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -98,23 +116,26 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def choose(snapshot: Snapshot) -> tuple[Choice, ...]:
-    """One choice per waiting job; never more on a site than is free there."""
+    """One choice per waiting job; never more on a site than is free there, nor of an array than it allows itself."""
     free = {site.id: site.free for site in snapshot.sites}
+    under_way = dict(snapshot.under_way)
     choices = []
     for waiting in snapshot.jobs:
-        choice = _choose_one(waiting, snapshot, free)
+        full = bool(waiting.array) and under_way.get(waiting.array, 0) >= waiting.parallel
+        choice = _choose_one(waiting, snapshot, free, full=full)
         if choice.site:
             free[choice.site] = free[choice.site].less(waiting.need)
+            under_way[waiting.array] = under_way.get(waiting.array, 0) + 1
         choices.append(choice)
     return tuple(choices)
 
 
-def _choose_one(waiting: Waiting, snapshot: Snapshot, free: Mapping[str, Room]) -> Choice:
+def _choose_one(waiting: Waiting, snapshot: Snapshot, free: Mapping[str, Room], *, full: bool) -> Choice:
     need = waiting.need
     sites = [site for site in snapshot.sites if site.id in waiting.allowed]
     if not sites:
         return Choice(waiting.job, Reason.CHARTER_FORBIDS)
-    sites = [site for site in sites if site.total.holds(need)]
+    sites = [site for site in sites if site.could_hold(need)]
     if not sites:
         return Choice(waiting.job, Reason.NO_SUCH_SHAPE)
     late = 0 < need.deadline_ms < snapshot.now_ms + need.seconds * 1000
@@ -124,6 +145,8 @@ def _choose_one(waiting: Waiting, snapshot: Snapshot, free: Mapping[str, Room]) 
     sites = [site for site in sites if site.answers]
     if not sites:
         return Choice(waiting.job, Reason.SITE_UNAVAILABLE)
+    if full:
+        return Choice(waiting.job, Reason.ARRAY_LIMIT)
     sites = [site for site in sites if free[site.id].holds(need)]
     if not sites:
         return Choice(waiting.job, Reason.WAITING_CAPACITY)

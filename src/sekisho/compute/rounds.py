@@ -8,7 +8,8 @@ import msgspec
 
 from sekisho.compute import candidates, placement, rules, tables, views
 from sekisho.compute.candidates import Judged
-from sekisho.compute.jobs import end_job, entity_of, spec_of_row
+from sekisho.compute.endings import end_job, settle_later
+from sekisho.compute.jobs import entity_of, spec_of_row
 from sekisho.compute.model import (
     AttemptState,
     JobState,
@@ -43,15 +44,12 @@ class RoundActions:
         """Take a stretch of the queue, judge, choose, offer: one record per job whose standing changed."""
         rows = tables.waiting_jobs(ctx.tx, command.after, ROUND_MAX)
         judged = {row["id"]: self._judge(ctx, row) for row in rows}
-        waiting = tuple(
-            placement.Waiting(
-                row["id"],
-                spec_of_row(row).need,
-                frozenset(item.site.id for item in judged[row["id"]] if item.decision.allowed),
-            )
-            for row in rows
+        snapshot = placement.Snapshot(
+            ctx.now_ms,
+            tuple(_waiting(row, judged[row["id"]]) for row in rows),
+            read_sites(ctx.tx, ctx.now_ms, self._patience),
+            tables.members_under_way(ctx.tx),
         )
-        snapshot = placement.Snapshot(ctx.now_ms, waiting, read_sites(ctx.tx, ctx.now_ms, self._patience))
         choices = placement.choose(snapshot)
         for row, choice in zip(rows, choices, strict=True):
             _apply(ctx, row, choice, judged[row["id"]])
@@ -73,15 +71,23 @@ class RoundActions:
     def reconcile(self, ctx: Ctx, command: ReconcileAttempts) -> int:
         """Attempts whose agent was not heard for too long are lost; their jobs wait again, under a new token."""
         del command
-        silent_ms = self._patience.silent_since_ms(ctx.now_ms)
+        away = {site.id: site.away_seconds for site in all_sites(ctx.tx)}
         lost = 0
         for attempt in tables.active_attempts(ctx.tx):
             beat = heartbeats.last(ctx.tx, f"attempt:{attempt['id']}")
-            if max(attempt["offered_ms"], beat["at_ms"] if beat else 0) < silent_ms:
+            patience = self._patience.with_site(away[attempt["site"]])
+            heard_ms = max(attempt["offered_ms"], beat["at_ms"] if beat else 0)
+            if heard_ms < patience.silent_since_ms(ctx.now_ms):
                 lose(ctx, attempt)
                 lost += 1
         ctx.later(ReconcileAttempts(), delay_ms=self._patience.reconcile_ms, dedupe="reconcile")
         return lost
+
+
+def _waiting(row: Row, judged: list[Judged]) -> placement.Waiting:
+    spec = spec_of_row(row)
+    allowed = frozenset(item.site.id for item in judged if item.decision.allowed)
+    return placement.Waiting(row["id"], spec.need, allowed, row["array_job"] or "", spec.parallel)
 
 
 def lose(ctx: Ctx, attempt: Row) -> None:
@@ -105,7 +111,7 @@ def settle_job(ctx: Ctx, job: str, state: AttemptState, reason: str) -> None:
         return
     following = rules.job_after(state, reason, row["attempts"], cancelling=bool(row["cancelling"]))
     if following.ended:
-        end_job(ctx, job, following, reason)
+        end_job(ctx, row, following, reason)
         return
     tables.move_job(ctx.tx, job, following, ctx.now_ms, reason=reason)
     tables.add_event(ctx.tx, job, "again", ctx.now_ms, reason=reason)
@@ -164,15 +170,16 @@ def _offer(ctx: Ctx, row: Row, chosen: Judged, judged: list[Judged]) -> None:
                 "number": number,
                 "site": site.id,
                 "token": number,
-                "cpus": need.cpus,
-                "memory_bytes": need.memory_bytes,
-                "gpus": need.gpus,
+                "cpus": need.cpus * need.nodes,
+                "memory_bytes": need.memory_bytes * need.nodes,
+                "gpus": need.gpus * need.nodes,
                 "gpu_type": need.gpu_type,
                 "now": ctx.now_ms,
                 "offer_record": record,
             },
         )
         tables.add_event(ctx.tx, row["id"], "placed", ctx.now_ms, site=site.name, attempt=str(number))
+        settle_later(ctx, row)
 
 
 def evidence(judged: list[Judged], chosen: str) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -19,6 +19,10 @@ class Patience(msgspec.Struct, frozen=True):
     """How long an attempt's lease lasts, and everything that follows from it."""
 
     lease_seconds: int = 60
+
+    def with_site(self, away_seconds: int) -> Patience:
+        """For a site whose agent may be out of touch for so long: its leases are no shorter."""
+        return Patience(max(self.lease_seconds, away_seconds))
 
     @property
     def lease_ms(self) -> int:
@@ -129,6 +133,17 @@ def job_after(state: AttemptState, reason: str, attempts: int, *, cancelling: bo
                 return JobState.CANCELLED
             again = state is not A.FAILED or reason in AGAIN
             return JobState.WAITING if again and attempts < ATTEMPTS_MAX else JobState.FAILED
+
+
+def array_state(members: Mapping[JobState, int]) -> JobState:
+    """Where an array stands, from how many of its members are in which state: it ends with the last of them."""
+    present = {state for state, count in members.items() if count}
+    if present == {JobState.WAITING}:
+        return JobState.WAITING
+    if any(not state.ended for state in present):
+        return JobState.RUNNING
+    worst = (JobState.FAILED, JobState.CANCELLED)
+    return next((state for state in worst if state in present), JobState.SUCCEEDED)
 
 
 def ending(reason: str, exit_status: int | None, *, cancelling: bool) -> Event:

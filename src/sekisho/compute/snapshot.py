@@ -11,11 +11,12 @@ from sekisho.sites import SiteView, all_sites
 def read_sites(tx: Tx, now_ms: int, patience: rules.Patience) -> tuple[Site, ...]:
     """All sites that run engines; room is what was declared less what active attempts hold."""
     held: dict[str, list[Row]] = {}
-    heard_after_ms = patience.site_silent_since_ms(now_ms)
     for attempt in tables.active_attempts(tx):
         held.setdefault(attempt["site"], []).append(attempt)
     return tuple(
-        _site(site, held.get(site.id, []), heard_after_ms) for site in all_sites(tx) if not site.control
+        _site(site, held.get(site.id, []), patience.with_site(site.away_seconds).site_silent_since_ms(now_ms))
+        for site in all_sites(tx)
+        if not site.control
     )
 
 
@@ -34,4 +35,5 @@ def _site(site: SiteView, held: list[Row], heard_after_ms: int) -> Site:
         answers=site.state == "serving" and site.heard_ms >= heard_after_ms,
         yen_per_hour=site.yen_per_hour,
         gpu_yen_per_hour={item.type: item.yen_per_hour for item in site.accelerators},
+        nodes=site.nodes,
     )

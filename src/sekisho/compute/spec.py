@@ -19,6 +19,8 @@ from sekisho_wire.messages import ObjectRef
 SPEC_BYTES_MAX = 200_000
 """What an order may weigh: with its tickets, and escaped twice, it still fits into one sealed answer."""
 
+ARRAY_BYTES_MAX = 20_000_000
+
 
 class Input(msgspec.Struct, frozen=True):
     """One input: where it appears, what it is, and whose label the job inherits."""
@@ -61,6 +63,9 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     operator: str
     setup: str = ""
     setup_workdir: bool = False
+    size: int = 0
+    """How many jobs an array has; 0 for what is none."""
+    parallel: int = 0
     workdir_id: str = ""
     """The artefact that the workdir is; its bytes came in under this name."""
 
@@ -123,11 +128,23 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         operator=file.charter.operator,
         setup=file.setup,
         setup_workdir=bool(file.setup) and workdir is not None and _is_public(workdir),
+        size=file.array.size if file.array else 0,
+        parallel=file.array.parallel if file.array else 0,
     )
-    if len(msgspec.json.encode(spec)) > SPEC_BYTES_MAX:
-        what = f"longer than {SPEC_BYTES_MAX} bytes once resolved"
-        raise SekishoError(FILE_INVALID, line=1, column=1, field="file", what=what)
+    _check_size(spec, text)
     return Resolved(file, spec, join(labels))
+
+
+def _check_size(spec: JobSpec, text: str) -> None:
+    """Each member of an array keeps the whole file, so that it stands alone."""
+    resolved = len(msgspec.json.encode(spec))
+    what = ""
+    if resolved > SPEC_BYTES_MAX:
+        what = f"longer than {SPEC_BYTES_MAX} bytes once resolved"
+    elif spec.size * (resolved + len(text.encode())) > ARRAY_BYTES_MAX:
+        what = f"longer than {ARRAY_BYTES_MAX} bytes in all {spec.size} jobs of the array"
+    if what:
+        raise SekishoError(FILE_INVALID, line=1, column=1, field="file", what=what)
 
 
 def _input(tx: Tx, mount: jobfile.Mount, owner: str, labels: list[Labels]) -> Input:
@@ -200,6 +217,7 @@ def _need(file: JobFile) -> Need:
         seconds=jobfile.seconds(file.time_limit),
         yen_max=file.budget.max_yen if file.budget else 0,
         deadline_ms=jobfile.deadline_ms(file.deadline),
+        nodes=file.num_nodes,
     )
 
 

@@ -29,6 +29,8 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     spec: dict[str, Any]
     now_ms: int
+    array: str | None = None
+    index: int | None = None
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -45,9 +47,9 @@ def insert_job(tx: Tx, job: NewJob) -> None:
     """Put a job at the end of the queue."""
     tx.run(
         "insert into compute_jobs (id, name, team, owner, submitter, kind, level, labels, residency, owners, file,"
-        " spec, state, reason, site, attempts, cancelling, sites, created_ms, changed_ms, ended_ms, record_id)"
-        " values (:id, :name, :team, :owner, :submitter, :kind, :level, :labels, :residency, :owners, :file, :spec,"
-        " 'waiting', '', '', 0, 0, '[]', :now, :now, 0, :record_id)",
+        " spec, state, reason, site, attempts, cancelling, sites, created_ms, changed_ms, ended_ms, array_job,"
+        " array_index, record_id) values (:id, :name, :team, :owner, :submitter, :kind, :level, :labels, :residency,"
+        " :owners, :file, :spec, 'waiting', '', '', 0, 0, '[]', :now, :now, 0, :array, :index, :record_id)",
         id=job.id,
         name=job.name,
         team=job.team,
@@ -60,6 +62,8 @@ def insert_job(tx: Tx, job: NewJob) -> None:
         owners=as_json(job.owners),
         file=job.file,
         spec=as_json(job.spec),
+        array=job.array,
+        index=job.index,
         now=job.now_ms,
     )
 
@@ -75,24 +79,52 @@ def find_job(tx: Tx, job: str, owner: str) -> Row | None:
 
 
 def waiting_jobs(tx: Tx, after: str, limit: int) -> list[Row]:
-    """The queue from behind a job, longest waiting first."""
+    """The queue from behind a job, longest waiting first; an array waits through its members."""
     return tx.all(
-        "select * from compute_jobs where state = 'waiting' and id > :after order by id limit :limit",
+        "select * from compute_jobs where state = 'waiting' and kind <> 'array' and id > :after order by id"
+        " limit :limit",
         after=after,
         limit=limit,
     )
 
 
-def page_jobs(tx: Tx, before: str, limit: int, *, state: str = "", submitter: str = "") -> list[Row]:
-    """Jobs newest first, before an id."""
+def page_jobs(
+    tx: Tx, before: str, limit: int, *, state: str = "", submitter: str = "", array: str = ""
+) -> list[Row]:
+    """Jobs newest first, before an id: those of one array, or those of none."""
     return tx.all(
         "select * from compute_jobs where (:before = '' or id < :before) and (:state = '' or state = :state)"
-        " and (:submitter = '' or submitter = :submitter) order by id desc limit :limit",
+        " and (:submitter = '' or submitter = :submitter) and coalesce(array_job, '') = :array"
+        " order by id desc limit :limit",
         before=before,
         state=state,
         submitter=submitter,
+        array=array,
         limit=limit,
     )
+
+
+def members_of(tx: Tx, array: str) -> list[Row]:
+    """The jobs of an array, in order."""
+    return tx.all("select * from compute_jobs where array_job = :array order by array_index", array=array)
+
+
+def member_counts(tx: Tx, array: str) -> dict[JobState, int]:
+    """How many jobs of an array are in which state."""
+    rows = tx.all(
+        "select state, count(*) as n from compute_jobs where array_job = :array group by state order by state",
+        array=array,
+    )
+    return {JobState(row["state"]): row["n"] for row in rows}
+
+
+def members_under_way(tx: Tx) -> dict[str, int]:
+    """How many jobs hold room, by the array they are of."""
+    rows = tx.all(
+        "select array_job, count(*) as n from compute_jobs where array_job is not null"
+        " and state in ('staging', 'starting', 'running') group by array_job"
+    )
+    return {row["array_job"]: row["n"] for row in rows}
 
 
 def move_job(tx: Tx, job: str, state: JobState, now_ms: int, *, reason: str = "") -> None:

@@ -13,6 +13,10 @@ WAITS = {
         "It does not fit its budget or deadline.", "予算または期限に収まりません。"
     ),
     Reason.SITE_UNAVAILABLE: Text("No allowed site answers.", "拠点が利用できません。"),
+    Reason.ARRAY_LIMIT: Text(
+        "As many jobs of its array as it allows itself are under way.",
+        "配列ジョブの同時実行数の上限に達しています。",
+    ),
     Reason.WAITING_CAPACITY: Text("Waiting for capacity.", "空きを待っています。"),
 }
 STATES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sekisho.compute.model import AttemptState, AttemptView, JobState, JobView, SiteChoice
+from sekisho.compute.model import AttemptState, AttemptView, JobState, JobView, Member, SiteChoice
 from sekisho.kernel.tx import Row
 
 
@@ -17,6 +17,8 @@ def job_view(row: Row, site_names: dict[str, str], note: str | None) -> JobView:
         owner=row["owner"],
         submitter=row["submitter"],
         kind=row["kind"],
+        array=row["array_job"] or "",
+        index=row["array_index"],
         level=row["level"],
         labels=msgspec.json.decode(row["labels"]),
         residency=msgspec.json.decode(row["residency"]),
@@ -31,6 +33,21 @@ def job_view(row: Row, site_names: dict[str, str], note: str | None) -> JobView:
         changed_ms=row["changed_ms"],
         ended_ms=row["ended_ms"],
         record_id=row["record_id"],
+    )
+
+
+def member(row: Row, site_names: dict[str, str], note: str | None) -> Member:
+    """A job of an array, in short."""
+    view = job_view(row, site_names, note)
+    return Member(
+        index=row["array_index"],
+        id=view.id,
+        name=view.name,
+        state=view.state,
+        reason=view.reason,
+        site_name=view.site_name,
+        attempts=view.attempts,
+        progress=view.progress,
     )
 
 

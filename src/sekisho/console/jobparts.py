@@ -14,7 +14,7 @@ from sekisho.data import ListArtefacts
 from sekisho.identity import ShowPerson
 from sekisho_wire.problems import Language
 
-PARTS = ("state", "lead", "glance", "why", "attempts", "events", "outputs", "proof")
+PARTS = ("state", "lead", "glance", "members", "why", "attempts", "events", "outputs", "proof")
 """What a live page replaces; each is drawn by the template `_job_<part>.html`."""
 GAP_MS = 60_000
 """A wait longer than this is said in the timeline."""
@@ -86,7 +86,8 @@ def values(visit: Visit, detail: JobDetail) -> dict[str, Any]:
         "submitter": _submitter(visit, job),
         "country": site.facts.get("country") if site else None,
         "stand_in": bool(site and site.stand_in),
-        "progress": sorted((name, str(value)) for name, value in job.progress.items()),
+        "progress": _progress(language, job),
+        "members": detail.members,
         "choices": choices(visit, detail.sites),
         "why": _why(language, job, detail.sites),
         "attempts": detail.attempts,
@@ -179,6 +180,14 @@ def _submitter(visit: Visit, job: JobView) -> str:
         return job.submitter
     person = visit.part(ShowPerson(person=job.submitter)).value
     return person.display_name or job.submitter if person else job.submitter
+
+
+def _progress(language: Language, job: JobView) -> list[tuple[str, str]]:
+    """The payload's own figures as they came; of an array, how many of its jobs are in which state."""
+    if job.kind == "array":
+        counts = [(state, job.progress[state]) for state in JobState if state in job.progress]
+        return [(say(language, f"job.state.{state}"), str(count)) for state, count in counts]
+    return sorted((name, str(value)) for name, value in job.progress.items())
 
 
 def _why(language: Language, job: JobView, sites: list[SiteChoice]) -> str:

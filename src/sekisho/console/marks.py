@@ -9,7 +9,7 @@ import msgspec
 from sekisho.sites import SiteView
 
 SILENT_MS: Final = 90_000
-"""An agent that was not heard for this long is shown as not answering."""
+"""An agent that was not heard for this long, or half as long again as it may be away, is shown as not answering."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ def of_site(site: SiteView, now_ms: int) -> Mark:
     """How a site stands: what it was told to do, unless its agent has fallen silent."""
     if site.control:
         return SITES["control"]
-    if now_ms - site.heard_ms >= SILENT_MS:
+    if now_ms - site.heard_ms >= max(SILENT_MS, site.away_seconds * 1500):
         return SITES["unreachable"]
     return of(SITES, site.state)
 

@@ -3,6 +3,7 @@
 from sekisho.sites.actions import CONTROL_SITE as CONTROL_SITE
 from sekisho.sites.actions import SiteEntities as SiteEntities
 from sekisho.sites.actions import all_sites as all_sites
+from sekisho.sites.actions import away_seconds as away_seconds
 from sekisho.sites.actions import entity_of_site as entity_of_site
 from sekisho.sites.actions import find_site as find_site
 from sekisho.sites.actions import found_control_site as found_control_site

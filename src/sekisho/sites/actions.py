@@ -67,6 +67,11 @@ def entity_of_site(tx: Tx, site: str) -> Entity:
     return rules.site_entity(find_site(tx, site))
 
 
+def away_seconds(tx: Tx, site: str) -> int:
+    """How long the agent of a site, by id, may be out of touch while its work goes on; 0 for one always there."""
+    return tables.away_seconds(tx, site)
+
+
 def all_sites(tx: Tx) -> list[SiteView]:
     """Every site, for placement and for pages that then filter by the charter."""
     return tables.every(tx)
@@ -180,8 +185,9 @@ def list_sites(ctx: Ctx, command: ListSites) -> SitePage:
 
 
 def report_capabilities(ctx: Ctx, command: ReportCapabilities) -> bool:
-    """Whether the site's wall changed."""
-    return tables.set_wall(ctx.tx, find_site(ctx.tx, command.site).id, command.wall) == 1
+    """Whether what the site can do changed."""
+    site = find_site(ctx.tx, command.site).id
+    return tables.set_capabilities(ctx.tx, site, command.wall, command.nodes) == 1
 
 
 def handlers(*, production: bool) -> tuple[Handler[Any], ...]:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from sekisho.kernel.command import Command, Kind, command
-from sekisho_wire.messages import ShortText
+from sekisho_wire.messages import NODES_MAX, ShortText
 
 Grade = Literal["M", "A", "S", "D"]
 """How a fact is known: measured by us or a third party, hardware-attested, signed by a third party, declared."""
@@ -21,6 +21,7 @@ Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Text = Annotated[str, Meta(max_length=300)]
 
 STATES = ("serving", "draining")
+AWAY_SECONDS_MAX = 7 * 86_400
 
 
 class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,7 +44,11 @@ class Accelerator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SiteView(msgspec.Struct, frozen=True):
-    """A site as people and programs see it. `stand_in` is a simulated place; nothing about it is real."""
+    """A site as people and programs see it. `stand_in` is a simulated place; nothing about it is real.
+
+    `wall` and `nodes`, the largest gang it starts, are its agent's word. `away_seconds` is how long its agent may be
+    out of touch while its work goes on; 0 for a site that is always there.
+    """
 
     id: str
     name: str
@@ -58,6 +63,8 @@ class SiteView(msgspec.Struct, frozen=True):
     accelerators: list[Accelerator]
     facts: dict[str, Fact]
     wall: str
+    nodes: int
+    away_seconds: int
     heard_ms: int
     record_id: str
 
@@ -78,7 +85,10 @@ class SitePage(msgspec.Struct, frozen=True):
     ja="拠点を登録します。",
 )
 class RegisterSite(Command[SiteView]):
-    """Register a site that an operator offers."""
+    """Register a site that an operator offers.
+
+    Give `away_seconds` for one that is out of touch for hours, such as a factory's: its leases last that long.
+    """
 
     name: Name
     operator: str
@@ -88,6 +98,7 @@ class RegisterSite(Command[SiteView]):
     cpus: Count = 0
     memory_bytes: Count = 0
     yen_per_hour: Count = 0
+    away_seconds: Annotated[int, Meta(ge=0, le=AWAY_SECONDS_MAX)] = 0
     accelerators: Annotated[list[Accelerator], Meta(max_length=32)] = msgspec.field(default_factory=list)
     facts: Annotated[dict[Name, Fact], Meta(max_length=32)] = msgspec.field(default_factory=dict)
 
@@ -175,7 +186,8 @@ class ListSites(Command[SitePage]):
     ja="拠点エージェントが述べた遮断の仕組みを記録します。",
 )
 class ReportCapabilities(Command[bool]):
-    """Note which wall the site's agent says it can build (grade D)."""
+    """Note which wall the site's agent says it can build, and how large a gang it can start (grade D)."""
 
     site: str
     wall: ShortText
+    nodes: Annotated[int, Meta(ge=1, le=NODES_MAX)] = 1

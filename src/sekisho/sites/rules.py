@@ -62,6 +62,8 @@ def unplaced(operator: str) -> SiteView:
         accelerators=[],
         facts={},
         wall="unknown",
+        nodes=1,
+        away_seconds=0,
         heard_ms=0,
         record_id="",
     )

@@ -13,8 +13,8 @@ def insert_site(tx: Tx, site_id: str, command: RegisterSite, *, control: bool) -
     """Add the site with its accelerators."""
     tx.run(
         "insert into sites_sites (id, name, operator, engine, state, stand_in, control, cpus, memory_bytes,"
-        " yen_per_hour, wall, record_id) values (:id, :name, :operator, :engine, 'serving', :stand_in, :control,"
-        " :cpus, :memory_bytes, :yen_per_hour, 'unknown', :record_id)",
+        " yen_per_hour, away_seconds, wall, record_id) values (:id, :name, :operator, :engine, 'serving', :stand_in,"
+        " :control, :cpus, :memory_bytes, :yen_per_hour, :away_seconds, 'unknown', :record_id)",
         id=site_id,
         name=command.name,
         operator=command.operator,
@@ -24,6 +24,7 @@ def insert_site(tx: Tx, site_id: str, command: RegisterSite, *, control: bool) -
         cpus=command.cpus,
         memory_bytes=command.memory_bytes,
         yen_per_hour=command.yen_per_hour,
+        away_seconds=command.away_seconds or None,
     )
     for accelerator in command.accelerators:
         tx.run(
@@ -71,12 +72,14 @@ def set_state(tx: Tx, site: str, state: str) -> None:
     )
 
 
-def set_wall(tx: Tx, site: str, wall: str) -> int:
-    """Note the wall the site's agent says it can build; 0 when it said so before."""
+def set_capabilities(tx: Tx, site: str, wall: str, nodes: int) -> int:
+    """Note what the site's agent says it can do; 0 when it said so before."""
     return tx.run(
-        "update sites_sites set wall = :wall, record_id = :record_id where id = :id and wall <> :wall",
+        "update sites_sites set wall = :wall, nodes = :nodes, record_id = :record_id"
+        " where id = :id and (wall <> :wall or coalesce(nodes, 1) <> :nodes)",
         id=site,
         wall=wall,
+        nodes=nodes,
     )
 
 
@@ -84,6 +87,12 @@ def find(tx: Tx, site: str) -> SiteView | None:
     """One site by id or name."""
     row = tx.one("select * from sites_sites where id = :site or name = :site", site=site)
     return views(tx, [row])[0] if row else None
+
+
+def away_seconds(tx: Tx, site: str) -> int:
+    """How long the agent of a site, by id, may be out of touch."""
+    row = tx.one("select away_seconds from sites_sites where id = :site", site=site)
+    return (row["away_seconds"] or 0) if row else 0
 
 
 def named(tx: Tx, name: str) -> bool:
@@ -149,6 +158,8 @@ def _view(
         accelerators=accelerators.get(row["id"], []),
         facts=facts.get(row["id"], {}),
         wall=row["wall"],
+        nodes=row["nodes"] or 1,
+        away_seconds=row["away_seconds"] or 0,
         heard_ms=heard["at_ms"] if heard else 0,
         record_id=row["record_id"],
     )

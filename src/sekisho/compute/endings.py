@@ -1,0 +1,25 @@
+"""How a job comes to its end, whoever brought it there."""
+
+from __future__ import annotations
+
+from sekisho.compute import tables
+from sekisho.compute.model import JobState, PlaceRound, SettleArray
+from sekisho.kernel.context import Ctx
+from sekisho.kernel.tx import Row
+from sekisho.ledger import CloseStream
+
+
+def end_job(ctx: Ctx, row: Row, state: JobState, reason: str) -> None:
+    """Move a job to an end, and close its evidence stream once the record is in; its array looks at itself again."""
+    job = row["id"]
+    tables.move_job(ctx.tx, job, state, ctx.now_ms, reason=reason)
+    tables.add_event(ctx.tx, job, state.value, ctx.now_ms, reason=reason)
+    ctx.later(CloseStream(stream=job, resource_type="Job", resource_id=job), dedupe=f"close:{job}")
+    ctx.later(PlaceRound(), dedupe="place")
+    settle_later(ctx, row)
+
+
+def settle_later(ctx: Ctx, row: Row) -> None:
+    """A member moved: its array, if it has one, is told after this commit."""
+    if row["array_job"]:
+        ctx.later(SettleArray(job=row["array_job"]), dedupe=f"settle:{row['array_job']}")

@@ -1,0 +1,188 @@
+"""Arrays through the gate: many jobs of one file, each on its own, and the array that stands where they do."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from sekisho.compute import CancelJob, ExplainJob, JobState, ListJobs, PlanJob, ReconcileAttempts
+from sekisho.kernel.facts import SYSTEM
+from sekisho_wire import messages
+from sekisho_wire.messages import Accept, Envelope, Offer, Staged
+from tests.compute.world import FAILED, FINISHED, World, code_of, job_file, started
+
+
+def array_file(size: int, more: str = "", name: str = "sweep") -> str:
+    return job_file(name, f"kind: array\narray: {{size: {size}{more}}}\n")
+
+
+def orders(world: World) -> dict[str, Envelope]:
+    """The offers of the site at home, by the array index that they give their payload."""
+    found: dict[str, Envelope] = {}
+    for order in world.home.offers():
+        assert isinstance(order.body, Offer)
+        found[order.body.env["SEKISHO_ARRAY_INDEX"]] = order
+    return found
+
+
+def states(world: World, array: str) -> list[str]:
+    return [member.state.value for member in world.show(array).members]
+
+
+def test_one_submission_is_many_jobs_that_know_their_number(world: World) -> None:
+    array = world.submit(array_file(3))
+    assert (array.kind, array.state, array.progress) == ("array", JobState.WAITING, {"waiting": 3})
+    members = world.show(array.id).members
+    assert [(one.index, one.name) for one in members] == [(0, "sweep-0"), (1, "sweep-1"), (2, "sweep-2")]
+    assert world.show("sweep-1").job.array == array.id
+    world.settle()
+    taken = orders(world)
+    assert sorted(taken) == ["0", "1", "2"]
+    body = taken["2"].body
+    assert isinstance(body, Offer)
+    assert (body.env["SEKISHO_ARRAY_SIZE"], body.env["SEKISHO_ARRAY"]) == ("3", array.id)
+    assert body.job == members[2].id
+    assert world.show(array.id).job.state is JobState.RUNNING
+
+
+def test_an_array_is_listed_as_one_and_its_jobs_on_request(world: World) -> None:
+    array = world.submit(array_file(3)).id
+    world.clock.advance(1)
+    alone = world.submit().id
+    assert [job.id for job in world.perform(world.engineer, ListJobs()).items] == [alone, array]
+    inside = world.perform(world.engineer, ListJobs(array=array)).items
+    assert [job.index for job in inside] == [2, 1, 0]
+    assert world.perform(world.stranger, ListJobs(array=array)).items == []
+
+
+def test_an_array_ends_with_its_last_job_and_its_stream_closes_with_a_count(world: World) -> None:
+    array = world.submit(array_file(2)).id
+    world.settle()
+    first, last = orders(world).values()
+    for order in (first, last):
+        world.home.say(order, Accept(), Staged(), started())
+    world.home.say(first, FINISHED)
+    world.settle()
+    assert world.show(array).job.state is JobState.RUNNING
+    world.home.say(last, FINISHED)
+    world.settle()
+    shown = world.show(array)
+    assert (shown.job.state, shown.job.progress) == (JobState.SUCCEEDED, {"succeeded": 2})
+    for stream in (array, *(member.id for member in shown.members)):
+        records = world.records(stream=stream)
+        assert records[-1]["action"] == "ledger.stream.close"
+        assert records[-1]["detail"]["count"] == len(records)
+    assert world.check().findings == []
+
+
+def test_evidence_of_an_array_names_every_job_and_each_job_its_array(world: World) -> None:
+    array = world.submit(array_file(2)).id
+    submitted = world.records(stream=array)[0]
+    members = world.show(array).members
+    assert submitted["detail"]["members"] == [member.id for member in members]
+    for member in members:
+        own = world.records(stream=member.id)[0]
+        assert (own["action"], own["actor"]) == ("compute.job.submit", submitted["actor"])
+        assert (own["detail"]["array"], own["detail"]["index"]) == (array, member.index)
+        assert own["detail"]["files"] == submitted["detail"]["files"]
+    assert world.check().findings == []
+
+
+@pytest.mark.parametrize(
+    ("endings", "expected"),
+    [
+        ((FINISHED, FINISHED), ("succeeded", "")),
+        ((FINISHED, FAILED), ("failed", "array.member_failed")),
+        ((FAILED, FAILED), ("failed", "array.member_failed")),
+    ],
+    ids=["good", "one-bad", "all-bad"],
+)
+def test_how_an_array_ends(
+    world: World, endings: tuple[messages.Ended, ...], expected: tuple[str, str]
+) -> None:
+    array = world.submit(array_file(2)).id
+    world.settle()
+    for order, ending in zip(orders(world).values(), endings, strict=True):
+        world.home.say(order, Accept(), Staged(), started(), ending)
+    world.settle()
+    assert world.reason(array) == expected
+
+
+def test_no_more_run_at_once_than_the_array_allows_itself(world: World) -> None:
+    array = world.submit(array_file(3, ", parallel: 1")).id
+    world.settle()
+    assert states(world, array) == ["staging", "waiting", "waiting"]
+    assert world.show(array).members[1].reason == "ArrayLimit"
+    explained = world.perform(world.engineer, ExplainJob(job=array))
+    assert (explained.reason, explained.job.index) == ("ArrayLimit", 1)
+    assert "array" in explained.sentence
+    for number in range(3):
+        (order,) = orders(world).values()
+        world.home.say(order, Accept(), Staged(), started(), FINISHED)
+        world.settle()
+        assert states(world, array).count("succeeded") == number + 1
+    assert world.reason(array) == ("succeeded", "")
+
+
+def test_cancelling_an_array_cancels_what_waits_and_what_runs(world: World) -> None:
+    array = world.submit(array_file(3, ", parallel: 1")).id
+    world.settle()
+    (order,) = orders(world).values()
+    world.home.say(order, Accept(), Staged(), started())
+    assert world.perform(world.engineer, CancelJob(job=array)).cancelling
+    world.settle()
+    assert states(world, array) == ["running", "cancelled", "cancelled"]
+    assert world.home.renew(order).cancel
+    world.home.say(order, messages.Ended(reason=messages.REASON_CANCELLED))
+    world.settle()
+    assert states(world, array) == ["cancelled"] * 3
+    assert world.reason(array) == ("cancelled", "")
+    assert code_of(lambda: world.perform(world.engineer, CancelJob(job=array))) == "compute.job.ended"
+    assert world.check().findings == []
+
+
+def test_one_job_of_an_array_can_be_cancelled_alone(world: World) -> None:
+    array = world.submit(array_file(2)).id
+    world.perform(world.engineer, CancelJob(job="sweep-1"))
+    world.settle()
+    (order,) = orders(world).values()
+    world.home.say(order, Accept(), Staged(), started(), FINISHED)
+    world.settle()
+    assert states(world, array) == ["succeeded", "cancelled"]
+    assert world.reason(array) == ("cancelled", "")
+
+
+def test_a_lost_job_of_an_array_is_placed_again_under_its_own_number(world: World) -> None:
+    array = world.submit(array_file(2)).id
+    world.settle()
+    assert sorted(orders(world)) == ["0", "1"]
+    world.clock.advance(90_001)
+    world.perform(SYSTEM, ReconcileAttempts())
+    world.hear()
+    world.settle()
+    again = orders(world)
+    assert sorted(again) == ["0", "1"]
+    assert {order.token for order in again.values()} == {2}
+    assert [member.attempts for member in world.show(array).members] == [2, 2]
+
+
+def test_a_long_name_is_cut_so_that_the_number_fits(world: World) -> None:
+    array = world.submit(array_file(11, name="n" * 63)).id
+    names = [member.name for member in world.show(array).members]
+    assert {len(name) for name in names} == {63}
+    assert (names[0][-3:], names[10][-3:]) == ("n-0", "-10")
+
+
+def test_an_array_whose_files_would_fill_the_database_is_refused(world: World) -> None:
+    long = array_file(1000) + f"setup: {'x' * 12_000}\n"
+    assert code_of(lambda: world.submit(long)) == "compute.file.invalid"
+    assert code_of(lambda: world.perform(world.engineer, PlanJob(file=long))) == "compute.file.invalid"
+    assert world.perform(world.engineer, ListJobs()).items == []
+
+
+def test_strangers_see_neither_the_array_nor_its_jobs(world: World) -> None:
+    array = world.submit(array_file(2)).id
+    member = world.show(array).members[0].id
+    for job in (array, member):
+        assert code_of(functools.partial(world.show, job, by=world.stranger)) == "not_found"
