@@ -44,7 +44,7 @@ class CollectError(Exception):
 
 
 class Try(NamedTuple):
-    """One child's result as it was read back."""
+    """One member's result as it was read back."""
 
     job: str
     artefact: str
@@ -113,39 +113,38 @@ def best_of(tries: Sequence[Try]) -> Try:
     return max(tries, key=lambda one: (one.curve.reward, -one.curve.index))
 
 
-def fetch_try(client: Client, child: Mapping[str, Any], index: int, folder: Path) -> Try:
-    """Fetch the output of one child into `folder`, checked against the digest that its record names."""
+def fetch_try(client: Client, member: Mapping[str, Any], folder: Path) -> Try:
+    """Fetch the output of one member into `folder`, checked against the digest that its record names."""
     named = [
         artefact
-        for artefact in client.pages("data.artefact.list", job=child["id"])
+        for artefact in client.pages("data.artefact.list", job=member["id"])
         if artefact["kind"] == "output" and artefact["name"] == OUTPUT
     ]
     if len(named) != 1:
-        raise CollectError("collect.result.missing", f"job {child['id']} has {len(named)} outputs {OUTPUT!r}")
+        raise CollectError(
+            "collect.result.missing", f"job {member['id']} has {len(named)} outputs {OUTPUT!r}"
+        )
     (artefact,) = named
     ticket = client.call("data.artefact.fetch", artefact=artefact["id"])
     if ticket["object"] != artefact["object"]:
         raise CollectError("collect.result.other_digest", f"artefact {artefact['id']} is another object now")
     folder.mkdir(parents=True)
     transfer.fetch(client, artefact["object"], ticket["ticket"], folder)
-    curve, common = read_try(folder, index=index, site=child["site_name"])
-    return Try(child["id"], artefact["id"], artefact["object"], curve, common)
+    curve, common = read_try(folder, index=member["index"], site=member["site_name"])
+    return Try(member["id"], artefact["id"], artefact["object"], curve, common)
 
 
 def collect(client: Client, job: str, out: Path) -> dict[str, Any]:
     """Fetch all tries of an array and draw them; answers the summary."""
     refuse_foreign(out)
-    children = client.call("compute.job.show", job=job)["children"]
-    ended = [child for child in children if child["state"] == "succeeded"]
+    members = client.call("compute.job.show", job=job)["members"]
+    ended = [member for member in members if member["state"] == "succeeded"]
     if not ended:
-        raise CollectError("collect.array.nothing", f"{job} has no child that succeeded")
+        raise CollectError("collect.array.nothing", f"{job} is no array with a member that succeeded")
     for name in OWN_NAMES & {path.name for path in (out.iterdir() if out.exists() else ())}:
         old = out / name
         shutil.rmtree(old) if old.is_dir() else old.unlink()
-    tries = [
-        fetch_try(client, child, child["array_index"], out / "tries" / str(child["array_index"]))
-        for child in ended
-    ]
+    tries = [fetch_try(client, member, out / "tries" / str(member["index"])) for member in ended]
     best = best_of(tries)
     shutil.copytree(out / "tries" / str(best.curve.index), out / "best")
     picture = curves.drawn(
@@ -155,7 +154,7 @@ def collect(client: Client, job: str, out: Path) -> dict[str, Any]:
         tolerance_mm=best.common["tolerance_mm"],
     )
     (out / "curves.svg").write_text(picture, encoding="utf-8")
-    summary = summarised(job, tries, best, missing=len(children) - len(ended))
+    summary = summarised(job, tries, best, missing=len(members) - len(ended))
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
 

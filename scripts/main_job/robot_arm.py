@@ -21,7 +21,7 @@ LOCAL = Engine("local", 'engine = "local"\n[capacity]\nattempts = 2\n')
 
 
 class RobotArm:
-    """One submission, many children; the best of them is collected and drawn."""
+    """One submission, many tries; the best of them is collected and drawn."""
 
     name = "robot-arm"
     variables = frozenset[str]()
@@ -66,10 +66,10 @@ class RobotArm:
         story.done(f"collected and drawn: {summary.here(self._collected)}")
 
     def lines(self, found: Found) -> Iterator[tuple[str, str]]:
-        """Where the children ran, and what the best of them can do."""
+        """Where the tries ran, and what the best of them can do."""
         collected = json.loads((self._collected / "summary.json").read_text(encoding="utf-8"))
-        for site, count in sorted(Counter(child["site_name"] for child in found.children).items()):
-            yield "ran at", f"{site}: {count} of {len(found.children)} ({found.engines[site]} engine)"
+        for site, count in sorted(Counter(job["site_name"] for job in found.ran).items()):
+            yield "ran at", f"{site}: {count} of {len(found.ran)} ({found.engines[site]} engine)"
         best = next(one for one in collected["tries"] if one["index"] == collected["best"])
         yield "best try", f"index {best['index']}, at {best['site']}"
         yield (

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ PROGRESS_SECONDS = 10
 
 
 class Found:
-    """What was found out, filled step by step. `details` are those of the jobs that ran: the job, or its children."""
+    """What was found out, filled step by step. `details` are those of the jobs that ran: the job, or its members."""
 
     def __init__(self) -> None:
         self.job = ""
@@ -41,7 +41,7 @@ class Found:
         self.flipped_status = -1
 
     @property
-    def children(self) -> list[dict[str, Any]]:
+    def ran(self) -> list[dict[str, Any]]:
         """The jobs that ran, as they ended."""
         return [detail["job"] for detail in self.details]
 
@@ -176,38 +176,36 @@ class Story:
         """Follow to the end, with progress every few seconds; StepFailedError unless it succeeded."""
         shown = 0.0
         step: follow.Step | None = None
-        children = Children()
+        members = Members()
         for step in follow.steps(engineer, self.found.job):
             for event in step.events:
                 self.done("  " + follow.describe_event(event, "en")[1])
-            for line in children.changed(step.detail):
+            for line in members.changed(step.detail["members"]):
                 self.done("  " + line)
-            line = children.progress(step.detail) or follow.describe_progress(step.job["progress"], "en")
+            line = follow.describe_progress(step.job["progress"], "en")
             if line and not step.ended and time.monotonic() - shown > PROGRESS_SECONDS:
                 self.done("  " + line)
                 shown = time.monotonic()
         if step is None or step.job["state"] != "succeeded":
             raise StepFailedError(self._why_not(engineer, step))
-        ran = [child["id"] for child in step.detail.get("children", [])]
-        self.found.details = [engineer.call("compute.job.show", job=child) for child in ran] or [
-            dict(step.detail)
-        ]
-        if not ran:
+        ran = [member["id"] for member in step.detail["members"]] or [self.found.job]
+        self.found.details = [engineer.call("compute.job.show", job=job) for job in ran]
+        if ran == [self.found.job]:
             self.found.log = "".join(follow.log_pieces(engineer, self.found.job, follow=False))
 
     @staticmethod
     def _why_not(engineer: Client, step: follow.Step | None) -> str:
-        """The reason, and the end of the log of the job or of the first child that failed."""
+        """The reason, and the end of the log of the job or of the first member that failed."""
         if step is None:
             return "the job was never seen"
-        failed = [child for child in step.detail.get("children", []) if child["state"] == "failed"]
+        failed = [member for member in step.detail["members"] if member["state"] == "failed"]
         job = failed[0] if failed else step.job
         pieces = list(follow.log_pieces(engineer, job["id"], follow=False))
         return f"the job did not succeed: {job['reason']}\n{''.join(pieces)[-2000:]}"
 
     def prove(self, engineer: Client) -> None:
         """Export each job's bundle and verify it without a network; a flipped bit must be refused."""
-        jobs = list(dict.fromkeys([self.found.job, *(child["id"] for child in self.found.children)]))
+        jobs = list(dict.fromkeys([self.found.job, *(job["id"] for job in self.found.ran)]))
         trust = self.found.trust = self.folder / "data" / "trust.json"
         for job in jobs:
             bundle = self.folder / f"{job}.bundle.zip"
@@ -223,33 +221,22 @@ class Story:
         ).status
 
 
-class Children:
-    """The children of an array as they were last seen; says what changed since."""
+class Members:
+    """The members of an array as they were last seen; says what changed since."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, str] = {}
+        self._seen: dict[int, str] = {}
 
-    def changed(self, detail: Mapping[str, Any]) -> Iterator[str]:
-        """One line for each child that was placed, or ended, since the last look."""
-        for child in detail.get("children", []):
-            state = child["state"]
-            before = self._seen.get(child["id"], "waiting")
-            self._seen[child["id"]] = state
-            name = f"#{child['array_index']}"
-            if before == "waiting" and state != "waiting":
-                yield f"Placed      {name} at {child['site_name']}"
+    def changed(self, members: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        """One line for each member that was placed, or ended, since the last look."""
+        for member in members:
+            index, state = member["index"], member["state"]
+            before = self._seen.get(index, "waiting")
+            self._seen[index] = state
+            if before == "waiting" != state:
+                yield f"Placed      #{index} at {member['site_name']}"
             if before != state and state in follow.ENDED:
-                yield f"{state.capitalize():<10}  {name} at {child['site_name']}"
-
-    def progress(self, detail: Mapping[str, Any]) -> str:
-        """How many stand where, and the best figure any of them has shown; nothing for a job without children."""
-        children = detail.get("children", [])
-        if not children:
-            return ""
-        counts: dict[str, int] = {}
-        for child in children:
-            counts[child["state"]] = counts.get(child["state"], 0) + 1
-        return "Array     " + "".join(f"  {state} {count}" for state, count in sorted(counts.items()))
+                yield f"{state.capitalize():<10}  #{index} at {member['site_name']}"
 
 
 def quiet(_done: int, _total: int) -> None:

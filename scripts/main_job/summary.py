@@ -42,7 +42,7 @@ def _commands(found: Found, *, serving: bool) -> Iterator[str]:
 
 
 def _sites(found: Found) -> Iterator[tuple[str, str]]:
-    """What the charter said of each site, and the one that was chosen; of an array's children it said the same."""
+    """What the charter said of each site, and the one that was chosen; of an array's members it said the same."""
     sites = found.details[0]["sites"]
     yield "sites considered", f"{len(sites)}: {', '.join(site['name'] for site in sites)}"
     for site in sites:
@@ -81,7 +81,7 @@ def _proof(found: Found) -> Iterator[tuple[str, str]]:
     for proof in found.proofs[:1]:
         yield "bundle", f"{proof.bundle}  ({proof.bundle.stat().st_size:,} bytes)"
     if len(found.proofs) > 1:
-        yield "  others", f"{len(found.proofs) - 1} more beside it, one for each child"
+        yield "  others", f"{len(found.proofs) - 1} more beside it, one for each member"
     yield "trust file", str(found.trust)
     refused, cut_by = _refused(found), found.proofs[0].verdict.cut_by
     all_of_them = f" in all {len(found.proofs)}" if len(found.proofs) > 1 else ""
