@@ -94,7 +94,7 @@ def _text(x: float, y: float, words: str, *, size: int = 13, ink: str = SOFT, mo
 
 
 def _frame(curves: Sequence[Curve], best: Curve, tolerance_mm: float) -> Iterator[str]:
-    count, within, success = len(curves), f"{tolerance_mm:g} mm", f"{best.success:.0%}"
+    count, within, success = len(curves), f"{tolerance_mm:g} mm", f"{best.success:.1%}"
     english = f"A two-joint arm learns to bring a workpiece to a hole within {within}: {count} tries, the best succeeds in {success}"
     japanese = (
         f"2関節アームが部品を穴へ{within}以内で運ぶ学習：{count}通りの試行、最良の試行の成功率は{success}"
@@ -134,7 +134,10 @@ def _axes(
     )
     middle = (LEFT + WIDTH - RIGHT) / 2
     words = "学習で模擬した動作（回、1回＝1秒） / reaches simulated in training (count, 1 reach = 1 s)"
-    yield _text(middle, HEIGHT - BOTTOM + 50, words, more=' text-anchor="middle"')
+    yield _text(middle, HEIGHT - BOTTOM + 46, words, more=' text-anchor="middle"')
+    words = "曲線：検証用の動作での報酬。成功率：どの試行も学習に使わない動作での値。"
+    words += " / Curves: on validation reaches. Success: on reaches that no try trained on."
+    yield _text(24, HEIGHT - 14, words, size=11)
 
 
 def _baseline(across: Scale, up: Scale, untrained: float) -> Iterator[str]:
@@ -158,7 +161,7 @@ def _names(curves: Sequence[Curve], across: Scale, up: Scale, *, best: int) -> I
         chosen = curve.index == best
         ink, weight = (BEST, ' font-weight="bold"') if chosen else (SOFT, "")
         yield f'<path d="M{x + 3} {y}L{x + 18} {round(place, 1)}" fill="none" stroke="{ink}" stroke-width="0.7"/>'
-        words = f"#{curve.index}  {curve.success:.0%}" + ("  最良 / best" if chosen else "")
+        words = f"#{curve.index}  {curve.success:.1%}" + ("  最良 / best" if chosen else "")
         yield _text(x + 22, round(place + 4.5, 1), words, ink=ink, more=weight)
     top = min(parted(wanted, gap=LABEL_GAP, end=HEIGHT - BOTTOM))
     x = across(max(curve.points[-1][0] for curve in curves))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from scripts.main_job.story import Found, Story
@@ -49,6 +49,10 @@ class Example(Protocol):
 
     def prepare(self, story: Story, engineer: Client) -> None:
         """Whatever has to be there before the job is submitted."""
+        ...
+
+    def during(self, story: Story, detail: Mapping[str, Any]) -> None:
+        """Called at each look at the running job, with what was seen of it."""
         ...
 
     def collect(self, story: Story) -> None:

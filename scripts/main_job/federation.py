@@ -50,17 +50,23 @@ def register(administrator: Client, file: Path, engines: Mapping[str, Engine]) -
 
 
 def agent_folders(
-    administrator: Client, sites: Mapping[str, str], folder: Path, *, url: str, engines: Mapping[str, Engine]
+    administrator: Client,
+    sites: Mapping[str, str],
+    folder: Path,
+    *,
+    ways: Mapping[str, str],
+    engines: Mapping[str, Engine],
 ) -> Iterator[tuple[Path, str]]:
     """A configuration file and a one-time registration code for each site's agent.
 
-    `engines` gives, by site, what runs behind it, where that is not the local engine as it comes.
+    `ways` gives, by site, where it finds the control plane; `engines` what runs behind it, where that is not the local
+    engine as it comes.
     """
     for name, site in sites.items():
         home = folder / name
         home.mkdir(parents=True, exist_ok=True)
         config = home / "agent.toml"
-        text = f'control_url = "{url}"\nstate_dir = "{home / "state"}"\n'
+        text = f'control_url = "{ways[name]}"\nstate_dir = "{home / "state"}"\n'
         text += engines[name].settings if name in engines else ""
         config.write_text(text, encoding="utf-8")
         yield config, administrator.call("identity.agent.invite", site=site)["code"]

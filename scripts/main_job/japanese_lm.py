@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from scripts.main_job import processes
 from scripts.main_job.example import Engine, folder_of
@@ -58,6 +59,10 @@ class JapaneseLm:
         transfer.send(engineer, local, upload["ticket"], quiet)
         engineer.call("data.dataset.seal", dataset=upload["id"])
         story.done(f"dataset {DATASET}: level {LEVEL}, residency {', '.join(RESIDENCY)}")
+
+    def during(self, story: Story, detail: Mapping[str, Any]) -> None:
+        """One job at one site: there is nothing to do but to wait."""
+        del story, detail
 
     def collect(self, story: Story) -> None:
         """The model stays where it was registered: nothing is read back."""

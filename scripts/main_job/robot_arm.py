@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from scripts.main_job import processes, summary
 from scripts.main_job.example import Engine, folder_of
 from scripts.main_job.processes import StepFailedError
+from scripts.main_job.relay import Relay
 from scripts.main_job.story import Found, Story
 from sekisho_client.client import Client
 
 EDGE_SITE, SLURM_SITE = "edge-hamamatsu", "sakura-ishikari"
+AWAY_SECONDS = 20
+"""How long the factory's line is cut; its entry in the federation says how long it may be."""
 LOCAL = Engine("local", 'engine = "local"\n[capacity]\nattempts = 2\n')
 """Two attempts at a time, as many as the site's entry in the federation has processors for."""
 
@@ -27,8 +32,11 @@ class RobotArm:
     variables = frozenset[str]()
 
     def __init__(self) -> None:
-        """Nothing is collected yet."""
+        """Nothing is collected yet, and the factory's line is whole."""
         self._collected = Path()
+        self._line: Relay | None = None
+        self._cut_at = 0.0
+        self._away: list[int] = []
 
     @property
     def federation(self) -> Path:
@@ -51,11 +59,31 @@ class RobotArm:
                 f"{error}\n{SLURM_SITE} runs the local engine instead: this run says nothing about Slurm."
             )
             behind = LOCAL
+        self._line = story.relay_to(EDGE_SITE)
         return {EDGE_SITE: LOCAL, SLURM_SITE: behind}
 
     def prepare(self, story: Story, engineer: Client) -> None:
         """The simulator makes its own data: nothing has to be there."""
         del story, engineer
+
+    def during(self, story: Story, detail: Mapping[str, Any]) -> None:
+        """Cut the factory's line once, while tries run there: they go on, and their results count when it is back."""
+        if self._line is None:
+            return
+        running = [
+            member["index"]
+            for member in detail["members"]
+            if member["site_name"] == EDGE_SITE and member["progress"].get("step")
+        ]
+        if not self._cut_at and running:
+            self._line.cut()
+            self._cut_at, self._away = time.monotonic(), running
+            tries = ", ".join(f"#{index}" for index in running)
+            story.done(f"  {EDGE_SITE} is away: its line is cut for {AWAY_SECONDS} s; {tries} go on there")
+        elif self._cut_at and time.monotonic() - self._cut_at >= AWAY_SECONDS:
+            self._line.mend()
+            self._line = None
+            story.done(f"  {EDGE_SITE} is back")
 
     def collect(self, story: Story) -> None:
         """Every try's figures, the best policy, and the picture, by the program that a person would use."""
@@ -70,6 +98,13 @@ class RobotArm:
         collected = json.loads((self._collected / "summary.json").read_text(encoding="utf-8"))
         for site, count in sorted(Counter(job["site_name"] for job in found.ran).items()):
             yield "ran at", f"{site}: {count} of {len(found.ran)} ({found.engines[site]} engine)"
+        attempts = sum(
+            len(detail["attempts"]) for detail in found.details if detail["job"]["index"] in self._away
+        )
+        yield (
+            "was away",
+            f"{EDGE_SITE} for {AWAY_SECONDS} s: {len(self._away)} tries went on there, {attempts} attempts in all",
+        )
         best = next(one for one in collected["tries"] if one["index"] == collected["best"])
         yield "best try", f"index {best['index']}, at {best['site']}"
         yield (

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from scripts.main_job import federation, processes
 from scripts.main_job.example import Engine, Example, folder_of
 from scripts.main_job.processes import StepFailedError, program
+from scripts.main_job.relay import Relay
 from scripts.main_job.verify import Proof, flipped, verify_offline
 from sekisho_client import follow
 from sekisho_client import settings as client_settings
@@ -55,6 +57,7 @@ class Story:
         self.stack = stack
         self.begun = time.monotonic()
         self.url = ""
+        self.ways: dict[str, str] = {}
         self.found = Found()
 
     def done(self, text: str) -> None:
@@ -120,7 +123,11 @@ class Story:
         registered = federation.register(administrator, self.example.federation, engines)
         folder = self.folder / "agents"
         for config, code in federation.agent_folders(
-            administrator, registered.sites, folder, url=self.url, engines=engines
+            administrator,
+            registered.sites,
+            folder,
+            ways=dict.fromkeys(registered.sites, self.url) | self.ways,
+            engines=engines,
         ):
             agent, log = program("sekisho_agent"), self.log(f"agent-{config.parent.name}")
             processes.run(
@@ -161,6 +168,12 @@ class Story:
             f'token_file = "{cluster.token_file}"\naccount = "tenant"\npartition = "batch"\n',
         )
 
+    def relay_to(self, site: str) -> Relay:
+        """A line for one site's agent that can be cut; to be asked for before the sites open."""
+        relay = self.stack.enter_context(Relay(urlsplit(self.url).port or PORT).running())
+        self.ways[site] = relay.url
+        return relay
+
     def submit(self, engineer: Client) -> None:
         """Name the environment, send the working folder, submit the job."""
         example = self.example
@@ -182,6 +195,7 @@ class Story:
                 self.done("  " + follow.describe_event(event, "en")[1])
             for line in members.changed(step.detail["members"]):
                 self.done("  " + line)
+            self.example.during(self, step.detail)
             line = follow.describe_progress(step.job["progress"], "en")
             if line and not step.ended and time.monotonic() - shown > PROGRESS_SECONDS:
                 self.done("  " + line)

@@ -244,7 +244,7 @@ def test_the_picture_is_whole_and_says_what_it_shows_in_both_languages() -> None
     shown = "\n".join(words)
     for expected in (
         "1 mm",
-        "60%",
+        "60.0%",
         "edge-hamamatsu",
         "sakura-ishikari",
         "#0",
