@@ -26,6 +26,7 @@ from sekisho_agent.staging import Stager
 from sekisho_agent.state import replace_file
 from sekisho_verify import canonical
 from sekisho_wire.messages import (
+    REASON_AGENT_STOPPED,
     REASON_CANCELLED,
     REASON_ENGINE_CANCELLED,
     REASON_ENGINE_ENDED,
@@ -299,6 +300,9 @@ class Attempt:
         if end.reason in COLLECTED_REASONS:
             try:
                 outputs = self._collect(uploader)
+            except UnreachableError as error:
+                # Only an agent that stops gives up on the way: nothing speaks against the job, which is placed again.
+                end = msgspec.structs.replace(end, reason=REASON_AGENT_STOPPED, detail=error.detail)
             except AgentError as error:
                 end = msgspec.structs.replace(end, reason=error.code, detail=error.detail)
         return Ended(

@@ -46,11 +46,20 @@ STATUS_OK: Final = 200
 STATUS_TOO_MANY: Final = 429
 STATUS_SERVER_ERROR: Final = 500
 TRANSFER_CHUNK_BYTES: Final = 1 << 20
+OBJECT_UNREACHABLE: Final = "object.unreachable"
 
 QUICK = httpx2.Timeout(connect=3.0, read=5.0, write=5.0, pool=1.0)
 PATIENT = httpx2.Timeout(connect=5.0, read=20.0, write=20.0, pool=1.0)
 LONG_POLL = httpx2.Timeout(connect=5.0, read=40.0, write=20.0, pool=1.0)
 TRANSFER = httpx2.Timeout(connect=5.0, read=60.0, write=60.0, pool=5.0)
+
+
+def backoff() -> Iterator[float]:
+    """Seconds between one try and the next, each twice the one before up to a limit."""
+    pause = BACKOFF_SECONDS_FIRST
+    while True:
+        yield pause
+        pause = min(pause * 2, BACKOFF_SECONDS_MAX)
 
 
 def check_control_url(url: str) -> str:
@@ -100,6 +109,10 @@ class ControlClient:
         """Make every waiting `send` give up with UnreachableError; idempotent."""
         self._stopping.set()
 
+    def rest(self, pauses: Iterator[float]) -> bool:
+        """Wait for the next of the pauses; False once the client stops."""
+        return not self._stopping.wait(next(pauses))
+
     def close(self) -> None:
         """Stop, and close all connections."""
         self.stop()
@@ -123,14 +136,13 @@ class ControlClient:
             envelope, sealed = self._sealed(
                 LANE_MAIN, body, seq=self._state.next_seq(LANE_MAIN), attempt=attempt, token=token
             )
-            pause = BACKOFF_SECONDS_FIRST
+            pauses = backoff()
             while True:
                 try:
                     return self._exchange(LANE_MAIN, "/agent/v1/message", envelope, sealed)
                 except UnreachableError:
-                    if not wanted() or self._stopping.wait(pause):
+                    if not wanted() or not self.rest(pauses):
                         raise
-                    pause = min(pause * 2, BACKOFF_SECONDS_MAX)
 
     def renew(self, attempt: str, token: int) -> tuple[Body, float]:
         """Renew one lease, once; the answer and the monotonic time at which the renewal was sent."""
@@ -196,7 +208,10 @@ class ControlClient:
         return reply.body
 
     def download(self, digest: str, ticket: str) -> Iterator[bytes]:
-        """The bytes of an object at the control plane, unchecked; the caller hashes them."""
+        """The bytes of an object at the control plane, unchecked; the caller hashes them.
+
+        UnreachableError when they stop coming, StoreError when the control plane refuses.
+        """
         headers = {"authorization": f"Bearer {ticket}"}
         try:
             with self.transfers.stream("GET", f"/agent/v1/objects/{digest}", headers=headers) as response:
@@ -204,18 +219,18 @@ class ControlClient:
                     raise _transfer_problem(response)
                 yield from response.iter_bytes(TRANSFER_CHUNK_BYTES)
         except httpx2.HTTPError as error:
-            raise StoreError(
-                "object.unreachable", f"{digest} could not be fetched: {type(error).__name__}"
+            raise UnreachableError(
+                OBJECT_UNREACHABLE, f"{digest} could not be fetched: {type(error).__name__}"
             ) from error
 
     def upload(self, digest: str, ticket: str, *, content: Iterator[bytes], size_bytes: int) -> None:
-        """Send an object's bytes to the control plane; it checks them against the digest."""
+        """Send an object's bytes to the control plane, which checks them against the digest; errors as `download`."""
         headers = {"authorization": f"Bearer {ticket}", "content-length": str(size_bytes)}
         try:
             response = self.transfers.put(f"/agent/v1/objects/{digest}", headers=headers, content=content)
         except httpx2.HTTPError as error:
-            raise StoreError(
-                "object.unreachable", f"{digest} could not be sent: {type(error).__name__}"
+            raise UnreachableError(
+                OBJECT_UNREACHABLE, f"{digest} could not be sent: {type(error).__name__}"
             ) from error
         if response.status_code // 100 != STATUS_OK // 100:
             raise problem_from(response.status_code, response.content)
@@ -248,7 +263,7 @@ def problem_from(status: int, content: bytes) -> ProblemError | UnreachableError
     return ProblemError(code, detail, status=status)
 
 
-def _transfer_problem(response: httpx2.Response) -> StoreError:
+def _transfer_problem(response: httpx2.Response) -> StoreError | UnreachableError:
     response.read()
     found = problem_from(response.status_code, response.content)
-    return StoreError(found.code, found.detail)
+    return found if isinstance(found, UnreachableError) else StoreError(found.code, found.detail)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from sekisho_agent.client import ControlClient
-from sekisho_agent.errors import StoreError, store_errors
+from sekisho_agent.client import OBJECT_UNREACHABLE, ControlClient, backoff
+from sekisho_agent.errors import StoreError, UnreachableError, store_errors
 from sekisho_agent.folders import Collected, read_tree, restore
 from sekisho_wire.messages import ObjectRef, Ticket, WantTicket
 from sekisho_wire.objects import ObjectsByDigest
 from sekisho_wire.trees import MANIFEST_BYTES_MAX, size_of
 
 FREE_BYTES_KEPT: Final = 256 << 20
+FAILURES_MAX: Final = 20
+"""How often a control plane may answer that it cannot now, some ninety seconds in all: then it is broken, not away."""
 
 
 class Stager:
-    """Moves objects for one attempt. `check` is asked between chunks and raises when the attempt is to stop."""
+    """Moves objects for one attempt. `check` is asked between chunks and raises when the attempt is to stop.
+
+    A control plane that is away is waited for, object by object: a site may be out of touch for hours. UnreachableError
+    comes out only when the agent itself stops, StoreError when the control plane refuses or goes on failing.
+    """
 
     def __init__(self, client: ControlClient, store: ObjectsByDigest, check: Callable[[], None]) -> None:
         self._client = client
@@ -61,14 +68,28 @@ class Stager:
         sizes = {file.digest: file.size_bytes for file in tree.files}
         manifest = self._store.get_bytes(tree.digest, size_bytes_max=MANIFEST_BYTES_MAX)
         for digest, size_bytes in {**sizes, tree.digest: len(manifest)}.items():
-            self.check()
             want = WantTicket(want="put", object=digest, size_bytes=size_bytes)
-            answer = self._client.send(want, attempt, token)
-            if not isinstance(answer, Ticket):
-                raise StoreError("object.no_ticket", f"the control plane gave no ticket for {digest}")
-            self._client.upload(
-                digest, answer.ticket, content=self._store.stream(digest), size_bytes=size_bytes
-            )
+            self._patiently(functools.partial(self._upload_one, want, attempt, token))
+
+    def _upload_one(self, want: WantTicket, attempt: str, token: int) -> None:
+        answer = self._client.send(want, attempt, token)
+        if not isinstance(answer, Ticket):
+            raise StoreError("object.no_ticket", f"the control plane gave no ticket for {want.object}")
+        content = self._store.stream(want.object)
+        self._client.upload(want.object, answer.ticket, content=content, size_bytes=want.size_bytes)
+
+    def _patiently(self, work: Callable[[], None]) -> None:
+        pauses, failures = backoff(), 0
+        while True:
+            self.check()
+            try:
+                return work()
+            except UnreachableError as error:
+                failures += error.code != OBJECT_UNREACHABLE
+                if failures > FAILURES_MAX:
+                    raise StoreError(error.code, error.detail) from error
+                if not self._client.rest(pauses):
+                    raise
 
     def _fetch(self, reference: ObjectRef) -> None:
         if reference.kind == "file":
@@ -82,10 +103,12 @@ class Stager:
             self._fetch_one(file.digest, reference.ticket, file.size_bytes)
 
     def _fetch_one(self, digest: str, ticket: str, size_bytes_max: int) -> None:
-        self.check()
-        if not self._store.has(digest):
-            chunks = self._checked(self._client.download(digest, ticket))
-            self.fetched_bytes += self._store.put_stream(chunks, digest, size_bytes_max=size_bytes_max)
+        def fetch() -> None:
+            if not self._store.has(digest):
+                chunks = self._checked(self._client.download(digest, ticket))
+                self.fetched_bytes += self._store.put_stream(chunks, digest, size_bytes_max=size_bytes_max)
+
+        self._patiently(fetch)
 
     def _checked(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:

@@ -80,6 +80,10 @@ class Lane:
     reply: tuple[int, bytes] = (0, b"")
 
 
+OBJECTS = "objects"
+"""What a fault of `Faults` names for every transfer of an object, whichever it is."""
+
+
 @dataclass
 class Faults:
     """What goes wrong next. Each rule names a path and is used up as often as it says."""
@@ -364,7 +368,21 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._give(status, answered)
 
+    def _breaks_off(self) -> bool:
+        """Whether a transfer is to fail, by a lost connection or by a server that cannot now."""
+        faults = self.control.faults
+        if faults.silent or faults.use("lose_request", OBJECTS):
+            self.close_connection = True
+            return True
+        if faults.use("fail", OBJECTS):
+            self.close_connection = True
+            self._give(503, json.dumps({"code": "unavailable"}).encode())
+            return True
+        return False
+
     def do_GET(self) -> None:
+        if self._breaks_off():
+            return
         digest = self.path.rpartition("/")[2]
         content = self.control.objects.get(digest)
         if self._bearer() not in self.control.tickets or content is None:
@@ -374,6 +392,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         content = self.rfile.read(int(self.headers["content-length"]))
+        if self._breaks_off():
+            return
         digest = self.path.rpartition("/")[2]
         fits = "sha256:" + hashlib.sha256(content).hexdigest() == digest
         if self._bearer() not in self.control.tickets or not fits:

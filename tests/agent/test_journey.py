@@ -245,6 +245,48 @@ def test_lost_requests_and_answers_change_nothing(control: ControlPlane, root_ag
     assert control.replayed == 0
 
 
+def test_transfers_that_break_off_are_begun_again(control: ControlPlane, root_agent: AgentProcess) -> None:
+    text = b"input text\n" * 1000
+    data = DataMount(
+        mount="/data/text.txt",
+        object=control.store(text),
+        kind="file",
+        size_bytes=len(text),
+        source="control",
+        ticket=control.ticket(),
+    )
+    control.faults.lose_request[fake.OBJECTS] = 2
+    control.faults.fail[fake.OBJECTS] = 1
+    outputs = [OutputMount(name="out", mount="/out", upload=True)]
+    run = "sleep 1; wc -c < /data/text.txt > /out/answer"
+    attempt = control.offer(make_offer(run, data=[data], outputs=outputs))
+    assert control.wait_for(Staged, attempt, seconds=30).size_bytes == len(text)
+    control.faults.lose_request[fake.OBJECTS] = 2
+    control.faults.fail[fake.OBJECTS] = 1
+    ended = control.wait_for(Ended, attempt, seconds=30)
+    assert (ended.reason, [output.name for output in ended.outputs]) == ("finished", ["out"])
+    (answer,) = decode_tree(control.objects[ended.outputs[0].object])
+    assert control.objects[answer.digest] == b"11000\n"
+
+
+def test_a_result_waits_for_a_control_plane_that_is_away(
+    control: ControlPlane, root_agent: AgentProcess
+) -> None:
+    outputs = [OutputMount(name="out", mount="/out", upload=True)]
+    attempt = control.offer(make_offer("echo ready; sleep 1; echo late > /out/file", outputs=outputs))
+    wait_ready(control, attempt)
+    control.faults.silent = True
+    until(lambda: not processes_with("echo late"), seconds=10, what="the payload's end")
+    time.sleep(2)  # the absence itself: sending is tried meanwhile, and fails
+    assert "Ended" not in control.kinds(attempt)
+    control.faults.silent = False
+    ended = control.wait_for(Ended, attempt, seconds=30)
+    (output,) = ended.outputs
+    (file,) = decode_tree(control.objects[output.object])
+    assert (ended.reason, control.objects[file.digest]) == ("finished", b"late\n")
+    assert control.kinds(attempt).count("Ended") == 1
+
+
 def test_an_order_given_twice_runs_once(control: ControlPlane, root_agent: AgentProcess) -> None:
     """The same sealed order again, also after the attempt has ended and after a restart of the agent."""
     attempt = make_id("att")
