@@ -94,10 +94,17 @@ class Attempt:
         self._lease_deadline = clock.monotonic() + offer.lease_s
         self._stop_reason = ""
         self._submitted = False
+        self._held = False
         self.lease_seconds = offer.lease_s
         self._log = log.bind(attempt=self.id)
 
     # --- called by other threads
+
+    @property
+    def held(self) -> bool:
+        """Whether the control plane knows that it is ours: the lease of one that is only offered cannot be renewed."""
+        with self._guard:
+            return self._held
 
     def renewed(self, deadline: float) -> None:
         """The lease holds until then."""
@@ -142,7 +149,7 @@ class Attempt:
         if self._site.engine.adopt(self._layout.folder, lease_deadline) is None:
             return False
         with self._guard:
-            self._submitted = True
+            self._submitted = self._held = True
             reason = self._stop_reason
         if reason:
             self._site.engine.cancel(self.id, reason, 0)
@@ -188,6 +195,8 @@ class Attempt:
             self._log.info("attempt.not_taken", error=str(error))
             remove_tree(self._layout.folder)
             return False
+        with self._guard:
+            self._held = True
         return True
 
     def _refuse(self, reason: str, detail: str) -> bool:
