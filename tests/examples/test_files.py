@@ -75,7 +75,9 @@ def test_the_job_fits_each_site_and_its_budget_everywhere(folder: Path, sites: d
         assert site["yen_per_hour"] * job.resources.cpus * hours <= job.budget.max_yen
 
 
-@pytest.mark.parametrize("values", [*SITES.values(), *ARM_SITES.values()], ids=[*SITES, *ARM_SITES])
+@pytest.mark.parametrize(
+    "values", [*SITES.values(), *ARM_SITES.values()], ids=[*SITES, *(f"arm-{name}" for name in ARM_SITES)]
+)
 def test_each_site_can_be_registered_and_says_that_it_is_a_stand_in(values: dict[str, Any]) -> None:
     site = msgspec.convert(values, RegisterSite)
     assert site.stand_in
