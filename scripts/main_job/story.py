@@ -159,7 +159,7 @@ class Story:
         name = site.rpartition("-")[2]
         try:
             cluster = self.stack.enter_context(slurm.running(name)).clusters[name]
-        except slurm.SlurmUnavailableError as error:
+        except (slurm.SlurmUnavailableError, AssertionError, OSError) as error:
             raise StepFailedError(f"no Slurm can be started here: {error}") from error
         self.done(f"Slurm of {len(cluster.nodes)} nodes behind {site}: {cluster.version()}")
         return Engine(
