@@ -16,6 +16,7 @@ from scripts.main_job.example import Engine, folder_of
 from scripts.main_job.processes import StepFailedError
 from scripts.main_job.relay import Relay
 from scripts.main_job.story import Found, Story
+from sekisho_client import follow
 from sekisho_client.client import Client
 
 EDGE_SITE, SLURM_SITE = "edge-hamamatsu", "sakura-ishikari"
@@ -70,15 +71,15 @@ class RobotArm:
         """Cut the factory's line once, while tries run there: they go on, and their results count when it is back."""
         if self._line is None:
             return
-        running = [
-            member["index"]
+        there = [
+            member
             for member in detail["members"]
-            if member["site_name"] == EDGE_SITE and member["progress"].get("step")
+            if member["site_name"] == EDGE_SITE and member["state"] not in follow.ENDED
         ]
-        if not self._cut_at and running:
+        if not self._cut_at and there and all(member["progress"].get("step") for member in there):
             self._line.cut()
-            self._cut_at, self._away = time.monotonic(), running
-            tries = ", ".join(f"#{index}" for index in running)
+            self._cut_at, self._away = time.monotonic(), [member["index"] for member in there]
+            tries = ", ".join(f"#{index}" for index in self._away)
             story.done(f"  {EDGE_SITE} is away: its line is cut for {AWAY_SECONDS} s; {tries} go on there")
         elif self._cut_at and time.monotonic() - self._cut_at >= AWAY_SECONDS:
             self._line.mend()
@@ -98,13 +99,13 @@ class RobotArm:
         collected = json.loads((self._collected / "summary.json").read_text(encoding="utf-8"))
         for site, count in sorted(Counter(job["site_name"] for job in found.ran).items()):
             yield "ran at", f"{site}: {count} of {len(found.ran)} ({found.engines[site]} engine)"
-        attempts = sum(
-            len(detail["attempts"]) for detail in found.details if detail["job"]["index"] in self._away
-        )
-        yield (
-            "was away",
-            f"{EDGE_SITE} for {AWAY_SECONDS} s: {len(self._away)} tries went on there, {attempts} attempts in all",
-        )
+        tries = {detail["job"]["index"]: len(detail["attempts"]) for detail in found.details}
+        went_on = ", ".join(f"#{index} in {tries[index]}" for index in self._away)
+        if went_on:
+            yield (
+                "was away",
+                f"{EDGE_SITE} for {AWAY_SECONDS} s; attempts of the tries that went on: {went_on}",
+            )
         best = next(one for one in collected["tries"] if one["index"] == collected["best"])
         yield "best try", f"index {best['index']}, at {best['site']}"
         yield (
