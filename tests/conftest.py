@@ -8,9 +8,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support import components, databases, offline, postgres
+from tests.support import components, databases, measuring, offline, postgres
 
 KINDS = ("sqlite", "postgres")
+MEASURING = pytest.StashKey[measuring.Measuring]()
 
 # Two shared cores make single examples slow without being wrong: pytest's timeout bounds a test instead.
 hypothesis.settings.register_profile(
@@ -37,6 +38,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         only = metafunc.definition.get_closest_marker("database")
         kinds = [kind for kind in KINDS if asked in {kind, "all"} and (only is None or only.args[0] == kind)]
         metafunc.parametrize("db_url", kinds, indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """Before a test's fixtures, which cost more than most tests."""
+    config = item.config
+    if MEASURING not in config.stash:
+        config.stash[MEASURING] = measuring.Measuring()
+    config.stash[MEASURING].switch(item.path, Path(__file__).parent)
 
 
 @pytest.fixture(autouse=True, scope="session")

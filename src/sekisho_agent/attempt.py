@@ -18,7 +18,14 @@ import structlog
 from sekisho_agent import clock
 from sekisho_agent.checkpoints import CheckpointWatcher
 from sekisho_agent.engines.contract import EndReport, Image, Observation, Task
-from sekisho_agent.errors import AgentError, AttemptStoppedError, ProblemError, UnreachableError, store_errors
+from sekisho_agent.errors import (
+    AgentError,
+    AttemptStoppedError,
+    EngineError,
+    ProblemError,
+    UnreachableError,
+    store_errors,
+)
 from sekisho_agent.folders import Collected, collect, hash_file, remove_tree
 from sekisho_agent.preparation import Layout, check_offer, prepare
 from sekisho_agent.site import Site
@@ -31,7 +38,9 @@ from sekisho_wire.messages import (
     REASON_ENGINE_CANCELLED,
     REASON_ENGINE_ENDED,
     REASON_ENGINE_PREEMPTED,
+    REASON_ENGINE_REFUSED,
     REASON_ENGINE_REQUEUED,
+    REASON_ENGINE_UNAVAILABLE,
     REASON_FAILED,
     REASON_FENCED,
     REASON_FINISHED,
@@ -58,6 +67,9 @@ WATCH_SECONDS: Final = 0.5
 STARTING_SECONDS: Final = 2.0
 PROGRESS_EVERY_SECONDS: Final = 2.0
 LOG_FLUSH_SECONDS_MAX: Final = 10.0
+SUBMIT_SECONDS_MAX: Final = 600.0
+"""How long an engine may be silent before a task that it was not given is better placed elsewhere."""
+SUBMIT_PAUSE_SECONDS: Final = 0.5
 REASON_BROKEN: Final = "agent.failed"
 COLLECTED_REASONS: Final = frozenset(
     {REASON_FINISHED, REASON_FAILED, REASON_CANCELLED, REASON_TIME_LIMIT, REASON_OUT_OF_MEMORY},
@@ -94,17 +106,12 @@ class Attempt:
         self._lease_deadline = clock.monotonic() + offer.lease_s
         self._stop_reason = ""
         self._submitted = False
-        self._held = False
         self.lease_seconds = offer.lease_s
+        self.accepted = False
+        """Whether the control plane has taken the acceptance: whoever renews before that is fenced."""
         self._log = log.bind(attempt=self.id)
 
     # --- called by other threads
-
-    @property
-    def held(self) -> bool:
-        """Whether the control plane knows that it is ours: the lease of one that is only offered cannot be renewed."""
-        with self._guard:
-            return self._held
 
     def renewed(self, deadline: float) -> None:
         """The lease holds until then."""
@@ -112,7 +119,7 @@ class Attempt:
             self._lease_deadline = max(self._lease_deadline, deadline)
             submitted = self._submitted
         if submitted:
-            self._site.engine.extend(self.id, deadline)
+            self._tell_engine(lambda: self._site.engine.extend(self.id, deadline))
 
     def stop(self, reason: str, grace_seconds: float) -> None:
         """End the attempt wherever it is; the first reason stays."""
@@ -120,11 +127,18 @@ class Attempt:
             self._stop_reason = self._stop_reason or reason
             submitted = self._submitted
         if submitted:
-            self._site.engine.cancel(self.id, reason, grace_seconds)
+            self._tell_engine(lambda: self._site.engine.cancel(self.id, reason, grace_seconds))
 
     def fence(self) -> None:
         """Another attempt has the token: end at once, register nothing."""
         self.stop(REASON_FENCED, 0)
+
+    def _tell_engine(self, order: Callable[[], None]) -> None:
+        """The engine may have let go of an ended task meanwhile: that must not stop the thread that renews for all."""
+        try:
+            order()
+        except EngineError as error:
+            self._log.info("attempt.gone", code=error.code)
 
     def check(self) -> None:
         """Raise AttemptStoppedError when the attempt is to end or its lease is over."""
@@ -148,8 +162,9 @@ class Attempt:
         self.renewed(lease_deadline)
         if self._site.engine.adopt(self._layout.folder, lease_deadline) is None:
             return False
+        self.accepted = True
         with self._guard:
-            self._submitted = self._held = True
+            self._submitted = True
             reason = self._stop_reason
         if reason:
             self._site.engine.cancel(self.id, reason, 0)
@@ -182,8 +197,11 @@ class Attempt:
             free = self._site.engine.capacity()
         except AgentError as error:
             return self._refuse(error.code, error.detail)
-        limits = self._offer.limits
-        if free.attempts < 1 or free.cpus < limits.cpus or free.memory_bytes < limits.memory_bytes:
+        limits, nodes = self._offer.limits, self._offer.nodes
+        if nodes > self._site.engine.capabilities().nodes:
+            return self._refuse(REASON_ENGINE_REFUSED, "no gang of so many nodes can be started here")
+        wanted = nodes * limits.cpus, nodes * limits.memory_bytes
+        if free.attempts < 1 or free.cpus < wanted[0] or free.memory_bytes < wanted[1]:
             return self._refuse("engine.full", "no room for this attempt now")
         self._layout.folder.mkdir(mode=0o700, parents=True)
         replace_file(self._layout.folder / ATTEMPT_FILE, msgspec.json.encode(Kept(self.token, self._offer)))
@@ -195,8 +213,7 @@ class Attempt:
             self._log.info("attempt.not_taken", error=str(error))
             remove_tree(self._layout.folder)
             return False
-        with self._guard:
-            self._held = True
+        self.accepted = True
         return True
 
     def _refuse(self, reason: str, detail: str) -> bool:
@@ -238,13 +255,34 @@ class Attempt:
         return self._ended(seen, watcher)
 
     def _submit(self, task: Task) -> None:
-        """Nothing may come between the last check and the engine knowing the task, or a stop would be lost."""
+        """Until the engine has answered. Not under the guard: a slow engine must not hold up anybody's lease.
+
+        What was asked of the attempt meanwhile is passed on afterwards.
+        """
+        give_up = clock.monotonic() + SUBMIT_SECONDS_MAX
+        while not self._taken(task, last=clock.monotonic() > give_up):
+            threading.Event().wait(SUBMIT_PAUSE_SECONDS)
         with self._guard:
-            if self._stop_reason:
-                raise AttemptStoppedError(self._stop_reason, "ended before the payload ran")
-            self._site.engine.submit(msgspec.structs.replace(task, lease_deadline=self._lease_deadline))
             self._submitted = True
+            lease_deadline, reason = self._lease_deadline, self._stop_reason
+        self._site.engine.extend(self.id, lease_deadline)
+        if reason:
+            self._site.engine.cancel(self.id, reason, 0)
         self._site.logs.attach(self.id, self.token)
+
+    def _taken(self, task: Task, *, last: bool) -> bool:
+        """Whether the engine has the task now; an engine that is away may have it without having said so."""
+        self.check()
+        with self._guard:
+            lease_deadline = self._lease_deadline
+        try:
+            self._site.engine.submit(msgspec.structs.replace(task, lease_deadline=lease_deadline))
+        except EngineError as error:
+            if last or error.code != REASON_ENGINE_UNAVAILABLE:
+                raise
+            self._log.warning("engine.not_submitted", detail=error.detail)
+            return False
+        return True
 
     def _watcher(self) -> CheckpointWatcher | None:
         plan = self._offer.checkpoint
@@ -353,8 +391,11 @@ class Attempt:
         return reports
 
     @store_errors()
-    def _log_report(self, seen: Observation) -> LogReport:
+    def _log_report(self, seen: Observation) -> LogReport | None:
+        """None for a task that ended in a queue of the site's, where nothing has begun to write one."""
         path = self._layout.folder / "log"
+        if not path.exists():
+            return None
         size_bytes, digest = hash_file(path)
         self._site.store.put_file(path, digest)
         self._site.logs.finish(self.id, size_bytes=size_bytes, timeout_seconds=LOG_FLUSH_SECONDS_MAX)

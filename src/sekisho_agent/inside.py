@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from sekisho_agent import canaries, forward
+from sekisho_agent import canaries, forward, tunnel
 
 PR_SET_DUMPABLE: Final = 4
 PR_SET_NO_NEW_PRIVS: Final = 38
@@ -38,8 +38,10 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
-    """Run one order: `inside <order descriptor> <report descriptor>`."""
-    orders, reports = (int(text) for text in sys.argv[-2:])
+    """Run one order: `inside <order descriptor> <report descriptor> [<words of tunnel.hand_out>]`."""
+    orders, reports = (int(text) for text in sys.argv[1:3])
+    if gang := sys.argv[3:]:
+        tunnel.hand_out(gang)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for descriptor in (orders, reports):

@@ -201,7 +201,7 @@ class AgentLoop:
         due: dict[str, float] = {}
         while not self._stopping.is_set() or self._attempts:
             with self._guard:
-                attempts = [attempt for attempt, _ in self._attempts.values() if attempt.held]
+                attempts = [attempt for attempt, _ in self._attempts.values() if attempt.accepted]
             due = {attempt.id: due.get(attempt.id, clock.monotonic()) for attempt in attempts}
             for attempt in attempts:
                 if clock.monotonic() >= due[attempt.id]:

@@ -4,6 +4,9 @@ Known holes, until a later version closes them: no seccomp filter yet, so as roo
 namespaces of its own (they add no capability over what lies outside them) and reach the whole kernel call surface; the
 host's /usr is shown read-only and is not part of an image's digest; GPUs are not passed in.
 
+A node of a gang has one interface more than loopback: PID 1 makes it with rights that it gives up before the canaries
+run (`tunnel`), and a relay outside carries its packets to the other nodes of the attempt and to nobody else (`relay`).
+
 Order matters: bubblewrap works through its arguments from left to right, and implicit parents of a mount point get mode
 0700, which the payload could not enter, so each parent is made by name first.
 """
@@ -16,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from sekisho_agent import peers
 from sekisho_agent.errors import EngineError
 from sekisho_agent.interpreter import Interpreter
 
@@ -26,7 +30,7 @@ IMAGE_INSIDE: Final = "/image"
 PROXY_FOLDER_INSIDE: Final = "/run/proxy"
 SECRETS_FOLDER_INSIDE: Final = "/run/secrets"
 SECRETS_BYTES_MAX: Final = 1 << 20
-INSIDE_MODULES: Final = ("__init__.py", "inside.py", "canaries.py", "forward.py")
+INSIDE_MODULES: Final = ("__init__.py", "inside.py", "canaries.py", "forward.py", "tunnel.py")
 RESERVED: Final = (
     "bin",
     "dev",
@@ -52,6 +56,10 @@ NAMESPACES: Final = (
     "--unshare-cgroup-try",
 )
 ROOT_CAPABILITIES: Final = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_DAC_READ_SEARCH")
+GANG_CAPABILITIES: Final = ("CAP_NET_ADMIN",)
+"""For the interface. PID 1 gives it up."""
+GANG_CAPABILITIES_PLAIN: Final = ("CAP_NET_ADMIN", "CAP_SYS_RESOURCE", "CAP_SETFCAP")
+"""For a plain user's PID 1 also what takes it into a user namespace of its own, where none of these is left."""
 START: Final = "import sys; sys.path.insert(0, '/wall'); from sekisho_agent.inside import main; main()"
 
 
@@ -75,6 +83,16 @@ class WallPlan(msgspec.Struct, frozen=True):
     as_root: bool
     proxy_folder: Path | None = None
     image_writable: bool = False
+    node: peers.Node | None = None
+
+
+class GangDescriptors(msgspec.Struct, frozen=True):
+    """What a node of a gang inherits besides: a socket to its keeper, the device, its hosts file and its host file."""
+
+    keeper: int
+    device: int
+    hosts: int
+    host_file: int
 
 
 class WallDescriptors(msgspec.Struct, frozen=True):
@@ -101,8 +119,8 @@ def check_mounts(mounts: tuple[Mount, ...]) -> None:
         seen.append(mount.inside)
 
 
-def arguments(plan: WallPlan, descriptors: WallDescriptors) -> list[str]:
-    """The whole command line: bubblewrap, then our PID 1 under the host's interpreter."""
+def arguments(plan: WallPlan, descriptors: WallDescriptors, gang: GangDescriptors | None = None) -> list[str]:
+    """The whole command line: bubblewrap, then our PID 1 under the host's interpreter. `gang` if it has a node."""
     check_mounts(plan.mounts)
     return [
         str(plan.bubblewrap),
@@ -113,13 +131,14 @@ def arguments(plan: WallPlan, descriptors: WallDescriptors) -> list[str]:
         "--as-pid-1",
         "--clearenv",
         "--hostname",
-        "job",
+        plan.node.name if plan.node else "job",
         *("--info-fd", str(descriptors.info)),
         *_base_folders(plan),
         *_interpreter_mounts(plan.interpreter),
         *_own_mounts(),
         *_mounts(plan),
-        *("--perms", "0644", "--ro-bind-data", str(descriptors.accounts), "/etc/passwd"),
+        *_shown_file(descriptors.accounts, "/etc/passwd"),
+        *_gang_files(gang),
         *_sealed_folders(plan.interpreter),
         *("--chdir", "/"),
         str(plan.interpreter.executable),
@@ -128,6 +147,7 @@ def arguments(plan: WallPlan, descriptors: WallDescriptors) -> list[str]:
         *("-c", START),
         str(descriptors.orders),
         str(descriptors.reports),
+        *_gang_words(plan, gang),
     ]
 
 
@@ -145,10 +165,45 @@ def account_file(plan: WallPlan) -> bytes:
 def _privileges(plan: WallPlan) -> list[str]:
     """As root, PID 1 keeps only what it needs to become the payload's user; else a user namespace of one user."""
     if plan.as_root:
-        added = [part for name in ROOT_CAPABILITIES for part in ("--cap-add", name)]
-        return ["--cap-drop", "ALL", *added]
+        return [
+            *("--cap-drop", "ALL"),
+            *_added(ROOT_CAPABILITIES),
+            *_added(GANG_CAPABILITIES if plan.node else ()),
+        ]
+    if (
+        plan.node
+    ):  # PID 1 has to own its network namespace for a moment: it leaves this user namespace by itself
+        own = ["--unshare-user", "--uid", "0", "--gid", "0", "--cap-drop", "ALL"]
+        return [*own, *_added(GANG_CAPABILITIES_PLAIN)]
     uid = str(plan.payload_uid)
     return ["--unshare-user", "--disable-userns", "--uid", uid, "--gid", uid, "--cap-drop", "ALL"]
+
+
+def _added(capabilities: tuple[str, ...]) -> list[str]:
+    return [part for name in capabilities for part in ("--cap-add", name)]
+
+
+def _shown_file(descriptor: int, path: str) -> tuple[str, ...]:
+    return ("--perms", "0644", "--ro-bind-data", str(descriptor), path)
+
+
+def _gang_files(gang: GangDescriptors | None) -> list[str]:
+    if gang is None:
+        return []
+    return [
+        *_shown_file(gang.hosts, peers.HOSTS_INSIDE),
+        *("--dir", peers.FOLDER_INSIDE),
+        *_shown_file(gang.host_file, peers.HOST_FILE_INSIDE),
+    ]
+
+
+def _gang_words(plan: WallPlan, gang: GangDescriptors | None) -> list[str]:
+    """What `tunnel.hand_out` is told: on the command line, because it comes before the order and holds no secret."""
+    if plan.node is None or gang is None:
+        return []
+    uid = "" if plan.as_root else str(plan.payload_uid)
+    network = (peers.INTERFACE, plan.node.address, str(peers.NETWORK.netmask), str(peers.MTU_BYTES))
+    return [str(gang.keeper), str(gang.device), *network, uid]
 
 
 def _base_folders(plan: WallPlan) -> list[str]:

@@ -26,6 +26,7 @@ from sekisho_wire.messages import (
     REASON_FAILED,
     REASON_FINISHED,
     REASON_LEASE_LOST,
+    REASON_STAGING_FAILED,
     REASON_WALL_BROKEN,
 )
 
@@ -33,6 +34,7 @@ ASK_EVERY_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.1
 FIRST_ANSWER_SECONDS_MAX: Final = 60.0
 ENGINE_GRACE_SECONDS: Final = 10.0
+LAST_WORD_SECONDS_MAX: Final = 60.0
 PASSED_ON: Final = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 """Which accelerators the engine gave to the job; the rest of its environment stays outside."""
 
@@ -48,7 +50,8 @@ def main() -> int:
     try:
         task = handoff.take()
     except AgentError as error:
-        handoff.tell(State(phase="ended", end=EndReport(reason=error.code, detail=error.detail)))
+        end = EndReport(reason=REASON_STAGING_FAILED, detail=f"{error.detail} [{error.code}]")
+        handoff.tell(State(phase="ended", end=end))
         return 1
     wrapper = Wrapper(handoff, ended)
     wrapper.run(_with_accelerators(task))
@@ -81,7 +84,10 @@ class Wrapper:
             end = EndReport(reason=error.code, detail=error.detail)
         except Exception as error:  # noqa: BLE001 (an end must come out of every job)
             end = EndReport(reason=REASON_WALL_BROKEN, detail=f"{type(error).__name__}: {error}")
-        self._tell(msgspec.structs.replace(self._told, phase="ended", end=end))
+        last = msgspec.structs.replace(self._told, phase="ended", end=end)
+        give_up = clock.monotonic() + LAST_WORD_SECONDS_MAX
+        while not self._tell(last) and clock.monotonic() < give_up:
+            threading.Event().wait(ASK_EVERY_SECONDS)
 
     def _run(self, task: Task) -> EndReport:
         refused = self._first_lease()
@@ -170,9 +176,15 @@ class Wrapper:
         if seen.end is None:
             self._ask()
 
-    def _tell(self, state: State) -> None:
+    def _tell(self, state: State) -> bool:
+        """Whether it was written. A full disk ends no payload: the next question says it again."""
         self._told = state
-        self._handoff.tell(state)
+        try:
+            self._handoff.tell(state)
+        except OSError as error:
+            sys.stderr.write(f"not told: {type(error).__name__}\n")
+            return False
+        return True
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The fields of a record's detail that the verifier understands; everything else in a detail is free.
 
-level      0 to 5, joined over the inputs          residency  "any" or a list of country codes
+level      0 to 5, joined over the inputs          residency  "any", ["any"] or a list of country codes
 sites      what was considered, see `SiteChoice`    place      {"site", "country"}: where the attempt is
 canaries   {route: closed|open|unproven}            files      {name: digest} of evidence files
 message    a sealed agent message, base64url        agent_key  the key it was sealed with, base64url
@@ -127,7 +127,7 @@ def _place(value: object) -> Place:
 
 
 def _residency(value: object) -> frozenset[str] | None:
-    if value == "any":
+    if value in ("any", ["any"]):
         return None
     if not isinstance(value, list):
         raise _wrong("residency")

@@ -63,6 +63,11 @@ REASON_ENGINE_REQUEUED = "engine.requeued"
 REASON_ENGINE_NODE_FAILED = "engine.node_failed"
 REASON_ENGINE_GONE = "engine.gone"
 REASON_ENGINE_QUEUE = "engine.queue_too_long"
+REASON_PEERS_MISSING = "peers.missing"
+REASON_PEERS_LOST = "peers.lost"
+
+WALL_PEERS = " + peers"
+"""What the wall's name ends in where an overlay joins the nodes of one attempt, and nothing else, inside it."""
 
 IMAGE_SYSTEM = "system"
 """The image of a job that names none: the host's own /usr and nothing else."""

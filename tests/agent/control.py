@@ -253,8 +253,8 @@ class ControlPlane:
         if isinstance(body, LogChunk):
             self.logs.setdefault(envelope.attempt, {})[body.offset] = canonical.from_base64url(body.text)
             return Ok()
-        if isinstance(body, Renew) and "Accept" not in self.kinds(envelope.attempt):
-            # Nobody holds an attempt that is only offered.
+        offered = envelope.attempt in self._unheard and "Accept" not in self.kinds(envelope.attempt)
+        if isinstance(body, Renew) and offered:
             raise RefusedError("attempt.fenced", 409)
         self.messages.append(envelope)
         match body:

@@ -179,7 +179,6 @@ def test_waiting_ends_when_nobody_wants_the_answer(
 def test_renewals_count_from_when_they_were_sent(
     control: ControlPlane, client: ControlClient, attempt: str
 ) -> None:
-    client.send(Accept(), attempt, 1)
     answer, sent_at = client.renew(attempt, 1)
     _, later = client.renew(attempt, 1)
     assert answer == Lease(lease_s=60)
@@ -226,7 +225,6 @@ def test_an_answer_to_another_question_is_refused(
     attempt: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    client.send(Accept(), attempt, 1)
     original = control._answer
 
     def other_seq(question: Envelope, body: Body) -> bytes:
@@ -241,7 +239,6 @@ def test_an_answer_to_another_question_is_refused(
 def test_an_answer_by_another_key_is_refused(
     control: ControlPlane, client: ControlClient, attempt: str
 ) -> None:
-    client.send(Accept(), attempt, 1)
     key = control.key
     with fake.running() as stranger:
         control.key = stranger.key

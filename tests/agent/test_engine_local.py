@@ -4,11 +4,18 @@ import pytest
 
 from sekisho_agent.engines.local import LocalEngine
 from tests.agent.engine_suite import EngineSuite
+from tests.agent.gang_suite import GangSuite
 
 pytestmark = pytest.mark.wall
 
 
 class TestLocalEngine(EngineSuite):
+    @pytest.fixture
+    def engine(self, local_engine: LocalEngine) -> LocalEngine:
+        return local_engine
+
+
+class TestLocalGangs(GangSuite):
     @pytest.fixture
     def engine(self, local_engine: LocalEngine) -> LocalEngine:
         return local_engine

@@ -16,7 +16,8 @@ _NETWORK = (
 _SOCKETS = (
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho/http/serve\.py",
-    r"src/sekisho_agent/(canaries|egress|inside|listeners)\.py",
+    r"src/sekisho_agent/(canaries|egress|inside|listeners|relay|tunnel)\.py",
+    r"src/sekisho_agent/engines/keeping\.py",
 )
 _PROCESSES = (
     r"src/sekisho/kernel/postgres\.py",

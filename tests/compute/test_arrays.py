@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from sekisho.compute import CancelJob, ExplainJob, JobState, ListJobs, PlanJob, ReconcileAttempts
+from sekisho.compute import CancelJob, ExplainJob, JobState, ListJobs, PlanJob, ReconcileAttempts, rules
 from sekisho.kernel.facts import SYSTEM
 from sekisho_wire import messages
 from sekisho_wire.messages import Accept, Envelope, Offer, Staged
@@ -186,3 +186,55 @@ def test_strangers_see_neither_the_array_nor_its_jobs(world: World) -> None:
     member = world.show(array).members[0].id
     for job in (array, member):
         assert code_of(functools.partial(world.show, job, by=world.stranger)) == "not_found"
+
+
+def service_file(replicas: int, more: str = "") -> str:
+    return job_file("api", f"kind: service\nservice: {{replicas: {replicas}{more}}}\n")
+
+
+def test_a_replica_is_begun_again_whenever_it_ends(world: World) -> None:
+    service = world.submit(service_file(1, ", drain: 15s")).id
+    world.settle()
+    for attempt, ending in enumerate((FINISHED, FAILED, FINISHED), start=1):
+        (order,) = orders(world).values()
+        assert isinstance(order.body, Offer)
+        assert (order.token, order.body.limits.grace_s) == (attempt, 15)
+        world.home.say(order, Accept(), Staged(), started())
+        world.clock.advance(rules.SHORT_RUN_MS)
+        world.home.say(order, ending)
+        world.home.poll()
+        world.settle()
+    assert world.reason(service) == ("running", "")
+
+
+def test_a_replica_that_cannot_stay_up_is_left_alone_for_a_while(world: World) -> None:
+    service = world.submit(service_file(1)).id
+    world.settle()
+    for pause_ms in (5_000, 10_000, 20_000):
+        (order,) = orders(world).values()
+        world.home.say(order, Accept(), Staged(), started(), FAILED)
+        world.clock.advance(pause_ms - 1)
+        world.home.poll()
+        world.settle()
+        assert states(world, service) == ["waiting"]
+        world.clock.advance(1)
+        world.settle()
+        assert states(world, service) == ["staging"]
+    assert world.check().findings == []
+
+
+def test_cancelling_a_service_lets_its_replicas_finish_and_ends_it(world: World) -> None:
+    service = world.submit(service_file(2, ", drain: 5s")).id
+    world.settle()
+    taken = list(orders(world).values())
+    for order in taken:
+        world.home.say(order, Accept(), Staged(), started())
+    world.perform(world.engineer, CancelJob(job=service))
+    for order in taken:
+        lease = world.home.renew(order)
+        assert (lease.cancel, lease.grace_s) == (True, 5)
+        world.home.say(order, FINISHED)
+    world.settle()
+    assert world.show(service).job.state.ended
+    assert set(states(world, service)) <= {"succeeded", "cancelled"}
+    assert world.check().findings == []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sekisho.compute import AttemptState, JobState, Patience, rules
 from sekisho.compute.rules import Event
 from sekisho.kernel.errors import SekishoError
+from sekisho_agent.inside import LEASE_GRACE_SECONDS
 from sekisho_wire import messages
 from tests.support import tree
 
@@ -154,7 +155,7 @@ def test_behind_a_wall_the_wish_counts() -> None:
 def test_an_attempt_is_given_up_only_after_its_lease_ended(lease_seconds: int, now_ms: int) -> None:
     patience = Patience(lease_seconds)
     silent_ms = now_ms - patience.silent_since_ms(now_ms)
-    assert silent_ms > patience.lease_ms
+    assert silent_ms > patience.lease_ms + LEASE_GRACE_SECONDS * 1000
     assert 0 < patience.reconcile_ms < patience.lease_ms
 
 
@@ -183,6 +184,29 @@ def test_an_array_ends_with_its_last_job_and_only_then(counts: dict[J, int]) -> 
         assert (state is J.WAITING) == (present == {J.WAITING})
 
 
+@given(
+    state=st.sampled_from([state for state in A if state.ended]),
+    attempts=st.integers(1, 9),
+    cancelling=st.booleans(),
+)
+def test_what_lasts_is_begun_again_until_it_is_cancelled(
+    state: A, attempts: int, *, cancelling: bool
+) -> None:
+    following = rules.job_after(state, "failed", attempts, cancelling=cancelling, lasting=True)
+    assert following.ended is cancelling
+    assert cancelling or following is J.WAITING
+
+
+@given(st.lists(st.integers(0, 2 * rules.SHORT_RUN_MS), max_size=40))
+def test_a_replica_that_ends_again_and_again_is_begun_ever_later(runs_ms: list[int]) -> None:
+    pause_ms = rules.restart_pause_ms(runs_ms)
+    assert 0 <= pause_ms <= rules.RESTART_PAUSE_MS_MAX
+    assert rules.restart_pause_ms([*runs_ms, rules.SHORT_RUN_MS]) == 0
+    assert rules.restart_pause_ms([*runs_ms, 0]) == min(
+        rules.RESTART_PAUSE_MS_MAX, max(rules.RESTART_PAUSE_MS, 2 * pause_ms)
+    )
+
+
 @given(st.integers(1, 3600), st.integers(0, 7 * 86_400))
 def test_a_site_that_may_be_away_has_leases_that_last_as_long(lease_seconds: int, away_seconds: int) -> None:
     patience = rules.Patience(lease_seconds).with_site(away_seconds)
@@ -196,3 +220,25 @@ def test_what_is_stored_holds_no_null_character(text: str) -> None:
     assert "\0" not in stored
     assert len(stored) == len(text)
     assert stored == text or "\0" in text
+
+
+@pytest.mark.parametrize(
+    ("judged", "found", "same"),
+    [
+        ("bubblewrap 0.8.0", "bubblewrap 0.8.0", True),
+        ("bubblewrap 0.8.0", "bubblewrap 0.8.0 + peers", True),
+        ("bubblewrap 0.8.0", "bubblewrap 0.8.0 | bubblewrap 0.9.0 + peers", False),
+        ("bubblewrap 0.8.0", "none + peers", False),
+        ("bubblewrap 0.8.0", " + peers", False),
+        ("none", "bubblewrap 0.8.0 + peers", True),
+    ],
+)
+def test_an_overlay_of_the_attempts_own_nodes_is_beside_the_wall(
+    judged: str, found: str, *, same: bool
+) -> None:
+    assert rules.same_wall(judged, found) is same
+
+
+def test_an_overlay_alone_is_no_wall() -> None:
+    assert rules.egress_word("none + peers", "none") == "open"
+    assert rules.egress_word("bubblewrap 0.8.0 + peers", "none") == "none"

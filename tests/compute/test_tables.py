@@ -99,7 +99,7 @@ def test_the_queue_is_in_order_and_can_be_gone_through(world: World) -> None:
     write(world, lambda tx: tables.move_job(tx, "job_2", JobState.RUNNING, 9))
     cases: list[tuple[str, list[str]]] = [("", ["job_1", "job_3"]), ("job_3", ["job_4"]), ("job_4", [])]
     for after, expected in cases:
-        rows = world.database.read(functools.partial(tables.waiting_jobs, after=after, limit=2))
+        rows = world.database.read(functools.partial(tables.waiting_jobs, after=after, limit=2, now_ms=0))
         assert [row["id"] for row in rows] == expected
 
 

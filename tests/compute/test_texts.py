@@ -36,6 +36,16 @@ def job(state: JobState, reason: str = "", site: str = "ishikari") -> JobView:
     )
 
 
+@pytest.mark.parametrize(
+    "state", [JobState.WAITING, JobState.RUNNING, *(one for one in JobState if one.ended)]
+)
+def test_an_array_speaks_of_its_jobs_and_names_no_site(state: JobState) -> None:
+    text = reason_sentence(msgspec.structs.replace(job(state, site=""), kind="array"))
+    assert "-" not in text.en + text.ja
+    assert "job" in text.en
+    assert "ジョブ" in text.ja
+
+
 @pytest.mark.parametrize("state", JobState)
 def test_a_state_in_both_languages(state: JobState) -> None:
     text = reason_sentence(job(state, "job.time_limit"))

@@ -94,6 +94,7 @@ def _pages(here: World) -> dict[str, str]:
     more = {
         "running": f"/jobs/{here.jobs['llm-running']}",
         "nowhere": f"/jobs/{here.jobs['nowhere']}",
+        "array": f"/jobs/{here.jobs['sweep']}",
         "failed": f"/jobs/{here.jobs['broken']}/attempts/1",
         "unwanted": f"/jobs/{here.jobs['unwanted']}/cancel",
         "record": f"/ledger/{here.detail('llm-small').job.record_id}",

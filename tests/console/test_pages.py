@@ -71,6 +71,23 @@ def test_a_job_says_where_it_ran_and_where_not(here: World, engineer: Visitor) -
     assert "nothing here says anything about a real place" in text
 
 
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_an_array_is_one_row_and_shows_its_jobs(here: World, engineer: Visitor, language: str) -> None:
+    listed = text_of(engineer.get(f"/jobs?lang={language}"))
+    assert "sweep " in listed
+    assert "sweep-0" not in listed
+    shown = text_of(engineer.get(f"/jobs/{here.jobs['sweep']}?lang={language}"))
+    said = {
+        "en": ("Jobs of this array: 3", "Waiting 2", "sweep-2 … Waiting"),
+        "ja": ("この配列のジョブ：3件", "待機中 2", "sweep-2 … 待機中"),
+    }
+    for words in said[language]:
+        assert words in shown
+    member = here.detail("sweep").members[1]
+    inside = engineer.get(f"/jobs/{member.id}?lang={language}")
+    assert f'href="/jobs/{here.jobs["sweep"]}"' in inside.text
+
+
 def test_a_stand_in_says_so_wherever_it_appears(here: World, engineer: Visitor) -> None:
     for address in ("/", "/jobs", "/sites", f"/jobs/{here.jobs['llm-small']}", "/sites/us-west"):
         page = engineer.get(f"{address}?lang=en").text

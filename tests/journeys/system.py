@@ -103,6 +103,24 @@ def _named() -> Iterator[Payload]:
             continue
 
 
+class Place(NamedTuple):
+    """The system's one site: how many jobs of one CPU it takes at once, and Slurm's settings where Slurm runs them."""
+
+    slots: int = 2
+    slurm: dict[str, str] | None = None
+
+    def settings(self) -> str:
+        """What its agent is configured with, as TOML."""
+        engine = 'engine = "slurm"\n' if self.slurm else ""
+        capacity = f"attempts = {self.slots}\ncpus = {self.slots}\nmemory_bytes = {self.memory_bytes}\n"
+        table = "".join(f'{name} = "{value}"\n' for name, value in (self.slurm or {}).items())
+        return f"{engine}[capacity]\n{capacity}" + (f"[slurm]\n{table}" if table else "")
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.slots << 30
+
+
 class Program:
     """One program that can be killed and started again; everything it says goes to a file."""
 
@@ -132,6 +150,11 @@ class Program:
                 [*self.command, *words], stdout=log, stderr=log, env=_environment(), start_new_session=True
             )
 
+    def signal(self, how: signal.Signals) -> None:
+        """Stop it or let it go on; it stays this program's process."""
+        if self._process is not None:
+            self._process.send_signal(how)
+
     def end(self, how: signal.Signals) -> int:
         """Send a signal and wait; answers the exit status. KILL is a power cut: nothing is said or cleaned up."""
         if self._process is None:
@@ -149,20 +172,21 @@ def _environment() -> dict[str, str]:
 class System:
     """Control plane and agent on one machine, with an engineer who submits to them."""
 
-    def __init__(self, folder: Path, db_url: str) -> None:
+    def __init__(self, folder: Path, db_url: str, place: Place) -> None:
+        self.data = folder / "data"
+        self.place = place
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         config = folder / "sekisho.toml"
         config.write_text(
-            f'data = "{folder / "data"}"\n[server]\nport = {self.port}\n[database]\nurl = "{db_url}"\n'
+            f'data = "{self.data}"\n[server]\nport = {self.port}\n[database]\nurl = "{db_url}"\n'
             f"[compute]\nlease_seconds = {LEASE_SECONDS}\n[ledger]\ninterval_ms = 20\n",
             encoding="utf-8",
         )
         self.control = Program(["sekisho.server", "--config", str(config)], folder / "control.log")
         self.agent_config = folder / "agent.toml"
         self.agent_config.write_text(
-            f'control_url = "{self.url}"\nstate_dir = "{folder / "state"}"\n'
-            "[capacity]\nattempts = 2\ncpus = 2\nmemory_bytes = 2147483648\n",
+            f'control_url = "{self.url}"\nstate_dir = "{folder / "state"}"\n{place.settings()}',
             encoding="utf-8",
         )
         self.agent = Program(["sekisho_agent"], folder / "agent.log")
@@ -190,8 +214,8 @@ class System:
             name="here",
             operator=office,
             country={"value": "JP", "grade": "D"},
-            cpus=2,
-            memory_bytes=2 << 30,
+            cpus=self.place.slots,
+            memory_bytes=self.place.memory_bytes,
             stand_in=True,
         )["id"]
         code = self.ask("identity.agent.invite", site=site)["code"]
@@ -216,10 +240,13 @@ class System:
                     raise
                 time.sleep(0.1)
 
-    def submit(self, seconds: float) -> str:
-        """A job that only takes time, under a command line that the watch can find."""
-        run = f'exec sh -c "sleep {seconds:.2f}; true" payload-$SEKISHO_JOB-$SEKISHO_ATTEMPT'
-        file = f"name: nap\nresources: {{cpus: 1, memory: 64MB}}\nrun: '{run}'\n"
+    def submit(self, seconds: float, *, first: str = "", status: int = 0, more: str = "") -> str:
+        """A job that only takes time, under a command line that the watch can find.
+
+        `first` is what its shell does before, `status` how it ends, `more` what else stands in its file.
+        """
+        nap = f'exec sh -c "sleep {seconds:.2f}; exit {status}" payload-$SEKISHO_JOB-$SEKISHO_ATTEMPT'
+        file = f"name: nap\nresources: {{cpus: 1, memory: 64MB}}\nrun: '{first}{nap}'\n{more}"
         return str(self.ask("compute.job.submit", file=file)["id"])
 
     def state(self, job: str) -> str:
@@ -233,9 +260,9 @@ class System:
 
 
 @contextmanager
-def running(folder: Path, db_url: str) -> Iterator[System]:
+def running(folder: Path, db_url: str, place: Place = Place()) -> Iterator[System]:
     """A system whose agent was heard."""
-    system = System(folder, db_url)
+    system = System(folder, db_url, place)
     try:
         system.start_control()
         system.join_site()

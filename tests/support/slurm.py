@@ -251,6 +251,13 @@ class Cluster:
         self.daemons[daemon].kill()
         self.daemons[daemon].wait()
 
+    def resume(self) -> None:
+        """As an operator would: a controller that gives ids out again finds jobs of those ids running, and drains."""
+        for node in self.run(
+            "sinfo", "-h", "-N", "-p", "batch", "-t", "drain,drained,down", "-o", "%N"
+        ).split():
+            self.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+
     def idle(self) -> bool:
         """Whether every node waits for work."""
         found = self.run("sinfo", "-h", "-N", "-p", "batch", "-o", "%T").split()
@@ -259,6 +266,10 @@ class Cluster:
     def version(self) -> str:
         """Which Slurm this is."""
         return self.run("scontrol", "--version").strip()
+
+    def said(self) -> str:
+        """The last words of its controller's log, for whoever looks into a failure."""
+        return (self.folder / "log" / "slurmctld.log").read_text(errors="replace")[-6000:]
 
     def state(self, native: str) -> str:
         """The job's state in the controller's words."""

@@ -147,6 +147,7 @@ def test_a_territory_may_be_part_of_a_charter() -> None:
         {"level": True},
         {"residency": "JP"},
         {"residency": ["Japan"]},
+        {"residency": ["JP", "any"]},
         {"residency": [1]},
         {"sites": {}},
         {"sites": [1]},
@@ -182,6 +183,13 @@ def test_understood_details_have_their_shape(detail: dict[str, object]) -> None:
     with pytest.raises(VerifyError) as caught:
         parse_bundle(write_bundle(edit("records/000001.json", detail=detail)))
     assert caught.value.code == "record.detail"
+
+
+@pytest.mark.parametrize("anywhere", ["any", ["any"]])
+def test_a_residency_of_anywhere_restricts_nothing(anywhere: object) -> None:
+    log = TestLog()
+    log.append([record_body("a", 0, detail={"residency": anywhere})])
+    assert parse_bundle(write_bundle(log.members("a"))).details[0].residency is None
 
 
 def test_other_details_are_free() -> None:

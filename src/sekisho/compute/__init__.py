@@ -6,6 +6,7 @@ from sekisho.compute.attempts import AttemptActions as AttemptActions
 from sekisho.compute.jobs import JobActions as JobActions
 from sekisho.compute.keeps import KeepActions as KeepActions
 from sekisho.compute.logs import LogFiles as LogFiles
+from sekisho.compute.model import GROUPS as GROUPS
 from sekisho.compute.model import AddImage as AddImage
 from sekisho.compute.model import AttemptState as AttemptState
 from sekisho.compute.model import AttemptView as AttemptView

@@ -1,7 +1,8 @@
-"""Arrays: one submission, many jobs of the same file. The array itself is never placed; it stands where its members do.
+"""Arrays and services: one submission, many jobs of the same file.
 
-Each member is a job like any other, with its own placement, evidence and outputs, and knows its number. The array's
-own stream names all of them and is closed once the last one has ended.
+The array itself is never placed; it stands where its members do. Each member is a job like any other, with its own
+placement, evidence and outputs, and knows its number. The array's own stream names all of them and is closed once the
+last one has ended. A service is an array whose members, its replicas, are begun again whenever they end.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import Row, Tx
 
 NAME_LENGTH_MAX = 63
+REPLICA = "replica"
 
 
 def add_members(ctx: Ctx, array: tables.NewJob, size: int, evidence: Mapping[str, Evidence]) -> list[str]:
@@ -41,7 +43,7 @@ def add_members(ctx: Ctx, array: tables.NewJob, size: int, evidence: Mapping[str
                     array,
                     id=member,
                     name=array.name[: NAME_LENGTH_MAX - len(suffix)] + suffix,
-                    kind="batch",
+                    kind=REPLICA if array.kind == "service" else "batch",
                     array=array.id,
                     index=index,
                 ),

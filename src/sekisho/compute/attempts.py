@@ -141,7 +141,7 @@ class AttemptActions:
         )
         ctx.detail(canaries=dict(body.canaries), wall=body.wall, level=job["level"])
         judged = find_site(ctx.tx, row["site"]).wall
-        if judged not in rules.NO_WALL and rules.storable(body.wall) != judged:
+        if not rules.same_wall(judged, body.wall):
             found = messages.REASON_WALL_MISSING
             _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
         elif set(results) != {"closed"} and not self._bears(ctx, job, row["site"], body):
@@ -201,7 +201,7 @@ class AttemptActions:
         body = messages.Lease(
             lease_s=patience.lease_seconds,
             cancel=bool(job["cancelling"]),
-            grace_s=_grace(spec_of_row(job).checkpoint),
+            grace_s=spec_of_row(job).grace_s,
         )
         answer = self._signer.answer(envelope, body, ctx.now_ms)
         lanes.applied(
@@ -233,10 +233,6 @@ class AttemptActions:
                 raise SekishoError(LOG_STAYS, level=job["level"])
             self._logs.write(row["id"], body.offset, canonical.from_base64url(body.text))
         return self._signer.answer(envelope, messages.Ok(), ctx.now_ms)
-
-
-def _grace(checkpoint: dict[str, Any]) -> int:
-    return int(checkpoint.get("grace_s", 10))
 
 
 def _digest(sealed: str) -> str:

@@ -16,7 +16,7 @@ from msgspec import Meta, field
 from sekisho.compute.errors import FILE_INVALID, FILE_MALFORMED, FILE_UNKNOWN_FIELD
 from sekisho.kernel.clock import parse_rfc3339
 from sekisho.kernel.errors import SekishoError
-from sekisho_wire.messages import NODES_MAX, OUTPUTS_MAX, EnvironmentName, MountPath
+from sekisho_wire.messages import GRACE_SECONDS_MAX, NODES_MAX, OUTPUTS_MAX, EnvironmentName, MountPath
 
 DEPTH_MAX = 12
 YAML_NODES_MAX = 5_000
@@ -107,11 +107,19 @@ class Array(_Part):
     parallel: Annotated[int, Meta(ge=1, le=ARRAY_MAX)] = ARRAY_MAX
 
 
+class Service(_Part):
+    """What `kind: service` keeps running: how many replicas, and how long each may take to finish what it began."""
+
+    replicas: Annotated[int, Meta(ge=1, le=ARRAY_MAX)] = 1
+    drain: Duration = "10s"
+
+
 class JobFile(_Part):
     """A whole job file.
 
     `resources` are those of one node; the nodes of a job start together or not at all. An array is `size` jobs of this
-    file, told apart by SEKISHO_ARRAY_INDEX.
+    file, told apart by SEKISHO_ARRAY_INDEX. A service is as many as it has replicas, each begun again whenever it ends,
+    until the service is cancelled.
 
     `setup` is shell text run once per image, workdir and text, before `run` and apart from it: in a build of level 0
     that sees no data, no secret, no variable of `envs`, and the workdir only when that is public (level 0, no label,
@@ -121,8 +129,9 @@ class JobFile(_Part):
 
     name: JobName
     run: Annotated[str, Meta(min_length=1, max_length=100_000)]
-    kind: Literal["batch", "array"] = "batch"
+    kind: Literal["batch", "array", "service"] = "batch"
     array: Array | None = None
+    service: Service | None = None
     team: Short = ""
     resources: Resources = Resources()
     num_nodes: Annotated[int, Meta(ge=1, le=NODES_MAX)] = 1
@@ -197,10 +206,11 @@ def _check(job: JobFile, marks: _Marks) -> None:
     faults = _mount_faults(job.data)
     if not 0 < memory_bytes(job.resources.memory) < LARGEST:
         faults["$.resources.memory"] = "needs at least 1 MB, and less than 8 PiB"
-    if (job.kind == "array") != (job.array is not None):
-        faults["$.array" if job.array else "$.kind"] = (
-            "an array needs both kind: array and array: {size: ...}"
-        )
+    for kind, part in (("array", job.array), ("service", job.service)):
+        if (job.kind == kind) != (part is not None):
+            faults[f"$.{kind}" if part else "$.kind"] = f"needs both kind: {kind} and a section {kind}"
+    if job.service and seconds(job.service.drain) > GRACE_SECONDS_MAX:
+        faults["$.service.drain"] = f"may be {GRACE_SECONDS_MAX}s at most"
     if seconds(job.time_limit) == 0:
         faults["$.time_limit"] = "needs at least 1s"
     if len(set(job.secrets)) < len(job.secrets):
@@ -361,6 +371,7 @@ def _fields(path: str) -> list[str]:
         "$.charter": Wishes,
         "$.checkpoint": Checkpoint,
         "$.array": Array,
+        "$.service": Service,
         "$.budget": Budget,
     }
     section = Mount if path.startswith("$.data[") else sections.get(path, JobFile)

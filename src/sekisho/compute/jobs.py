@@ -13,6 +13,7 @@ from sekisho.compute import arrays, candidates, placement, rules, tables, texts,
 from sekisho.compute.endings import end_job
 from sekisho.compute.errors import ENDED, LEVEL_FIVE
 from sekisho.compute.model import (
+    GROUPS,
     AttemptState,
     CancelJob,
     ExplainJob,
@@ -215,7 +216,7 @@ class JobActions:
         state = JobState(row["state"])
         if state.ended:
             raise SekishoError(ENDED, job=row["id"], state=state.value)
-        if row["kind"] == "array":
+        if row["kind"] in GROUPS:
             _cancelling(ctx, row)
             for member in tables.members_of(ctx.tx, row["id"]):
                 if not JobState(member["state"]).ended:
@@ -280,7 +281,7 @@ def _cancelling(ctx: Ctx, row: Row) -> None:
 
 def _note(tx: Tx, row: Row) -> str | None:
     """The latest progress line; of an array, how many of its jobs are in which state."""
-    if row["kind"] == "array":
+    if row["kind"] in GROUPS:
         counts = tables.member_counts(tx, row["id"])
         return views.as_json({state.value: count for state, count in counts.items()})
     if not row["attempts"]:

@@ -17,6 +17,8 @@ Limit = Annotated[int, Meta(ge=1, le=200)]
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}\Z")]
 JOB_FILE_BYTES_MAX = 262_144
+GROUPS = frozenset({"array", "service"})
+"""Kinds of jobs that are only their members."""
 
 
 class JobState(enum.StrEnum):
@@ -276,7 +278,7 @@ class ShowJob(Command[JobDetail]):
 
 @command("compute.job.list", kind=Kind.READ, resource="Job", groups=("view",), ja="ジョブを一覧します。")
 class ListJobs(Command[JobPage]):
-    """List the jobs that you may see, newest first: an array as one, or with `array` the jobs in it."""
+    """List the jobs that you may see, newest first; an array or service is one row."""
 
     state: JobState | None = None
     mine: bool = False

@@ -192,7 +192,7 @@ def _limits(spec: JobSpec) -> messages.Limits:
         output_bytes=spec.disk_bytes,
         log_bytes=LOG_BYTES_MAX,
         tmp_bytes=TMP_BYTES,
-        grace_s=int(spec.checkpoint.get("grace_s", 10)),
+        grace_s=spec.grace_s,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from sekisho.compute import candidates, placement, rules, tables, views
+from sekisho.compute.arrays import REPLICA
 from sekisho.compute.candidates import Judged
 from sekisho.compute.endings import end_job, settle_later
 from sekisho.compute.jobs import entity_of, spec_of_row
@@ -42,7 +43,7 @@ class RoundActions:
 
     def place(self, ctx: Ctx, command: PlaceRound) -> int:
         """Take a stretch of the queue, judge, choose, offer: one record per job whose standing changed."""
-        rows = tables.waiting_jobs(ctx.tx, command.after, ROUND_MAX)
+        rows = tables.waiting_jobs(ctx.tx, command.after, ROUND_MAX, ctx.now_ms)
         judged = {row["id"]: self._judge(ctx, row) for row in rows}
         snapshot = placement.Snapshot(
             ctx.now_ms,
@@ -109,13 +110,26 @@ def settle_job(ctx: Ctx, job: str, state: AttemptState, reason: str) -> None:
     row = tables.find_job(ctx.tx, job, "")
     if row is None or JobState(row["state"]).ended:
         return
-    following = rules.job_after(state, reason, row["attempts"], cancelling=bool(row["cancelling"]))
+    lasting = row["kind"] == REPLICA
+    following = rules.job_after(
+        state, reason, row["attempts"], cancelling=bool(row["cancelling"]), lasting=lasting
+    )
     if following.ended:
         end_job(ctx, row, following, reason)
         return
     tables.move_job(ctx.tx, job, following, ctx.now_ms, reason=reason)
     tables.add_event(ctx.tx, job, "again", ctx.now_ms, reason=reason)
-    ctx.later(PlaceRound(), dedupe="place")
+    pause_ms = rules.restart_pause_ms(_runs_ms(ctx, job)) if lasting else 0
+    if pause_ms:
+        tables.hold_back(ctx.tx, job, ctx.now_ms + pause_ms)
+    ctx.later(PlaceRound(), delay_ms=pause_ms, dedupe=f"place:{job}" if pause_ms else "place")
+    settle_later(ctx, row)
+
+
+def _runs_ms(ctx: Ctx, job: str) -> list[int]:
+    """How long each attempt of a job ran, in order; nothing for one whose payload never began."""
+    rows = tables.attempts_of(ctx.tx, job)
+    return [row["ended_ms"] - row["started_ms"] if row["started_ms"] else 0 for row in rows]
 
 
 def _apply(ctx: Ctx, row: Row, choice: Choice, judged: list[Judged]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -13,6 +13,12 @@ from sekisho.kernel.errors import SekishoError
 from sekisho_wire import messages
 
 ATTEMPTS_MAX = 5
+ENDING_MS = 4_000
+"""From the end of a lease to the end of its payload, which is told to end and killed after three seconds."""
+SHORT_RUN_MS = 60_000
+"""A replica that ended sooner than this is begun again only after a pause."""
+RESTART_PAUSE_MS = 5_000
+RESTART_PAUSE_MS_MAX = 300_000
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -37,9 +43,10 @@ class Patience(msgspec.Struct, frozen=True):
     def silent_since_ms(self, now_ms: int) -> int:
         """Whoever was last heard before this moment is lost.
 
-        Later than any lease ends, so that the old payload is dead before the next one starts.
+        Later than any lease ends, with the time in which a payload is ended then, so that the old payload is dead
+        before the next one starts.
         """
-        return now_ms - self.lease_ms * 3 // 2
+        return now_ms - self.lease_ms - max(self.lease_ms // 2, ENDING_MS)
 
     def site_silent_since_ms(self, now_ms: int) -> int:
         """A site last heard before this moment is offered nothing.
@@ -108,6 +115,8 @@ AGAIN = frozenset(
         messages.REASON_ENGINE_NODE_FAILED,
         messages.REASON_ENGINE_GONE,
         messages.REASON_ENGINE_QUEUE,
+        messages.REASON_PEERS_MISSING,
+        messages.REASON_PEERS_LOST,
         "refused",
         "lost",
     }
@@ -115,8 +124,12 @@ AGAIN = frozenset(
 """Reasons that say nothing against the job itself: it is placed again, up to `ATTEMPTS_MAX` times."""
 
 
-def job_after(state: AttemptState, reason: str, attempts: int, *, cancelling: bool) -> JobState:
-    """Where a job stands once its attempt is in `state` for `reason`."""
+def job_after(
+    state: AttemptState, reason: str, attempts: int, *, cancelling: bool, lasting: bool = False
+) -> JobState:
+    """Where a job stands once its attempt is in `state` for `reason`; a `lasting` one ends by being cancelled alone."""
+    if lasting and state.ended and not cancelling:
+        return JobState.WAITING
     match state:
         case A.OFFERED | A.STAGING:
             return JobState.STAGING
@@ -133,6 +146,19 @@ def job_after(state: AttemptState, reason: str, attempts: int, *, cancelling: bo
                 return JobState.CANCELLED
             again = state is not A.FAILED or reason in AGAIN
             return JobState.WAITING if again and attempts < ATTEMPTS_MAX else JobState.FAILED
+
+
+def restart_pause_ms(runs_ms: Sequence[int]) -> int:
+    """How long a replica waits before it is begun again, from how long its attempts ran, newest last.
+
+    Nothing after a run that lasted; twice as long after each further short one in a row.
+    """
+    short = 0
+    for run_ms in reversed(runs_ms):
+        if run_ms >= SHORT_RUN_MS:
+            break
+        short += 1
+    return min(RESTART_PAUSE_MS_MAX, RESTART_PAUSE_MS << min(short - 1, 16)) if short else 0
 
 
 def array_state(members: Mapping[JobState, int]) -> JobState:
@@ -160,13 +186,21 @@ def storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
+def same_wall(judged: str, found: str) -> bool:
+    """Whether a payload started behind the wall that its site was judged by.
+
+    An overlay of the attempt's own nodes beside it (`WALL_PEERS`) opens no way to anybody else.
+    """
+    return judged in NO_WALL or storable(found).removesuffix(messages.WALL_PEERS) == judged
+
+
 def egress_word(wall: str, wish: str | list[str], canaries: Collection[str] = ()) -> str:
     """What the charter is told of a job's way out: without a wall every wish for `none` is only a wish.
 
     `canaries` are the results once they ran: one that came out makes the way `open`, one that proved nothing
     `unproven`, whatever was wished.
     """
-    if wall in NO_WALL or "open" in canaries:
+    if wall.removesuffix(messages.WALL_PEERS) in NO_WALL or "open" in canaries:
         return "open"
     if "unproven" in canaries:
         return "unproven"

@@ -20,6 +20,7 @@ SPEC_BYTES_MAX = 200_000
 """What an order may weigh: with its tickets, and escaped twice, it still fits into one sealed answer."""
 
 ARRAY_BYTES_MAX = 20_000_000
+GRACE_SECONDS = 10
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -64,10 +65,17 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     setup: str = ""
     setup_workdir: bool = False
     size: int = 0
-    """How many jobs an array has; 0 for what is none."""
+    """How many jobs an array or service has; 0 for what is neither."""
     parallel: int = 0
+    drain_s: int = 0
+    """What a service's replica may take to finish what it began; 0 for what is none."""
     workdir_id: str = ""
     """The artefact that the workdir is; its bytes came in under this name."""
+
+    @property
+    def grace_s(self) -> int:
+        """Seconds between TERM and KILL when the payload is to end."""
+        return max(int(self.checkpoint.get("grace_s", 0 if self.drain_s else GRACE_SECONDS)), self.drain_s)
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -128,8 +136,7 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         operator=file.charter.operator,
         setup=file.setup,
         setup_workdir=bool(file.setup) and workdir is not None and _is_public(workdir),
-        size=file.array.size if file.array else 0,
-        parallel=file.array.parallel if file.array else 0,
+        **_members(file),
     )
     _check_size(spec, text)
     return Resolved(file, spec, join(labels))
@@ -219,6 +226,16 @@ def _need(file: JobFile) -> Need:
         deadline_ms=jobfile.deadline_ms(file.deadline),
         nodes=file.num_nodes,
     )
+
+
+def _members(file: JobFile) -> dict[str, int]:
+    """How many jobs this file makes, and how they run beside each other."""
+    if file.array is not None:
+        return {"size": file.array.size, "parallel": file.array.parallel}
+    if file.service is not None:
+        count = file.service.replicas
+        return {"size": count, "parallel": count, "drain_s": jobfile.seconds(file.service.drain)}
+    return {}
 
 
 def _checkpoint(file: JobFile) -> dict[str, Any]:

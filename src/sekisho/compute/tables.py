@@ -78,12 +78,13 @@ def find_job(tx: Tx, job: str, owner: str) -> Row | None:
     )
 
 
-def waiting_jobs(tx: Tx, after: str, limit: int) -> list[Row]:
-    """The queue from behind a job, longest waiting first; an array waits through its members."""
+def waiting_jobs(tx: Tx, after: str, limit: int, now_ms: int) -> list[Row]:
+    """The queue from behind a job, longest waiting first; an array or service waits through its members."""
     return tx.all(
-        "select * from compute_jobs where state = 'waiting' and kind <> 'array' and id > :after order by id"
-        " limit :limit",
+        "select * from compute_jobs where state = 'waiting' and kind not in ('array', 'service') and id > :after"
+        " and coalesce(not_before_ms, 0) <= :now order by id limit :limit",
         after=after,
+        now=now_ms,
         limit=limit,
     )
 
@@ -137,6 +138,15 @@ def move_job(tx: Tx, job: str, state: JobState, now_ms: int, *, reason: str = ""
         reason=reason,
         now=now_ms,
         ended=int(state.ended),
+    )
+
+
+def hold_back(tx: Tx, job: str, until_ms: int) -> None:
+    """No round looks at the job before then."""
+    tx.run(
+        "update compute_jobs set not_before_ms = :until, record_id = :record_id where id = :job",
+        job=job,
+        until=until_ms,
     )
 
 

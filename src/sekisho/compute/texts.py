@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sekisho.compute.model import JobState, JobView
+from sekisho.compute.model import GROUPS, JobState, JobView
 from sekisho.compute.placement import Reason
 from sekisho_wire.problems import Text
 
@@ -30,8 +30,20 @@ STATES = {
 }
 
 
+TOGETHER = {
+    JobState.WAITING: Text("All its jobs wait.", "すべてのジョブが待機中です。"),
+    JobState.RUNNING: Text("Its jobs are under way.", "含まれるジョブが進行中です。"),
+    JobState.SUCCEEDED: Text("All its jobs succeeded.", "すべてのジョブが完了しました。"),
+    JobState.FAILED: Text("At least one of its jobs failed.", "失敗したジョブがあります。"),
+    JobState.CANCELLED: Text("It was cancelled, or one of its jobs was.", "取り消されたジョブがあります。"),
+}
+"""Of an array or a service, which stands where its jobs do."""
+
+
 def reason_sentence(job: JobView) -> Text:
     """One sentence that says why a job is where it is."""
+    if job.kind in GROUPS and job.state in TOGETHER:
+        return TOGETHER[job.state]
     if job.state is JobState.WAITING and job.reason in WAITS:
         return WAITS[Reason(job.reason)]
     text = STATES[job.state]

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sekisho.compute import AttemptView, JobDetail, JobState, JobView, SiteChoice, reason_sentence
+from sekisho.compute import GROUPS, AttemptView, JobDetail, JobState, JobView, SiteChoice, reason_sentence
 from sekisho.console import marks, shapes
 from sekisho.console.drawing import known, pick, say
 from sekisho.console.visit import Visit
@@ -70,7 +70,7 @@ def reason(language: Language, name: str) -> str:
 
 def sentence(language: Language, job: JobView) -> str:
     """Why a job is where it is; how it failed in our words, because its reason is a name for programs."""
-    if job.state is JobState.FAILED:
+    if job.state is JobState.FAILED and job.kind not in GROUPS:
         why = reason(language, job.reason) or job.reason or "-"
         return say(language, "job.failed", reason=why.rstrip(".。"))
     return pick(language, reason_sentence(job))
@@ -184,7 +184,7 @@ def _submitter(visit: Visit, job: JobView) -> str:
 
 def _progress(language: Language, job: JobView) -> list[tuple[str, str]]:
     """The payload's own figures as they came; of an array, how many of its jobs are in which state."""
-    if job.kind == "array":
+    if job.kind in GROUPS:
         counts = [(state, job.progress[state]) for state in JobState if state in job.progress]
         return [(say(language, f"job.state.{state}"), str(count)) for state, count in counts]
     return sorted((name, str(value)) for name, value in job.progress.items())

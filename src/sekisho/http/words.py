@@ -176,6 +176,13 @@ _PLACES: Mapping[str, Word] = {
     "size_bytes": _word(("bytes", "バイト数"), "size in bytes", "バイト数", sample="4096"),
     "source": _word(("source", "根拠"), "where this is known from", "情報の出どころ"),
     "stand_in": _word(("stand-in", "代役"), "it is simulated on this machine", "この機器上の代役です"),
+    "away_seconds": _word(
+        ("may be away", "不在の上限"),
+        "how long it may be out of touch while its work goes on, in seconds",
+        "連絡が途絶えても作業を続けてよい時間（秒）",
+        sample="28800",
+    ),
+    "nodes": _word(("nodes", "ノード数")),
     "wall": _word(("wall", "遮断")),
     "yen_per_hour": _word(
         ("yen/hour", "円/時"), "price of an hour in yen", "1時間の価格（円）", sample="120"
@@ -183,6 +190,12 @@ _PLACES: Mapping[str, Word] = {
 }
 
 _WORK: Mapping[str, Word] = {
+    "array": _word(
+        ("array", "配列"),
+        "only the jobs of this array or service, by its id",
+        "この配列またはサービスに含まれるジョブのみ（IDで指定）",
+        sample="job_01kae7x2m4",
+    ),
     "attempt": _word(
         ("attempt", "試行"), "which attempt, 0 for the latest", "試行の番号（0は最新）", sample="1"
     ),
@@ -192,6 +205,7 @@ _WORK: Mapping[str, Word] = {
     "expires_at": _word(("expires", "期限"), "when it ends", "終了する日時", sample="2026-12-31T00:00:00Z"),
     "file": _word(("file", "ジョブファイル"), "the job file", "ジョブファイル", sample="train.yaml"),
     "id": _word(("id", "ID"), "its id", "対象のID"),
+    "index": _word(("no.", "番号")),
     "image": _word(("image", "実行環境"), "the environment's name", "実行環境の名前", sample="jax"),
     "job": _word(("job", "ジョブ"), "the job's id", "ジョブのID", sample="job_01kae7x2m4"),
     "kind": _word(("kind", "種類")),

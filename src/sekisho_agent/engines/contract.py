@@ -42,6 +42,12 @@ class Task(msgspec.Struct, frozen=True):
     gives them to the payload's user. `lease_deadline` is on `clock.monotonic`. `secrets` are values by file name.
     `image_writable` is for builds alone: their image folder is a copy of their own.
     `limits` and `gpus` are those of one node of `nodes`.
+
+    With more than one node all start together, or none does: each behind a wall of its own, as a user of its own, with
+    the same inputs, secrets and destinations, joined by an overlay that reaches this attempt's nodes only. The first
+    that ends badly ends the others. The task's outputs are those of node 0: every other node writes to copies of the
+    writable folders below `folder/ranks/<its number>`, which nobody collects. One log: lines of node k begin with
+    `[k] `, those of node 0 with nothing. `rank` is the engine's own; it is 0 in a task that is submitted.
     """
 
     attempt: str
@@ -61,6 +67,7 @@ class Task(msgspec.Struct, frozen=True):
     gpus: int = 0
     gpu_type: str = ""
     nodes: int = 1
+    rank: int = 0
 
 
 class WallReport(msgspec.Struct, frozen=True):

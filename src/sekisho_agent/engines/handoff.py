@@ -11,9 +11,11 @@ longer than it is.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -55,12 +57,21 @@ class Handoff:
         self.folder = attempt_folder / FOLDER
 
     def give(self, task: Task) -> None:
-        """The agent's first word; secrets apart, because the job removes them as soon as it has read them."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        """The agent's first word; secrets apart, because the job removes them as soon as it has read them.
+
+        EngineError `engine.handoff` where the shared folder takes nothing.
+        """
         secrets = {name: value.hex() for name, value in task.secrets.items()}
         plain = msgspec.structs.replace(task, secrets={}, lease_deadline=0.0)
-        self._write(SECRETS, msgspec.json.encode(secrets))
-        self._write(TASK, msgspec.json.encode(plain, enc_hook=_encode_path))
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self._write(SECRETS, msgspec.json.encode(secrets))
+            self._write(TASK, msgspec.json.encode(plain, enc_hook=_encode_path))
+        except OSError as error:
+            self.forget_secrets()
+            raise EngineError(
+                "engine.handoff", f"the task cannot be written: {type(error).__name__}"
+            ) from error
 
     def given(self) -> Task:
         """The task without its secrets. EngineError `engine.handoff` when it cannot be read."""
@@ -127,8 +138,17 @@ class Handoff:
         temporary.replace(self.folder / name)
 
     def _read(self, name: str) -> bytes:
-        with (self.folder / name).open("rb") as file:
+        with open_plain(self.folder / name) as file:
             return file.read(FILE_BYTES_MAX)
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """A regular file, opened for reading; OSError for a link, and for a pipe instead of waiting for its other end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _encode_path(value: object) -> str:

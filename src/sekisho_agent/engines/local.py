@@ -22,10 +22,12 @@ from sekisho_agent.engines.contract import (
     Task,
     WallReport,
 )
+from sekisho_agent.engines.local_gang import GangRun
 from sekisho_agent.engines.local_host import WALL_NONE, LocalHost
 from sekisho_agent.engines.local_run import LocalRun
 from sekisho_agent.errors import EngineError
 from sekisho_agent.images import ImageShelf
+from sekisho_agent.peers import GANG_NODES_MAX
 from sekisho_wire.messages import Capabilities, Capacity
 
 
@@ -39,24 +41,32 @@ class LocalEngine:
         self._folder = config.state_folder
         self._host = LocalHost(self._folder / "bubblewrap")
         self._guard = threading.Lock()
-        self._runs: dict[str, LocalRun] = {}
+        self._runs: dict[str, LocalRun | GangRun] = {}
         self._shelf = ImageShelf(self, config)
 
     def capabilities(self) -> Capabilities:
         """What this machine can hold, found at start."""
-        return Capabilities(engine="local", wall=self._host.wall_name, limits=self._host.mechanisms)
+        hindrance = self._host.gang_hindrance
+        return Capabilities(
+            engine="local",
+            wall=self._host.wall_name,
+            limits=self._host.mechanisms | {"nodes": f"none ({hindrance})"[:256] if hindrance else "peers"},
+            nodes=1 if hindrance else GANG_NODES_MAX,
+        )
 
     def capacity(self) -> Capacity:
         """The configured capacity less what running tasks were promised."""
         total = self._config.total_capacity()
         with self._guard:
-            running = [run.task.limits for run in self._runs.values() if not _ended(run)]
+            running = [run.task for run in self._runs.values() if not _ended(run)]
         attempts = total.attempts - len(running) if self._host.wall_name != WALL_NONE else 0
         return msgspec.structs.replace(
             total,
             attempts=max(0, attempts),
-            cpus=max(0, total.cpus - sum(limits.cpus for limits in running)),
-            memory_bytes=max(0, total.memory_bytes - sum(limits.memory_bytes for limits in running)),
+            cpus=max(0, total.cpus - sum(task.nodes * task.limits.cpus for task in running)),
+            memory_bytes=max(
+                0, total.memory_bytes - sum(task.nodes * task.limits.memory_bytes for task in running)
+            ),
             disk_bytes=shutil.disk_usage(self._folder).free,
         )
 
@@ -77,7 +87,9 @@ class LocalEngine:
         with self._guard:
             if task.attempt in self._runs:
                 return
-            run = self._runs[task.attempt] = self._host.admit(task)
+            gang = task.nodes > 1
+            run = GangRun.admit(task, self._host) if gang else self._host.admit(task)
+            self._runs[task.attempt] = run
         threading.Thread(target=run.run, name=f"run-{task.attempt[-6:]}", daemon=True).start()
 
     def adopt(self, attempt_folder: Path, lease_deadline: float) -> Task | None:
@@ -128,7 +140,7 @@ class LocalEngine:
         """Let go of listeners and threads; call when nothing runs any more."""
         self._host.close()
 
-    def _run(self, attempt: str) -> LocalRun:
+    def _run(self, attempt: str) -> LocalRun | GangRun:
         with self._guard:
             found = self._runs.get(attempt)
         if found is None:
@@ -136,5 +148,5 @@ class LocalEngine:
         return found
 
 
-def _ended(run: LocalRun) -> bool:
+def _ended(run: LocalRun | GangRun) -> bool:
     return run.observation(known=None, timeout_seconds=0).phase == "ended"

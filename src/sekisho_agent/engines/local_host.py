@@ -11,16 +11,22 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import structlog
+
 from sekisho_agent import wall
 from sekisho_agent.bubblewrap import find_bubblewrap
 from sekisho_agent.engines.contract import Task
+from sekisho_agent.engines.keeping import hindrance
 from sekisho_agent.engines.local_run import LocalRun, Surroundings
 from sekisho_agent.errors import EngineError
 from sekisho_agent.interpreter import base_interpreter, image_interpreter
 from sekisho_agent.limits import ControlGroups, hold
 from sekisho_agent.listeners import Listeners
+from sekisho_agent.relay import Relay
 from sekisho_agent.shortpaths import remove_stale_folders
-from sekisho_wire.messages import REASON_ENGINE_FULL, REASON_WALL_MISSING, Limits
+from sekisho_wire.messages import REASON_ENGINE_FULL, REASON_WALL_MISSING, WALL_PEERS, Limits
+
+log = structlog.get_logger(__name__)
 
 WALL_NONE = "none"
 SHIELDED = ("/bin/sh", "-c", 'trap "" TERM INT HUP; exec "$@"', "sh")
@@ -49,6 +55,7 @@ class LocalHost:
         self._bubblewrap = find_bubblewrap(unpack_folder)
         self._groups = ControlGroups.discover()
         self._listeners = Listeners()
+        self._gang_hindrance: str | None = None
         # The parent-death signal follows the thread that started a process: this one lives as long as the host.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="process-starter")
 
@@ -62,10 +69,26 @@ class LocalHost:
         """By which mechanism this machine holds each limit."""
         return hold(SMALLEST, self._groups.controllers).mechanisms
 
-    def admit(self, task: Task) -> LocalRun:
-        """The run of a task, under a user of its own; it has not begun. EngineError without a wall or a free user."""
+    @property
+    def gang_hindrance(self) -> str:
+        """Why a wall of this machine cannot be joined to others; empty where it can. Tried once, when first asked."""
+        if self._bubblewrap is None:
+            return "no wall"
+        if self._gang_hindrance is None:
+            self._gang_hindrance = hindrance(self._bubblewrap.path, self._start_process)
+            if self._gang_hindrance:
+                log.warning("peers.unavailable", why=self._gang_hindrance)
+        return self._gang_hindrance
+
+    def admit(self, task: Task, relay: Relay | None = None) -> LocalRun:
+        """The run of a task, under a user of its own; it has not begun. EngineError without a wall or a free user.
+
+        A node of a gang comes with its relay, which is the run's from then on.
+        """
         if self._bubblewrap is None:
             raise EngineError(REASON_WALL_MISSING, "this machine has no working bubblewrap")
+        if (task.nodes > 1) != (relay is not None) or (relay is not None and self.gang_hindrance):
+            raise EngineError(REASON_WALL_MISSING, f"no overlay here: {self.gang_hindrance or 'no relay'}")
         wall.check_mounts(task.mounts)
         as_root = os.geteuid() == 0
         folder = task.image.folder
@@ -82,14 +105,16 @@ class LocalHost:
             tmp_bytes=task.limits.tmp_bytes,
             payload_uid=user.uid,
             as_root=as_root,
+            node=relay.node if relay else None,
         )
         around = Surroundings(
-            wall_name=self.wall_name,
+            wall_name=self.wall_name + (WALL_PEERS if relay else ""),
             listeners=self._listeners,
             groups=self._groups,
             start_process=self._start_process,
             plan=plan,
             release=user.release,
+            relay=relay,
         )
         return LocalRun(task, around)
 

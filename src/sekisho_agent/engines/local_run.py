@@ -19,15 +19,19 @@ import msgspec
 from sekisho_agent import canaries, clock, wall
 from sekisho_agent.egress import EgressProxy
 from sekisho_agent.engines.contract import EndReport, Observation, Phase, Task, WallReport
+from sekisho_agent.engines.keeping import GangEnds, readable
 from sekisho_agent.engines.log import PayloadLog
 from sekisho_agent.limits import ControlGroups, Group, Held, hold
 from sekisho_agent.listeners import Listeners, compare
+from sekisho_agent.relay import Relay
 from sekisho_wire.messages import (
     REASON_CANARY_BROKEN,
     REASON_CANARY_OPEN,
     REASON_FAILED,
     REASON_FINISHED,
     REASON_OUT_OF_MEMORY,
+    REASON_PEERS_LOST,
+    REASON_PEERS_MISSING,
     REASON_WALL_BROKEN,
 )
 
@@ -35,6 +39,7 @@ WATCHDOG_MARGIN_SECONDS: Final = 8.0
 SETUP_SECONDS_MAX: Final = 30.0
 READ_BYTES: Final = 65_536
 PROTECTED_LEVEL: Final = 2
+PEERS_REASONS: Final = frozenset({REASON_PEERS_LOST, REASON_PEERS_MISSING})
 SIGNAL_KILL: Final = 9
 SHELL_SIGNAL_OFFSET: Final = 128
 PROXY_URL: Final = "http://127.0.0.1:3128"
@@ -50,6 +55,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     plan: wall.WallPlan
     release: Callable[[], None]
     """Called once nothing of the payload is left."""
+    relay: Relay | None = None
+    """For a node of a gang: its end of the overlay, closed by the run."""
 
 
 class LocalRun:
@@ -68,6 +75,7 @@ class LocalRun:
         self._lease = task.lease_deadline
         self._kill_at: float | None = None
         self._asked_reason = ""
+        self._lost = ""
 
     def observation(self, *, known: Phase | None, timeout_seconds: float) -> Observation:
         """A consistent picture; waits up to the timeout for a phase other than `known`."""
@@ -97,6 +105,19 @@ class LocalRun:
             self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
         self.command(f"term {reason} {grace_seconds:.3f}")
 
+    def lose(self, reason: str, detail: str) -> None:
+        """The gang cannot go on: end this node with the grace, and say why."""
+        with self._changed:
+            self._lost = self._lost or detail
+        self.cancel(reason, self.task.limits.grace_s)
+
+    def abandon(self) -> None:
+        """Instead of `run`: nothing was started, and nothing will be."""
+        if self._around.relay is not None:
+            self._around.relay.close()
+        self._around.release()
+        self._log.close()
+
     def command(self, line: str) -> None:
         """Send one line to PID 1, or keep it until PID 1 is there. One write below PIPE_BUF is never torn."""
         with self._changed:
@@ -108,6 +129,11 @@ class LocalRun:
                 os.write(self._orders, content)
             except OSError:  # PID 1 has ended, or does not read: the watchdog outside ends it
                 return
+
+    def join(self) -> None:
+        """Wait until nothing of it is left."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._phase == "ended")
 
     def run(self) -> None:
         """Run the task to its end. Whatever goes wrong becomes an end report."""
@@ -125,7 +151,11 @@ class LocalRun:
             if proxy is not None:
                 proxy.close()
         end = _judged(end, group.oom_kills())
+        if end.reason in PEERS_REASONS:
+            end = msgspec.structs.replace(end, detail=self._lost)
         group.release()
+        if self._around.relay is not None:
+            self._around.relay.close()
         self._around.release()
         self._log.close()
         with self._changed:
@@ -158,18 +188,20 @@ class LocalRun:
         orders_read, orders_write = os.pipe()
         reports_read, reports_write = os.pipe()
         info_read, info_write = os.pipe()
-        accounts_read, accounts_write = os.pipe()
-        _write_all(accounts_write, wall.account_file(plan))
-        os.close(accounts_write)
-        theirs = (info_write, accounts_read, orders_read, reports_write)
+        accounts = readable(wall.account_file(plan))
+        relay = self._around.relay
+        gang = GangEnds(relay.node) if relay is not None else None
+        theirs = (info_write, accounts, orders_read, reports_write, *(gang.theirs if gang else ()))
         descriptors = wall.WallDescriptors(
             info=info_write,
-            accounts=accounts_read,
+            accounts=accounts,
             orders=orders_read,
             reports=reports_write,
         )
         try:
-            process = self._around.start_process(wall.arguments(plan, descriptors), theirs)
+            process = self._around.start_process(
+                wall.arguments(plan, descriptors, gang.descriptors if gang else None), theirs
+            )
         except BaseException:
             for descriptor in (orders_write, reports_read, info_read):
                 os.close(descriptor)
@@ -177,6 +209,8 @@ class LocalRun:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
+            if gang is not None and relay is not None:
+                gang.receive(relay.attach)
         pid = _child_pid(info_read)
         if pid:
             group.join(pid)
@@ -254,8 +288,10 @@ class LocalRun:
             )
         if self.task.level >= PROTECTED_LEVEL and "open" in results.values():
             self.cancel(REASON_CANARY_OPEN, 0)
-            return
-        self.command("go")
+        elif self._around.relay is not None:
+            self._around.relay.stands(lambda: self.command("go"))
+        else:
+            self.command("go")
 
     def _open_commands(self, orders: int) -> None:
         os.set_blocking(orders, False)

@@ -8,11 +8,14 @@ from typing import Any, Final
 import httpx2
 import msgspec
 
+from sekisho_agent import clock
 from sekisho_agent.client import open_http
 from sekisho_agent.errors import EngineError
 from sekisho_wire.messages import REASON_ENGINE_UNAVAILABLE
 
 ANSWER_BYTES_MAX: Final = 64 << 20
+ANSWER_SECONDS_MAX: Final = 30.0
+"""For all of an answer: the timeouts below start anew with every byte."""
 TIMEOUT: Final = httpx2.Timeout(connect=5.0, read=10.0, write=10.0, pool=5.0)
 STATUS_ERROR: Final = 400
 
@@ -39,11 +42,12 @@ class Rest:
     def ask(
         self, method: str, path: str, *, headers: dict[str, str], body: dict[str, Any] | None = None
     ) -> Answer:
-        """The answer; EngineError `engine.unavailable` when none came, or it is not a JSON object of bounded size.
+        """The answer; EngineError `engine.unavailable` when none came in time, or no JSON object of bounded size.
 
         Nothing is known then about what a request to change something did.
         """
         content = msgspec.json.encode(body) if body is not None else None
+        give_up = clock.monotonic() + ANSWER_SECONDS_MAX
         sent = {**headers, "content-type": "application/json"} if content is not None else headers
         try:
             with self._client.stream(method, path, headers=sent, content=content) as response:
@@ -52,6 +56,8 @@ class Rest:
                     received += chunk
                     if len(received) > ANSWER_BYTES_MAX:
                         raise _unavailable("the answer is too long")
+                    if clock.monotonic() > give_up:
+                        raise _unavailable("the answer takes too long")
                 status = response.status_code
         except httpx2.HTTPError as error:
             raise _unavailable(type(error).__name__) from error

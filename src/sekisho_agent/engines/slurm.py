@@ -4,8 +4,10 @@ Two spellings of the interface exist: until v0.0.39 numbers and states are plain
 they are set, states are lists, the environment is a list, and generic resources are `tres_per_node`. The newest that
 both sides know is used. Sources: the OpenAPI documents that the daemon serves.
 
-Traps, each seen on a real one: a wrong token may be answered with status 500 and text; the same job id runs again after
-a requeue (`restart_cnt` tells); what a job printed before our wrapper began is in `native.log` of its folder.
+Traps, each seen on a real one: a wrong token may be answered with status 500 and text; an error may stand beside the id
+of a job that was queued all the same; the same job id runs again after a requeue (`restart_cnt` tells), and a
+controller that lost its state gives ids out a second time (the name tells); what a job printed before our wrapper began is
+in `native.log` of its folder.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 import sekisho_agent
 from sekisho_agent import clock
@@ -39,17 +43,21 @@ from sekisho_wire.messages import (
     Capacity,
 )
 
-VERSION: Final = re.compile(r"/slurm/v0\.0\.(\d+)/job/submit")
+VERSION: Final = re.compile(r"/slurm/v0\.0\.([0-9]{1,4})/job/submit")
 NEWEST_KNOWN: Final = 44
+REQUEUE_READ_SINCE: Final = 39
 SET_NUMBERS_SINCE: Final = 40
 MEBIBYTE: Final = 1 << 20
 TIME_MARGIN_SECONDS: Final = 120
 CAPACITY_SECONDS: Final = 20.0
 ONE_BY_ONE_MAX: Final = 16
+COUNT_MAX: Final = (1 << 32) - 2
+"""Slurm's own numbers have 32 bits, of which the last two values say `infinite` and `not set`."""
+SUM_MAX: Final = (1 << 53) - 1
 COMMUNICATION_ERRORS_MAX: Final = 2000
 INVALID_JOB: Final = 2017
 NOT_FOUND: Final = 404
-GPU: Final = re.compile(r"gpu(?::([A-Za-z][\w.-]*))?:(\d+)")
+GPU: Final = re.compile(r"gpu(?::([A-Za-z][\w.-]*))?:([0-9]{1,6})")
 UNUSABLE_NODES: Final = frozenset({"DOWN", "DRAIN", "FAIL", "FUTURE", "NOT_RESPONDING", "UNKNOWN"})
 
 RUNNING: Final = frozenset(
@@ -110,9 +118,9 @@ class Slurm:
             if version >= SET_NUMBERS_SINCE
             else {"script": script, "job": job}
         )
-        answer = self._ask("POST", "job/submit", body)
-        native = answer.body.get("job_id")
-        if not isinstance(native, int) or native <= 0:
+        answer = self._ask("POST", "job/submit", body, queued=True)
+        native = _whole(answer.body.get("job_id"))
+        if not native:
             raise _refusal(answer)
         return str(native)
 
@@ -123,7 +131,7 @@ class Slurm:
             for job in _objects(self._ask("GET", "jobs").body.get("jobs"))
             if job.get("name") == attempt and job.get("user_name", self._config.user) == self._config.user
         ]
-        return str(max((job["job_id"] for job in found if isinstance(job.get("job_id"), int)), default=""))
+        return str(max((_whole(job.get("job_id")) for job in found), default=0) or "")
 
     def look(self, ids: list[str]) -> dict[str, NativeJob]:
         """One by one while they are few: Slurm's list is of everybody's jobs."""
@@ -135,7 +143,12 @@ class Slurm:
             ]
             jobs = [job for answer in answers for job in _objects(answer.body.get("jobs"))]
         wanted = set(ids)
-        return {str(job.get("job_id")): _native(job) for job in jobs if str(job.get("job_id")) in wanted}
+        numbered = [(str(_whole(job.get("job_id"))), job) for job in jobs]
+        return {
+            native: msgspec.structs.replace(_native(job), attempt=str(job.get("name") or ""))
+            for native, job in numbered
+            if native in wanted
+        }
 
     def cancel(self, native: str) -> None:
         """TERM, then KILL after Slurm's own wait."""
@@ -176,7 +189,7 @@ class Slurm:
             "environment": [f"{name}={value}" for name, value in environment.items()]
             if numbers
             else environment,
-            "requeue": False,
+            **_once(self._negotiated()),
             **{name: value for name, value in passed.items() if value},
         }
         if task.gpus:
@@ -213,14 +226,20 @@ class Slurm:
         return {"X-SLURM-USER-NAME": self._config.user, "X-SLURM-USER-TOKEN": token}
 
     def _ask(
-        self, method: str, path: str, body: dict[str, Any] | None = None, *, unknown: bool = False
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        unknown: bool = False,
+        queued: bool = False,
     ) -> Answer:
-        """`unknown` accepts that Slurm does not know the job any more."""
+        """`unknown` accepts that Slurm does not know the job any more, `queued` that it has doubts but took the job."""
         answer = self._rest.ask(
             method, f"/slurm/v0.0.{self._negotiated()}/{path}", headers=self._headers(), body=body
         )
         errors = _objects(answer.body.get("errors"))
-        if not answer.failed and not errors:
+        if (not answer.failed and not errors) or (queued and _whole(answer.body.get("job_id"))):
             return answer
         if unknown and any(error.get("error_number") == INVALID_JOB for error in errors):
             return Answer(answer.status, {})
@@ -244,7 +263,13 @@ class Slurm:
                 kinds.add(kind)
         self._gpu_names = {kind.lower(): kind for kind in kinds}
         kind = kinds.pop() if len(kinds) == 1 else ""
-        return Capacity(attempts=0, cpus=cpus, memory_bytes=memory, gpus=gpus, gpu_type=kind.upper())
+        cpus, memory, gpus = (min(count, SUM_MAX) for count in (cpus, memory, gpus))
+        return Capacity(attempts=0, cpus=cpus, memory_bytes=memory, gpus=gpus, gpu_type=kind.upper()[:64])
+
+
+def _once(version: int) -> dict[str, bool]:
+    """That Slurm shall not start the job again: until v0.0.38 every value of `requeue` is read as yes."""
+    return {"no_requeue": True} if version < REQUEUE_READ_SINCE else {"requeue": False}
 
 
 def _script(task: Task) -> str:
@@ -260,7 +285,7 @@ def _script(task: Task) -> str:
 def _native(job: dict[str, Any]) -> NativeJob:
     states = _words(job.get("job_state"))
     said = " ".join(sorted(states))
-    why = str(job.get("state_reason") or "")
+    why = str(job.get("state_reason") or "")[:200]
     said = why if why and why != "None" else said
     restarts = _whole(job.get("restart_cnt"))
     if states & QUEUED:
@@ -292,7 +317,7 @@ def _whole(value: object) -> int:
     """A count in either spelling; 0 for what is none."""
     if isinstance(value, dict):
         value = value.get("number") if value.get("set") else 0
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < COUNT_MAX else 0
 
 
 def _words(value: object) -> set[str]:

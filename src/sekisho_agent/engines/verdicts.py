@@ -29,6 +29,7 @@ class NativeJob(msgspec.Struct, frozen=True):
     """A job as the scheduler sees it. `reason` is ours, once it is gone; `said` is the scheduler's own word.
 
     `sure` tells that the scheduler has seen every process of it end: a node that does not answer may still run it.
+    `attempt` is whose job it is, from a scheduler that may give the same id to another.
     """
 
     phase: Literal["queued", "running", "gone"]
@@ -36,6 +37,7 @@ class NativeJob(msgspec.Struct, frozen=True):
     said: str = ""
     restarts: int = 0
     sure: bool = True
+    attempt: str = ""
 
 
 UNKNOWN: Final = NativeJob(
@@ -46,6 +48,8 @@ UNKNOWN: Final = NativeJob(
 class View(msgspec.Struct, frozen=True):
     """All that is known; times are in seconds, ages count from the event, `*_left` until it.
 
+    `silent_age` counts from the wrapper's last word.
+
     `answered_left` is what remains of the last lease that the wrapper was given, with the time it needs to end.
     """
 
@@ -53,6 +57,7 @@ class View(msgspec.Struct, frozen=True):
     claimed: bool
     told: EndReport | None = None
     told_age: float = 0.0
+    silent_age: float = 60.0
     gone_age: float = 0.0
     queued_age: float = 0.0
     queue_max: float = 86_400.0
@@ -103,13 +108,17 @@ def _told(view: View, told: EndReport) -> Verdict:
 
 
 def _gone(view: View) -> Verdict:
-    """Gone without a word. What was never begun has ended; what was begun may have to be waited for."""
+    """Gone without a word. What was never begun has ended; what was begun may have to be waited for.
+
+    A wrapper that still speaks runs, whatever the scheduler says: it may be that of a job which was submitted twice.
+    """
     reason = view.cancel or view.job.reason or REASON_ENGINE_GONE
     end = EndReport(reason=reason, detail=view.job.said)
     if not view.claimed:
         return Verdict(end=end)
     over = view.answered_left <= 0
-    return Verdict(end=end if over or (view.job.sure and view.gone_age > SETTLE_SECONDS) else None)
+    settled = view.job.sure and min(view.gone_age, view.silent_age) > SETTLE_SECONDS
+    return Verdict(end=end if over or settled else None)
 
 
 def _requeued(view: View) -> Verdict:

@@ -29,12 +29,12 @@ from sekisho_agent.engines.contract import (
     Task,
     WallReport,
 )
-from sekisho_agent.engines.handoff import Handoff, Orders, State
+from sekisho_agent.engines.handoff import Handoff, Orders, State, open_plain
 from sekisho_agent.engines.local import LocalEngine
 from sekisho_agent.engines.verdicts import UNKNOWN, NativeJob, Verdict, View, judge
 from sekisho_agent.errors import EngineError
 from sekisho_agent.state import replace_file
-from sekisho_wire.messages import Capabilities, Capacity
+from sekisho_wire.messages import REASON_ENGINE_UNAVAILABLE, Capabilities, Capacity
 
 TEND_SECONDS: Final = 0.05
 LOOK_SECONDS: Final = 1.0
@@ -112,10 +112,12 @@ class _Tended:
         self._cancelled_at: float | None = None
         self._told_at: float | None = None
         self._gone_at: float | None = None
+        self._heard_at = clock.monotonic()
 
     def hear(self, state: State) -> None:
         """Take the wrapper's word, and answer what it asks while the lease holds."""
-        self.state = state
+        if state != self.state:
+            self.state, self._heard_at = state, clock.monotonic()
         left = self.lease_deadline - clock.monotonic()
         if state.end is not None:
             self._told_at = self._told_at or clock.monotonic()
@@ -124,9 +126,9 @@ class _Tended:
             self._say(msgspec.structs.replace(self.orders, answers=state.asks, lease_seconds=left))
 
     def look(self, job: NativeJob) -> None:
-        """Take the scheduler's word."""
-        self.job = job
-        self._gone_at = (self._gone_at or clock.monotonic()) if job.phase == "gone" else None
+        """Take the scheduler's word; what it says of another's job is none about ours."""
+        self.job = job if job.attempt in {"", self.task.attempt} else UNKNOWN
+        self._gone_at = (self._gone_at or clock.monotonic()) if self.job.phase == "gone" else None
 
     def order_end(self, reason: str, grace_seconds: float) -> None:
         """The first reason stays, a shorter grace is honoured."""
@@ -148,6 +150,7 @@ class _Tended:
                 claimed=self.handoff.claimed(),
                 told=self.state.end,
                 told_age=age(self._told_at),
+                silent_age=age(self._heard_at),
                 gone_age=age(self._gone_at),
                 queued_age=age(self._queued_at),
                 queue_max=self._queue_max,
@@ -174,8 +177,12 @@ class _Tended:
         )
 
     def _say(self, orders: Orders) -> None:
+        """What a full disk does not take now is said with the next answer."""
         self.orders = orders
-        self.handoff.order(orders)
+        try:
+            self.handoff.order(orders)
+        except OSError as error:
+            log.warning("engine.order_unwritten", attempt=self.task.attempt, error=type(error).__name__)
 
 
 class WrappedEngine:
@@ -191,7 +198,7 @@ class WrappedEngine:
         self._changed = threading.Condition()
         self._tasks: dict[str, _Tended] = {}
         self._closing = threading.Event()
-        self._leaving: dict[str, float] = {}
+        self._leaving: dict[str, tuple[str, float]] = {}
         self._asked_at = 0.0
         self._ask_pause = LOOK_SECONDS
         self._total: Capacity | None = None
@@ -249,9 +256,10 @@ class WrappedEngine:
             if task.attempt in self._tasks:
                 return
         handoff = Handoff(task.folder)
-        again = handoff.folder.exists()
-        handoff.give(task)
-        native = (self._native.find(task.attempt) if again else "") or self._submit(task, handoff)
+        native = self._native.find(task.attempt) if handoff.folder.exists() else ""
+        if not handoff.claimed():
+            handoff.give(task)
+        native = native or self._submit(task, handoff)
         self._keep(_Tended(task, native, self._native.queue_seconds_max))
 
     def adopt(self, attempt_folder: Path, lease_deadline: float) -> Task | None:
@@ -298,7 +306,7 @@ class WrappedEngine:
         with self._changed:
             path = self._task(attempt).task.folder / "log"
         try:
-            with path.open("rb") as file:
+            with open_plain(path) as file:
                 file.seek(offset)
                 return file.read(size_bytes_max)
         except FileNotFoundError:
@@ -339,10 +347,14 @@ class WrappedEngine:
     def _submit(self, task: Task, handoff: Handoff) -> str:
         try:
             native = self._native.submit(task)
-        except EngineError:
-            handoff.forget_secrets()
+        except EngineError as error:
+            if error.code != REASON_ENGINE_UNAVAILABLE:  # else it may be queued all the same
+                handoff.forget_secrets()
             raise
-        replace_file(handoff.folder / NATIVE_FILE, msgspec.json.encode({"id": native}))
+        try:
+            replace_file(handoff.folder / NATIVE_FILE, msgspec.json.encode({"id": native}))
+        except OSError as error:  # a later process of the agent asks the scheduler instead
+            log.warning("engine.id_unwritten", attempt=task.attempt, error=type(error).__name__)
         return native
 
     def _keep(self, tended: _Tended) -> None:
@@ -374,13 +386,17 @@ class WrappedEngine:
             for each, state in told:
                 if state is not None:
                     each.hear(state)
-                verdict = each.verdict()
+                try:
+                    verdict = each.verdict()
+                except OSError as error:  # the shared folder is away: nothing is known of this task now
+                    log.warning("engine.folder_away", attempt=each.task.attempt, error=type(error).__name__)
+                    continue
                 if verdict.order:
                     each.order_end(verdict.order, GRACE_SECONDS)
                 each.pressing = verdict.press
                 each.end = verdict.end
                 if verdict.end is not None:
-                    self._leaving[each.native] = clock.monotonic()
+                    self._leaving[each.native] = each.task.attempt, clock.monotonic()
             self._changed.notify_all()
 
     def _ask(self) -> None:
@@ -404,7 +420,7 @@ class WrappedEngine:
         with self._changed:
             for each in tended:
                 each.look(jobs.get(each.native, UNKNOWN))
-            pressed = [each.native for each in tended if each.pressing]
+            pressed = [each.native for each in tended if each.pressing and each.job.phase != "gone"]
             overdue, gone = self._left(jobs)
         for native in (*pressed, *overdue):
             self._tell(self._native.cancel, native)
@@ -415,9 +431,9 @@ class WrappedEngine:
         """Jobs of ended tasks: those that the scheduler still holds or means to start again, and those gone."""
         overdue: list[str] = []
         gone: list[str] = []
-        for native, ended_at in list(self._leaving.items()):
+        for native, (attempt, ended_at) in list(self._leaving.items()):
             job = jobs.get(native, UNKNOWN)
-            if job.phase == "gone":
+            if job.phase == "gone" or job.attempt not in {"", attempt}:
                 del self._leaving[native]
                 gone.append(native)
             elif job.restarts or clock.monotonic() - ended_at > LEAVE_SECONDS:

@@ -212,6 +212,14 @@ WORDS = {
         "The job waited too long in the site's own queue.",
         "ジョブが拠点の待ち行列で長く待ちすぎました。",
     ),
+    "reason.peers.missing": (
+        "Not all nodes of the job came up in time.",
+        "ジョブの全ノードが時間内に揃いませんでした。",
+    ),
+    "reason.peers.lost": (
+        "The connection between the job's nodes broke.",
+        "ジョブのノード間の接続が切れました。",
+    ),
     "reason.refused": ("The site did not take it.", "拠点が引き受けませんでした。"),
     "reason.lost": ("The site's agent fell silent.", "拠点エージェントの応答がなくなりました。"),
     "reason.CharterForbids": ("No site meets the charter's conditions.", "条件に合う拠点がありません。"),
