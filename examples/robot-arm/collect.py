@@ -28,7 +28,7 @@ from sekisho_client.refusals import Refused
 BAD_INPUT, FAILED = 2, 1
 OUTPUT = "policy"
 OWN_NAMES = frozenset({"tries", "best", "curves.svg", "summary.json"})
-FILE_BYTES_MAX = 1_000_000
+FILE_BYTES_MAX, OUTPUT_BYTES_MAX = 1_000_000, 10_000_000
 POINTS_MAX = 10_000
 COMMON: Mapping[str, float] = {"untrained_reward": 1, "untrained_success": 1, "tolerance_mm": 1000}
 """Figures that do not depend on the try, and the largest value of each."""
@@ -125,6 +125,8 @@ def fetch_try(client: Client, member: Mapping[str, Any], folder: Path) -> Try:
             "collect.result.missing", f"job {member['id']} has {len(named)} outputs {OUTPUT!r}"
         )
     (artefact,) = named
+    if artefact["size_bytes"] > OUTPUT_BYTES_MAX:
+        raise CollectError("collect.result.too_large", f"artefact {artefact['id']} is larger than any result")
     ticket = client.call("data.artefact.fetch", artefact=artefact["id"])
     if ticket["object"] != artefact["object"]:
         raise CollectError("collect.result.other_digest", f"artefact {artefact['id']} is another object now")

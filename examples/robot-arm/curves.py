@@ -154,15 +154,15 @@ def _line(curve: Curve, across: Scale, up: Scale, *, dash: str, best: bool) -> s
 
 
 def _names(curves: Sequence[Curve], across: Scale, up: Scale, *, best: int) -> Iterator[str]:
-    """Each try's index and success where its curve ends, moved apart where they would lie on each other."""
+    """Each try's index and success where the curves end, moved apart where they would lie on each other."""
     wanted = [up(curve.points[-1][1]) for curve in curves]
-    for curve, place in zip(curves, parted(wanted, gap=LABEL_GAP, end=HEIGHT - BOTTOM), strict=True):
+    places = parted(wanted, gap=LABEL_GAP, end=HEIGHT - BOTTOM)
+    edge = across(max(curve.points[-1][0] for curve in curves))
+    for curve, place in zip(curves, places, strict=True):
         x, y = across(curve.points[-1][0]), up(curve.points[-1][1])
         chosen = curve.index == best
         ink, weight = (BEST, ' font-weight="bold"') if chosen else (SOFT, "")
-        yield f'<path d="M{x + 3} {y}L{x + 18} {round(place, 1)}" fill="none" stroke="{ink}" stroke-width="0.7"/>'
+        yield f'<path d="M{x + 3} {y}L{edge + 18} {round(place, 1)}" fill="none" stroke="{ink}" stroke-width="0.7"/>'
         words = f"#{curve.index}  {curve.success:.1%}" + ("  最良 / best" if chosen else "")
-        yield _text(x + 22, round(place + 4.5, 1), words, ink=ink, more=weight)
-    top = min(parted(wanted, gap=LABEL_GAP, end=HEIGHT - BOTTOM))
-    x = across(max(curve.points[-1][0] for curve in curves))
-    yield _text(x + 22, round(top - 14, 1), "# 番号・成功率 / index, success", size=11)
+        yield _text(edge + 22, round(place + 4.5, 1), words, ink=ink, more=weight)
+    yield _text(edge + 22, round(min(places) - 14, 1), "# 番号・成功率 / index, success", size=11)
