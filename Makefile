@@ -24,8 +24,8 @@ help: ## this list
 $(STAMP): $(LOCKS)
 	@PYTHON="$(PYTHON)" scripts/make_environment.sh "$@"
 
-run: $(STAMP) ## the main job from end to end, then the console; ONCE=1 ends after the summary, TEXT=folder, IMAGE=cuda (still on the CPU), SLURM=1
-	@scripts/system_packages.sh $(if $(SLURM),slurm,run)
+run: $(STAMP) ## the main job from end to end, then the console; ONCE=1 ends after the summary, TEXT=folder, IMAGE=cuda (still on the CPU), SLURM=1; EXAMPLE=robot-arm runs the other example
+	@scripts/system_packages.sh $(if $(or $(SLURM),$(filter robot-arm,$(EXAMPLE))),slurm,run)
 	@$(BIN)/python -m scripts.main_job
 
 test: $(STAMP) ## the whole suite on both databases, with the coverage bars

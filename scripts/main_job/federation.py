@@ -1,4 +1,4 @@
-"""Registers what `examples/japan/federation.yaml` lists: organisations, sites, teams, accounts, agents."""
+"""Registers what an example's `federation.yaml` lists: organisations, sites, teams, accounts, agents."""
 
 from __future__ import annotations
 
@@ -8,22 +8,32 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from scripts.main_job.example import Engine
 from sekisho_client.client import Client
 
 
 class Federation(NamedTuple):
-    """What was registered: site ids and account tokens by name, and a person who may look at the console."""
+    """What was registered: site ids, their engines and account tokens by name, and a person who may look around."""
 
     sites: dict[str, str]
+    engines: dict[str, str]
     tokens: dict[str, str]
     visitor: str
 
 
-def register(administrator: Client, file: Path) -> Federation:
-    """Read the file and register everything in it, in the administrator's name."""
+def register(administrator: Client, file: Path, engines: Mapping[str, Engine]) -> Federation:
+    """Read the file and register everything in it, in the administrator's name.
+
+    `engines` gives, by site, what really runs behind it, where that is not what the file says.
+    """
     described: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     organisations = {item["name"]: _organisation(administrator, item) for item in described["organisations"]}
-    sites = {item["name"]: _site(administrator, item, organisations) for item in described["sites"]}
+    behind = {item["name"]: item["engine"] for item in described["sites"]}
+    behind |= {name: engine.name for name, engine in engines.items()}
+    sites = {
+        item["name"]: _site(administrator, item | {"engine": behind[item["name"]]}, organisations)
+        for item in described["sites"]
+    }
     for item in described["teams"]:
         administrator.call(
             "identity.team.create", name=item["name"], organisation=organisations[item["organisation"]]
@@ -36,21 +46,28 @@ def register(administrator: Client, file: Path) -> Federation:
     )["id"]
     for role in ("engineer", "auditor"):
         administrator.call("identity.role.grant", account=visitor, role=role)
-    return Federation(sites, tokens, str(visitor))
+    return Federation(sites, behind, tokens, str(visitor))
 
 
 def agent_folders(
-    administrator: Client, sites: Mapping[str, str], folder: Path, *, url: str, engines: Mapping[str, str]
+    administrator: Client,
+    sites: Mapping[str, str],
+    folder: Path,
+    *,
+    ways: Mapping[str, str],
+    engines: Mapping[str, Engine],
 ) -> Iterator[tuple[Path, str]]:
     """A configuration file and a one-time registration code for each site's agent.
 
-    `engines` gives, by site, the part of the file that names another engine than the local one.
+    `ways` gives, by site, where it finds the control plane; `engines` what runs behind it, where that is not the local
+    engine as it comes.
     """
     for name, site in sites.items():
         home = folder / name
         home.mkdir(parents=True, exist_ok=True)
         config = home / "agent.toml"
-        text = f'control_url = "{url}"\nstate_dir = "{home / "state"}"\n' + engines.get(name, "")
+        text = f'control_url = "{ways[name]}"\nstate_dir = "{home / "state"}"\n'
+        text += engines[name].settings if name in engines else ""
         config.write_text(text, encoding="utf-8")
         yield config, administrator.call("identity.agent.invite", site=site)["code"]
 

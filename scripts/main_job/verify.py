@@ -18,6 +18,14 @@ class Verdict(NamedTuple):
     cut_by: str
 
 
+class Proof(NamedTuple):
+    """A job's bundle and what the verifier said of it."""
+
+    job: str
+    bundle: Path
+    verdict: Verdict
+
+
 def verify_offline(bundle: Path, trust: Path) -> Verdict:
     """Check a bundle against the trust file that was written when the installation began."""
     cut_by, prefix = _without_network()

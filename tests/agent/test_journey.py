@@ -305,6 +305,15 @@ def test_an_order_given_twice_runs_once(control: ControlPlane, root_agent: Agent
     assert control.log_text(attempt) == b"once\n"
 
 
+def test_offers_that_come_together_are_all_held(control: ControlPlane, needs_bwrap: None) -> None:
+    with agent_process(control, attempts=4):
+        # The first acceptance goes lost: those behind it are still only offered when leases are looked at.
+        control.faults.lose_request = {"/agent/v1/message": 2}
+        attempts = [control.offer(make_offer("echo done")) for _ in range(4)]
+        assert [control.wait_for(Ended, attempt).reason for attempt in attempts] == ["finished"] * 4
+        assert [control.kinds(attempt).count("Accept") for attempt in attempts] == [1] * 4
+
+
 def test_orders_of_a_foreign_key_are_ignored(control: ControlPlane, root_agent: AgentProcess) -> None:
     with fake.running() as stranger:
         stranger._agents = control._agents

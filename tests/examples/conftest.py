@@ -12,8 +12,14 @@ from tests.examples import image
 
 @pytest.fixture(scope="session")
 def image_python() -> Path:
-    """Interpreter of the job's environment."""
+    """Interpreter of the main job's environment."""
     return image.interpreter()
+
+
+@pytest.fixture(scope="session")
+def arm_python() -> Path:
+    """Interpreter of the robot arm's environment."""
+    return image.interpreter(image.ARM)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Environments of jobs, for tests: `python -m tests.examples.image [japanese-lm | torch-cpu]` builds one.
+"""Environments of jobs, for tests: `python -m tests.examples.image [NAME]` builds one.
 
 It lies in `.image/` of the checkout under the digest of its lock, so a changed lock is another environment.
 PyTorch's builds for machines without GPUs are not among the public index's files: whoever has one in a folder names
@@ -16,8 +16,10 @@ from pathlib import Path
 from tests.support import components, tree
 
 JOB = "japanese-lm"
+ARM = "robot-arm"
 LOCKS = {
     JOB: tree.ROOT / "examples" / "japanese-lm" / "image.txt",
+    ARM: tree.ROOT / "examples" / "robot-arm" / "image.txt",
     "torch-cpu": tree.ROOT / "tests" / "examples" / "torch-cpu.txt",
 }
 BUILD_SECONDS_MAX = 600
@@ -50,11 +52,11 @@ def _run(*command: str) -> None:
         raise RuntimeError(f"{command[3]}: {done.stderr[-2000:]}")
 
 
-def interpreter() -> Path:
+def interpreter(name: str = JOB) -> Path:
     """The environment's interpreter: built in CI, taken where it is, else the test ends and says how to get it."""
-    if components.in_ci() or (folder() / "whole").exists():
-        return build()
-    components.missing("the example's environment (JAX)", f"{sys.executable} -m tests.examples.image")
+    if components.in_ci() or (folder(name) / "whole").exists():
+        return build(name)
+    components.missing(f"the environment of {name}", f"{sys.executable} -m tests.examples.image {name}")
     raise AssertionError("unreachable: missing() always raises")
 
 

@@ -1,0 +1,76 @@
+"""The main job: a small Japanese language model; TEXT=folder takes that text, IMAGE=cuda the GPU environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.main_job import processes
+from scripts.main_job.example import Engine, folder_of
+from scripts.main_job.story import Found, Story, quiet
+from sekisho_client import transfer
+from sekisho_client.client import Client
+
+DATASET, LEVEL, RESIDENCY = "japanese-text", 1, ["JP"]
+SLURM_SITE = "sakura-ishikari"
+
+
+class JapaneseLm:
+    """Text that may stay in Japan only, added as a dataset, and one job that reads it."""
+
+    name = "japanese-lm"
+    variables = frozenset({"TEXT", "IMAGE"})
+
+    @property
+    def federation(self) -> Path:
+        """Five sites of four operators."""
+        return folder_of("japan") / "federation.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """The environment for processors, or the one for GPUs when asked for."""
+        return folder_of(self.name) / ("image-cuda.txt" if os.environ.get("IMAGE") == "cuda" else "image.txt")
+
+    def engines(self, story: Story) -> Mapping[str, Engine]:
+        """A real Slurm behind the site that is chosen, when asked for."""
+        return {SLURM_SITE: story.start_slurm(SLURM_SITE)} if os.environ.get("SLURM") else {}
+
+    def prepare(self, story: Story, engineer: Client) -> None:
+        """Fetch or read the text, and add it as a dataset; the upload is judged before a byte is sent."""
+        target = story.folder / "text"
+        own = os.environ.get("TEXT", "")
+        command = [sys.executable, str(folder_of(self.name) / "corpus.py"), "--out", str(target)]
+        processes.run(command + (["--text", own] if own else []), env={}, log=story.log("text"))
+        local = transfer.scan(target, quiet)
+        story.done(f"text ready: {local.size_bytes / 1e6:.1f} MB in {len(local.files)} files")
+        upload = engineer.call(
+            "data.dataset.add",
+            name=DATASET,
+            object=local.digest,
+            size_bytes=local.size_bytes,
+            files=len(local.files),
+            level=LEVEL,
+            residency=RESIDENCY,
+        )
+        transfer.send(engineer, local, upload["ticket"], quiet)
+        engineer.call("data.dataset.seal", dataset=upload["id"])
+        story.done(f"dataset {DATASET}: level {LEVEL}, residency {', '.join(RESIDENCY)}")
+
+    def during(self, story: Story, detail: Mapping[str, Any]) -> None:
+        """One job at one site: there is nothing to do but to wait."""
+        del story, detail
+
+    def collect(self, story: Story) -> None:
+        """The model stays where it was registered: nothing is read back."""
+        del story
+
+    def lines(self, found: Found) -> Iterator[tuple[str, str]]:
+        """The loss, from the log's last line."""
+        for line in found.log.splitlines():
+            if '"done"' in line:
+                done = json.loads(line)
+                yield "loss", f"first {done['loss_first']}, last {done['loss_last']}"
