@@ -2,7 +2,7 @@
 
 Known holes, until a later version closes them: no seccomp filter yet, so as root the payload may still create user
 namespaces of its own (they add no capability over what lies outside them) and reach the whole kernel call surface; the
-host's /usr is shown read-only and is not part of an image's digest; GPUs are not passed in.
+host's /usr is shown read-only and is not part of an image's digest.
 
 A node of a gang has one interface more than loopback: PID 1 makes it with rights that it gives up before the canaries
 run (`tunnel`), and a relay outside carries its packets to the other nodes of the attempt and to nobody else (`relay`).
@@ -72,7 +72,10 @@ class Mount(msgspec.Struct, frozen=True):
 
 
 class WallPlan(msgspec.Struct, frozen=True):
-    """All that differs between one attempt's wall and another's. `proxy_folder` holds the egress proxy's socket."""
+    """All that differs between one attempt's wall and another's.
+
+    `proxy_folder` holds the egress proxy's socket; `devices` are the files of the GPUs that the payload was given.
+    """
 
     bubblewrap: Path
     interpreter: Interpreter
@@ -84,6 +87,7 @@ class WallPlan(msgspec.Struct, frozen=True):
     proxy_folder: Path | None = None
     image_writable: bool = False
     node: peers.Node | None = None
+    devices: tuple[Mount, ...] = ()
 
 
 class GangDescriptors(msgspec.Struct, frozen=True):
@@ -213,12 +217,20 @@ def _base_folders(plan: WallPlan) -> list[str]:
         *("--ro-bind", "/usr", "/usr", "--tmpfs", "/usr/local"),
         *links,
         *("--proc", "/proc", "--dev", "/dev"),
+        *_devices(plan),
         *("--size", size, "--perms", "1777", "--tmpfs", "/dev/shm"),  # noqa: S108 (inside the wall)
         *("--dir", "/etc", "--dir", "/run"),
         *("--size", size, "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108 (inside the wall)
         *("--size", size, "--perms", "0777", "--tmpfs", "/home"),
         *("--size", str(SECRETS_BYTES_MAX), "--perms", "1777", "--tmpfs", SECRETS_FOLDER_INSIDE),
     ]
+
+
+def _devices(plan: WallPlan) -> list[str]:
+    shown: list[str] = []
+    for device in plan.devices:
+        shown += [*_parents(device.inside)[2:], "--dev-bind", str(device.source), device.inside]
+    return shown
 
 
 def _link(name: str) -> tuple[str, ...]:

@@ -35,8 +35,6 @@ LOOK_SECONDS: Final = 0.1
 FIRST_ANSWER_SECONDS_MAX: Final = 60.0
 ENGINE_GRACE_SECONDS: Final = 10.0
 LAST_WORD_SECONDS_MAX: Final = 60.0
-PASSED_ON: Final = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
-"""Which accelerators the engine gave to the job; the rest of its environment stays outside."""
 
 
 def main() -> int:
@@ -54,13 +52,8 @@ def main() -> int:
         handoff.tell(State(phase="ended", end=end))
         return 1
     wrapper = Wrapper(handoff, ended)
-    wrapper.run(_with_accelerators(task))
+    wrapper.run(task)
     return 0
-
-
-def _with_accelerators(task: Task) -> Task:
-    given = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return msgspec.structs.replace(task, env={**given, **task.env})
 
 
 class Wrapper:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from sekisho_agent import wall
+from sekisho_agent import accelerators, wall
 from sekisho_agent.bubblewrap import find_bubblewrap
 from sekisho_agent.engines.contract import Task
 from sekisho_agent.engines.keeping import hindrance
@@ -93,9 +93,19 @@ class LocalHost:
         as_root = os.geteuid() == 0
         folder = task.image.folder
         interpreter = image_interpreter(folder) if folder else base_interpreter()
-        user = PayloadUser(as_root=as_root)
+        lent = accelerators.lend(task.gpus, os.environ)
+        try:
+            user = PayloadUser(as_root=as_root)
+        except EngineError:
+            lent.release()
+            raise
         if as_root:
             _give(task, user.uid)
+
+        def release() -> None:
+            user.release()
+            lent.release()
+
         plan = wall.WallPlan(
             bubblewrap=self._bubblewrap.path,
             interpreter=interpreter,
@@ -106,6 +116,7 @@ class LocalHost:
             payload_uid=user.uid,
             as_root=as_root,
             node=relay.node if relay else None,
+            devices=lent.files,
         )
         around = Surroundings(
             wall_name=self.wall_name + (WALL_PEERS if relay else ""),
@@ -113,8 +124,9 @@ class LocalHost:
             groups=self._groups,
             start_process=self._start_process,
             plan=plan,
-            release=user.release,
+            release=release,
             relay=relay,
+            accelerators=lent,
         )
         return LocalRun(task, around)
 

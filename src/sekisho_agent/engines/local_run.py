@@ -17,6 +17,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from sekisho_agent import canaries, clock, wall
+from sekisho_agent.accelerators import NOTHING_LENT, Lent
 from sekisho_agent.egress import EgressProxy
 from sekisho_agent.engines.contract import EndReport, Observation, Phase, Task, WallReport
 from sekisho_agent.engines.keeping import GangEnds, readable
@@ -55,6 +56,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     plan: wall.WallPlan
     release: Callable[[], None]
     """Called once nothing of the payload is left."""
+    accelerators: Lent = NOTHING_LENT
     relay: Relay | None = None
     """For a node of a gang: its end of the overlay, closed by the run."""
 
@@ -233,7 +235,7 @@ class LocalRun:
             "writable": wall.writable_folders(plan),
             "health": msgspec.structs.asdict(task.health) if task.health else None,
             "argv": list(task.argv),
-            "env": {**(proxies if forward else {}), **task.env},
+            "env": {**(proxies if forward else {}), **self._around.accelerators.environment, **task.env},
             "cwd": task.cwd,
             "secrets": {name: value.hex() for name, value in task.secrets.items()},
             "secrets_folder": wall.SECRETS_FOLDER_INSIDE,
@@ -290,7 +292,7 @@ class LocalRun:
             self._wall = WallReport(
                 wall=self._around.wall_name,
                 canaries=results,
-                limits=verdict.held.mechanisms,
+                limits=verdict.held.mechanisms | self._gpus_held(),
             )
         if self.task.level >= PROTECTED_LEVEL and "open" in results.values():
             self.cancel(REASON_CANARY_OPEN, 0)
@@ -298,6 +300,9 @@ class LocalRun:
             self._around.relay.stands(lambda: self.command("go"))
         else:
             self.command("go")
+
+    def _gpus_held(self) -> dict[str, str]:
+        return {"gpus": self._around.accelerators.mechanism} if self.task.gpus else {}
 
     def _open_commands(self, orders: int) -> None:
         os.set_blocking(orders, False)
