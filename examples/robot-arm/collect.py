@@ -2,7 +2,7 @@
 
     SEKISHO_CONFIG=... python collect.py JOB --out folder
 
-makes `tries/INDEX/` with the files of each try, `best/` with those of the best by held-out reward, `curves.svg`, and
+makes `tries/INDEX/` with the files of each try, `best/` with those of the best by validation reward, `curves.svg`, and
 `summary.json`, whose content is also the one line on standard output. Bytes are checked against the digests in the
 evidence on the way. Exit status: 0 done, 2 refused, otherwise as the client's.
 """
@@ -109,8 +109,11 @@ def read_try(folder: Path, *, index: int, site: str) -> tuple[Curve, dict[str, f
 
 
 def best_of(tries: Sequence[Try]) -> Try:
-    """The try with the highest held-out reward; of equal ones the lowest index."""
-    return max(tries, key=lambda one: (one.curve.reward, -one.curve.index))
+    """The try whose curve ends highest, of equal ones the lowest index.
+
+    Not by its held-out figures: those are measured once, on reaches that decided nothing.
+    """
+    return max(tries, key=lambda one: (one.curve.points[-1][1], -one.curve.index))
 
 
 def fetch_try(client: Client, member: Mapping[str, Any], folder: Path) -> Try:

@@ -185,8 +185,9 @@ def test_the_result_of_another_index_is_refused(tmp_path: Path, files: dict[str,
 
 
 @given(st.lists(REWARDS, min_size=1, max_size=20))
-def test_the_best_has_the_highest_reward_and_of_equals_the_lowest_index(rewards: list[float]) -> None:
-    tries = [collect.Try("j", "a", "d", a_curve(index, reward), {}) for index, reward in enumerate(rewards)]
+def test_the_best_is_chosen_by_validation_and_of_equals_the_lowest_index(rewards: list[float]) -> None:
+    drawn = [a_curve(index, reward)._replace(reward=1 - reward) for index, reward in enumerate(rewards)]
+    tries = [collect.Try("j", "a", "d", one, {}) for one in drawn]
     assert collect.best_of(tries[::-1]).curve.index == rewards.index(max(rewards))
 
 
