@@ -79,7 +79,7 @@ class Wrapper:
             end = EndReport(reason=REASON_WALL_BROKEN, detail=f"{type(error).__name__}: {error}")
         last = msgspec.structs.replace(self._told, phase="ended", end=end)
         give_up = clock.monotonic() + LAST_WORD_SECONDS_MAX
-        while not self._tell(last) and clock.monotonic() < give_up:
+        while not self._tell(last) and self._handoff.folder.exists() and clock.monotonic() < give_up:
             threading.Event().wait(ASK_EVERY_SECONDS)
 
     def _run(self, task: Task) -> EndReport:
@@ -121,6 +121,8 @@ class Wrapper:
         """Empty once the agent has said that the attempt still holds, else why nothing is to run."""
         give_up = clock.monotonic() + FIRST_ANSWER_SECONDS_MAX
         while not self._engine_ended.is_set():
+            if not self._handoff.folder.exists():  # the attempt is over, and the agent has cleared up
+                return REASON_LEASE_LOST
             self._ask()
             orders = self._handoff.ordered()
             if orders.cancel:

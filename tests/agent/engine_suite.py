@@ -5,7 +5,9 @@ Payloads are shell text on the host's own /usr, so that the suite needs no image
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests.agent.control import make_id
 from tests.agent.support import LIMITS, until
 
 SECONDS = 20.0
+Behaviour = Callable[[Engine, Path], None]
 
 
 def make_task(folder: Path, run: str, **changes: Any) -> Task:
@@ -62,8 +65,23 @@ def wait_log(engine: Engine, task: Task, text: bytes) -> None:
     until(lambda: text in engine.logs(task.attempt, 0, 1 << 20), seconds=SECONDS, what=f"{text!r} in the log")
 
 
+def behaviours() -> dict[str, Behaviour]:
+    """Every test of the suite with every one of its parameters, for an engine whose tests must run side by side."""
+    found: dict[str, Behaviour] = {}
+    for name, test in vars(EngineSuite).items():
+        marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
+        if not name.startswith("test_"):
+            continue
+        if not marks:
+            found[name] = functools.partial(test, EngineSuite())
+        for field, values in (mark.args for mark in marks):
+            for value in values:
+                found[f"{name}[{value}]"] = functools.partial(test, EngineSuite(), **{field: value})
+    return found
+
+
 class EngineSuite:
-    """Inherit, and define a fixture `engine`."""
+    """Inherit, and define a fixture `engine`; or run `behaviours`, each with an engine that no other has meanwhile."""
 
     def test_finishes(self, engine: Engine, tmp_path: Path) -> None:
         task = make_task(tmp_path, "echo out; echo err >&2; echo kept > /out/file")
@@ -178,7 +196,7 @@ class EngineSuite:
 
     def test_a_lost_lease_ends_the_payload(self, engine: Engine, tmp_path: Path) -> None:
         run = "trap '' TERM; while :; do sleep 0.1; done"
-        task = make_task(tmp_path, run, lease_deadline=clock.monotonic() + 1)
+        task = make_task(tmp_path, run, lease_deadline=clock.monotonic() + 2.5)
         end = finish(engine, task)
         assert (end.reason, end.exit_status) == ("lease.lost", -9)
         assert 2.5 < end.run_seconds < 6
@@ -319,7 +337,7 @@ except OSError:
         assert engine.capacity().attempts == before.attempts
 
     def test_nothing_is_left_behind(self, engine: Engine, tmp_path: Path) -> None:
-        mark = f"sekisho-mark-{os.getpid()}"
+        mark = make_id("sekisho-mark")
         task = make_task(tmp_path, f"setsid sh -c ': {mark}; sleep 60' & setsid sleep 61 & echo ready")
         finish(engine, task)
         processes = [path for path in Path("/proc").iterdir() if path.name.isdecimal()]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import msgspec
@@ -18,13 +21,13 @@ from sekisho_agent.engines import choice
 from sekisho_agent.engines.contract import Task
 from sekisho_agent.engines.handoff import Handoff
 from sekisho_agent.engines.slurm import Slurm
-from sekisho_agent.engines.wrapped import WrappedEngine
+from sekisho_agent.engines.wrapped import LOOK_SECONDS, WrappedEngine
 from sekisho_agent.errors import ConfigError, EngineError
 from sekisho_wire.messages import CheckpointPlan, Ended, Progress, Started
 from tests.agent import control as fake
 from tests.agent import slurm_site
 from tests.agent.control import ControlPlane
-from tests.agent.engine_suite import EngineSuite, make_task, wait_end, wait_log
+from tests.agent.engine_suite import Behaviour, behaviours, make_task, wait_end, wait_log
 from tests.agent.support import (
     AgentProcess,
     agent_process,
@@ -37,6 +40,9 @@ from tests.support import components, slurm
 
 pytestmark = [pytest.mark.slurm, pytest.mark.wall]
 
+UNTIL_TOLD = "echo ready; until [ -e {}/go ]; do sleep 0.05; done"
+AT_ONCE = 3
+"""Tasks of one cluster that run side by side."""
 WAITS = "echo ready; while :; do sleep 0.1; done"
 
 
@@ -62,21 +68,34 @@ def open_engine(cluster: slurm.Cluster, folder: Path, **changes: Any) -> Wrapped
     return WrappedEngine(config, Slurm(config.slurm))
 
 
-@pytest.fixture(scope="module", params=["tokyo", "osaka"])
-def shared(
-    request: pytest.FixtureRequest, site: slurm.Site, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[WrappedEngine]:
-    opened = open_engine(site.clusters[request.param], tmp_path_factory.mktemp("engine"))
-    yield opened
-    opened.close()
+def test_every_behaviour_of_the_contract_on_both_clusters(
+    site: slurm.Site, tmp_path_factory: pytest.TempPathFactory, subtests: pytest.Subtests
+) -> None:
+    """Side by side, each behaviour with an engine to itself: a task mostly waits for Slurm to look at its queue."""
+    free: dict[str, Queue[WrappedEngine]] = {name: Queue() for name in site.clusters}
+    with contextlib.ExitStack() as stack:
+        for name, cluster in site.clusters.items():
+            for _ in range(AT_ONCE):
+                opened = open_engine(cluster, tmp_path_factory.mktemp("engine"))
+                stack.callback(opened.close)
+                free[name].put(opened)
 
+        def behave(cluster: str, behaviour: Behaviour) -> None:
+            engine = free[cluster].get()
+            try:
+                behaviour(engine, tmp_path_factory.mktemp("task"))
+            finally:
+                free[cluster].put(engine)
 
-class TestSlurmEngine(EngineSuite):
-    """Every behaviour of the contract, on both clusters."""
-
-    @pytest.fixture
-    def engine(self, shared: WrappedEngine) -> WrappedEngine:
-        return shared
+        pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE * len(free)))
+        begun = {
+            (cluster, name): pool.submit(behave, cluster, behaviour)
+            for name, behaviour in behaviours().items()
+            for cluster in free
+        }
+        for (cluster, name), outcome in begun.items():
+            with subtests.test(f"{name} on {cluster}"):
+                outcome.result()
 
 
 @pytest.fixture
@@ -146,11 +165,14 @@ def test_a_token_that_is_no_longer_good_is_no_end(
     engine: WrappedEngine, tokyo: slurm.Cluster, tmp_path: Path
 ) -> None:
     token = tokyo.token_file.read_text()
-    task = make_task(tmp_path, "echo ready; sleep 3; echo done")
+    task = make_task(tmp_path, "echo ready; read line < /out/go; echo done")
+    os.mkfifo(task.folder / "out" / "go")
     engine.submit(task)
     wait_log(engine, task, b"ready")
     tokyo.token_file.write_text("e30.e30.wrong")
     try:
+        until(lambda: engine._ask_pause > LOOK_SECONDS, what="an answer to the wrong token")
+        (task.folder / "out" / "go").write_text("\n")
         end = wait_end(engine, task).end
         assert end is not None
         assert end.reason == "finished"
@@ -181,11 +203,13 @@ def test_waiting_in_the_queue_is_told_with_slurms_own_word(
 
 
 def test_a_task_is_given_back_after_too_long_in_the_queue(tokyo: slurm.Cluster, tmp_path: Path) -> None:
-    opened = open_engine(tokyo, tmp_path / "state", queue_seconds_max=2)
+    opened = open_engine(tokyo, tmp_path / "state", queue_seconds_max=1)
     blocking = [make_task(tmp_path, "sleep 60", gpus=8) for _ in tokyo.nodes]
     for task in blocking:
         opened.submit(task)
-        opened.observe(task.attempt, known="starting", timeout_seconds=20)
+    for task in blocking:
+        seen = opened.observe(task.attempt, known="starting", timeout_seconds=20)
+        assert seen.phase == "running"
     waiting = make_task(tmp_path, "echo ran", gpus=8)
     opened.submit(waiting)
     end = wait_end(opened, waiting).end
@@ -205,6 +229,7 @@ def test_an_urgent_job_of_the_site_pushes_the_task_out(
     tasks = [make_task(tmp_path, run, gpus=8) for _ in tokyo.nodes]
     for task in tasks:
         engine.submit(task)
+    for task in tasks:
         wait_log(engine, task, b"ready")
     urgent = tokyo.run(
         "sbatch",
@@ -218,7 +243,7 @@ def test_an_urgent_job_of_the_site_pushes_the_task_out(
         "-o",
         "/dev/null",
         "--wrap",
-        "sleep 1",
+        "true",
     ).strip()
     slurm_site.wait_state(tokyo, urgent, "COMPLETED", "RUNNING")
     until(
@@ -312,60 +337,27 @@ def test_a_job_runs_from_offer_to_outputs(control: ControlPlane, agent: AgentPro
     until(lambda: not list((agent.folder / "state" / "attempts").iterdir()), what="the attempt's folder gone")
 
 
-@pytest.fixture
-def kyoto() -> Iterator[slurm.Cluster]:
-    """A cluster of the test's own: its daemons are killed, and what becomes of it must not matter to other tests."""
-    with slurm.running("kyoto") as started:
-        yield started.clusters["kyoto"]
-
-
-@pytest.fixture
-def kyoto_agent(control: ControlPlane, kyoto: slurm.Cluster) -> Iterator[AgentProcess]:
-    with agent_process(control, attempts=4, **slurm_site.settings(kyoto)) as process:
-        yield process
-
-
-@pytest.mark.parametrize("daemon", ["slurmctld", "slurmrestd"])
-@pytest.mark.usefixtures("kyoto_agent")
-def test_a_daemon_that_is_killed_and_back_costs_nothing(
-    control: ControlPlane, kyoto: slurm.Cluster, daemon: str
-) -> None:
-    attempt = control.offer(make_offer("echo ready; sleep 2; echo done"))
-    control.until(lambda: b"ready" in control.log_text(attempt), seconds=60, what="the payload")
-    kyoto.kill(daemon)
-    assert control.wait_for(Ended, attempt, seconds=60).reason == "finished"
-    (kyoto.start_controller if daemon == "slurmctld" else kyoto.start_rest)()
-    until(kyoto.idle, seconds=60, what="idle nodes")
-    again = control.offer(make_offer("echo again"))
-    assert control.wait_for(Ended, again, seconds=60).reason == "finished"
-    assert (ends(control, attempt), ends(control, again)) == (1, 1)
-
-
-@pytest.mark.usefixtures("kyoto_agent")
-def test_a_node_daemon_that_is_killed_leaves_the_payload_alone(
-    control: ControlPlane, kyoto: slurm.Cluster
-) -> None:
-    attempt = control.offer(make_offer("echo ready; sleep 2; echo done"))
-    control.until(lambda: b"ready" in control.log_text(attempt), seconds=60, what="the payload")
-    for node in kyoto.nodes:
-        kyoto.kill(node)
-    assert control.wait_for(Ended, attempt, seconds=60).reason == "finished"
-    for node in kyoto.nodes:
-        kyoto.start_node(node)
-    until(kyoto.idle, seconds=60, what="idle nodes")
-    assert ends(control, attempt) == 1
+def goes_on(control: ControlPlane, attempt: str, go: Path) -> None:
+    """Once a process of the agent has taken the attempt up again, and not before, the payload may go on."""
+    renewed = control.kinds(attempt).count("Renew")
+    control.until(
+        lambda: control.kinds(attempt).count("Renew") > renewed,
+        seconds=20,
+        what="a renewal by the new process",
+    )
+    go.touch()
 
 
 def test_an_agent_that_is_killed_and_back_takes_its_attempt_up_again(
     control: ControlPlane, agent: AgentProcess
 ) -> None:
     plan = CheckpointPlan(path="/ckpt", every_s=1)
-    run = "echo ready; sleep 4; echo saved > /ckpt/.new; mv /ckpt/.new /ckpt/last; echo done"
+    run = f"{UNTIL_TOLD.format('/ckpt')}; echo saved > /ckpt/.new; mv /ckpt/.new /ckpt/last; echo done"
     attempt = control.offer(make_offer(run, checkpoint=plan))
     control.until(lambda: b"ready" in control.log_text(attempt), seconds=60, what="the payload")
     agent.kill()
-    time.sleep(1)
     agent.start()
+    goes_on(control, attempt, agent.folder / "state" / "attempts" / attempt / "checkpoint" / "go")
     ended = control.wait_for(Ended, attempt, seconds=30)
     assert (ended.reason, ended.exit_status, ends(control, attempt)) == ("finished", 0, 1)
     assert control.log_text(attempt) == b"ready\ndone\n"
@@ -375,10 +367,11 @@ def test_an_agent_that_is_killed_and_back_takes_its_attempt_up_again(
 def test_an_agent_that_is_stopped_leaves_its_attempts_running(
     control: ControlPlane, agent: AgentProcess
 ) -> None:
-    attempt = control.offer(make_offer("echo ready; sleep 3; echo done"))
+    attempt = control.offer(make_offer(f"{UNTIL_TOLD.format('/out')}; echo done"))
     control.until(lambda: b"ready" in control.log_text(attempt), seconds=60, what="the payload")
     assert agent.stop() == 0
     agent.start()
+    goes_on(control, attempt, agent.folder / "state" / "attempts" / attempt / "outputs" / "out" / "go")
     assert control.wait_for(Ended, attempt, seconds=60).reason == "finished"
     assert ends(control, attempt) == 1
 
@@ -387,7 +380,8 @@ def test_an_agent_that_is_cut_off_past_its_lease_loses_the_payload(
     control: ControlPlane, agent: AgentProcess, tokyo: slurm.Cluster
 ) -> None:
     mark = f"sekisho-slurm-cut-{time.monotonic_ns()}"
-    attempt = control.offer(make_offer(f": {mark}; {WAITS}", lease_s=6))
+    control.lease_seconds = 3
+    attempt = control.offer(make_offer(f": {mark}; {WAITS}", lease_s=3))
     control.until(lambda: b"ready" in control.log_text(attempt), seconds=60, what="the payload")
     native = tokyo.native(attempt)
     agent.signal(signal.SIGSTOP)

@@ -6,9 +6,12 @@ The interface is a server of this file's own: a real slurmrestd does none of thi
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -22,10 +25,12 @@ from sekisho_agent.attempt import Attempt
 from sekisho_agent.client import ControlClient
 from sekisho_agent.config import AgentConfig
 from sekisho_agent.engines import rest
+from sekisho_agent.engines.contract import Task
 from sekisho_agent.engines.handoff import Handoff, Orders, State
 from sekisho_agent.engines.slurm import Slurm
 from sekisho_agent.engines.wrapped import WrappedEngine
 from sekisho_agent.errors import EngineError
+from sekisho_agent.folders import remove_tree
 from sekisho_agent.logsender import LogSender
 from sekisho_agent.site import Site
 from sekisho_verify import canonical
@@ -33,10 +38,10 @@ from sekisho_wire.messages import Ended
 from sekisho_wire.objects import ObjectsByDigest
 from tests.agent import control as fake
 from tests.agent.engine_suite import make_task
-from tests.agent.support import agent_process, make_offer, needs_bubblewrap, until
+from tests.agent.support import SOURCE, agent_process, make_offer, needs_bubblewrap, until
 
 V = "/slurm/v0.0.38/"
-PATHS = {"paths": {f"{V}job/submit": {}}}
+PATHS: dict[str, Any] = {"paths": {f"{V}job/submit": {}}}
 NODES = {"nodes": [{"partitions": ["batch"], "state": "idle", "cpus": 16, "real_memory": 64_000}]}
 BAD_TOKEN = (500, b"Authentication failure")
 
@@ -416,6 +421,42 @@ def test_an_attempt_whose_task_was_forgotten_can_still_be_told_things(
     attempt._submitted = True
     attempt.renewed(clock.monotonic() + 60)
     attempt.fence()
+
+
+# --- a wrapper of its own
+
+
+@contextmanager
+def wrapper(task: Task) -> Iterator[subprocess.Popen[bytes]]:
+    """The process that a job of Slurm runs, without Slurm."""
+    Handoff(task.folder).give(task)
+    command = [sys.executable, "-m", "sekisho_agent.wrapper", str(task.folder)]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_wrapper_whose_attempt_was_cleared_away_ends(tmp_path: Path) -> None:
+    task = make_task(tmp_path, "true")
+    with wrapper(task) as process:
+        until(lambda: Handoff(task.folder).told() is not None, what="the wrapper's first word")
+        remove_tree(task.folder)
+        assert process.wait(10) == 0
+
+
+def test_a_wrapper_that_cannot_write_goes_on(tmp_path: Path) -> None:
+    task = make_task(tmp_path, "true")
+    handoff = Handoff(task.folder)
+    (handoff.folder / ".state.json.new").mkdir(parents=True)
+    with wrapper(task) as process:
+        until(handoff.claimed, what="the claim")
+        time.sleep(1.5)
+        (handoff.folder / ".state.json.new").rmdir()
+        until(lambda: handoff.told() is not None, what="the wrapper's word")
+        assert process.poll() is None
 
 
 # --- a whole agent

@@ -6,7 +6,6 @@ succeed, and the output that is registered names the attempt that wrote it.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,10 @@ from tests.journeys.system import ENDED, System, Watch
 from tests.journeys.world import until
 from tests.support import slurm
 
-SLOTS = 4
-END_SECONDS = 30
+BUSY, SLOTS = 4, 10
+"""Jobs that a blow falls on, and how many the site takes: what is submitted afterwards need not wait for those."""
+NAP_SECONDS = 3.0
+END_SECONDS = 60
 FAILING_EVERY = 5
 STATUS = 3
 ONCE = "set -C; echo $SEKISHO_ATTEMPT > /out/begun || exit 9; "
@@ -37,11 +38,10 @@ class Story:
         self.cluster = cluster
         self.watch = watch
         self.wanted: dict[str, str] = {}
-        self._chance = random.Random(22)
 
-    def submit(self, count: int, *, seconds: float | None = None) -> list[str]:
+    def submit(self, count: int, *, seconds: float = 0.2) -> list[str]:
         """Jobs that take a while; now and then one that is to fail."""
-        return [self._submit(seconds or self._chance.uniform(0.5, 2.5)) for _ in range(count)]
+        return [self._submit(seconds) for _ in range(count)]
 
     def _submit(self, seconds: float) -> str:
         fails = len(self.wanted) % FAILING_EVERY == FAILING_EVERY - 1
@@ -53,21 +53,32 @@ class Story:
         self.system.ask("compute.job.cancel", job=job)
         self.wanted[job] = "cancelled"
 
-    def busy(self, count: int = 2) -> list[str]:
-        """Jobs whose payloads run now: so many that a blow hits several."""
-        waiting = [job for job in self.wanted if self.system.state(job) not in ENDED]
-        self.submit(SLOTS - len(waiting), seconds=3.0)
-        until(lambda: len(self.watch.alive) >= count, seconds=END_SECONDS, what="payloads to hit")
-        return [payload.job for payload in self.watch.alive]
+    def busy(self) -> list[str]:
+        """New jobs whose payloads all run now."""
+        jobs = self.submit(BUSY, seconds=NAP_SECONDS)
+        self.started(jobs)
+        return jobs
 
-    def started(self, jobs: list[str]) -> None:
-        """Wait until each of these has had a payload: whatever had fallen is at work again."""
+    def started(self, jobs: list[str], *, attempts: int = 1) -> None:
+        """Wait until each of these has had payloads of so many attempts: whatever had fallen is at work again."""
 
         def had() -> bool:
             self.cluster.resume()
-            return set(jobs) <= {payload.job for payload in self.watch.seen}
+            counts = Counter(job for job, _ in {(seen.job, seen.attempt) for seen in set(self.watch.seen)})
+            return all(counts[job] >= attempts for job in jobs)
 
         until(had, seconds=END_SECONDS, what="payloads of new jobs")
+
+    def spared(self, jobs: list[str]) -> None:
+        """Wait for the ends of jobs that a blow must not have cost anything: their first attempts went through."""
+        for job in jobs:
+            until(lambda: self.system.state(job) in ENDED, seconds=END_SECONDS, what=f"the end of {job}")  # noqa: B023 - called at once
+            if self.wanted[job] != "cancelled":
+                assert self.attempts(job) == 1
+
+    def attempts(self, job: str) -> int:
+        """How many the control plane knows."""
+        return len(self.system.ask("compute.job.show", job=job)["attempts"])
 
     def told(self) -> str:
         """What the control plane says of every attempt, for whoever looks into a failure."""

@@ -121,6 +121,9 @@ class Place(NamedTuple):
         return self.slots << 30
 
 
+HERE = Place()
+
+
 class Program:
     """One program that can be killed and started again; everything it says goes to a file."""
 
@@ -150,7 +153,7 @@ class Program:
                 [*self.command, *words], stdout=log, stderr=log, env=_environment(), start_new_session=True
             )
 
-    def signal(self, how: signal.Signals) -> None:
+    def send(self, how: signal.Signals) -> None:
         """Stop it or let it go on; it stays this program's process."""
         if self._process is not None:
             self._process.send_signal(how)
@@ -206,6 +209,13 @@ class System:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
+    def heard(self) -> bool:
+        """Whether the site may be offered something."""
+        return any(
+            site["heard_at"] and site["wall"] not in {"", "unknown"}
+            for site in self.client.pages("sites.site.list")
+        )
+
     def join_site(self) -> None:
         """One site, its agent, an engineer of the office; afterwards the client is the engineer's."""
         office = self.ask("identity.me")["organisation"]
@@ -260,13 +270,14 @@ class System:
 
 
 @contextmanager
-def running(folder: Path, db_url: str, place: Place = Place()) -> Iterator[System]:
+def running(folder: Path, db_url: str, place: Place = HERE) -> Iterator[System]:
     """A system whose agent was heard."""
     system = System(folder, db_url, place)
     try:
         system.start_control()
         system.join_site()
         system.start_agent()
+        until(system.heard, seconds=60, what="the agent's first word")
         yield system
     except BaseException:
         for log in (system.control.log, system.agent.log):

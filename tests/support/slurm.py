@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PROGRAMS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "slurmrestd", "scontrol", "sacctmgr")
@@ -71,9 +72,12 @@ class Site:
             (self.folder / part).mkdir()
         self._munge()
         self._accounting()
-        for name in clusters:
-            cluster = self.clusters[name] = Cluster(self, name)
-            cluster.start()
+        self.clusters = {name: Cluster(self, name) for name in clusters}
+        for cluster in self.clusters.values():
+            cluster.prepare()
+        next(iter(self.clusters.values())).register(*self.clusters)
+        with ThreadPoolExecutor(len(clusters)) as pool:
+            list(pool.map(Cluster.start, self.clusters.values()))
 
     def _munge(self) -> None:
         key, run = self.folder / "munge.key", self.folder / "run"
@@ -164,17 +168,13 @@ PidFile={self.folder}/run/slurmdbd.pid
         return process
 
     def close(self) -> None:
-        """End every process, jobs included."""
+        """End every process, jobs included. Nothing of the site is used again, so nothing may take its time."""
         for cluster in self.clusters.values():
             cluster.end_jobs()
         for process in reversed(self._processes):
-            process.terminate()
-        for process in reversed(self._processes):
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
+            process.kill()
+        for process in self._processes:
+            process.wait(10)
 
 
 class Cluster:
@@ -200,8 +200,8 @@ class Cluster:
         """A token of root's, valid for an hour."""
         return self.folder / "token"
 
-    def start(self) -> None:
-        """Configure, register with accounting, start all daemons, wait for idle nodes."""
+    def prepare(self) -> None:
+        """Configure."""
         for part in ("state", "log", "dev"):
             (self.folder / part).mkdir(parents=True)
         for node in self.nodes:
@@ -209,12 +209,22 @@ class Cluster:
         for number in range(8):
             os.mknod(self.folder / "dev" / f"nvidia{number}", 0o666 | 0o020000, os.makedev(1, 3))
         self._configure()
-        self.run("sacctmgr", "-i", "-n", "add", "cluster", self.name)
+
+    def register(self, *clusters: str) -> None:
+        """Make these known to accounting, with one account, all at once: each call takes half a second."""
+        where = f"Cluster={','.join(clusters)}"
+        for what in (
+            ("cluster", *clusters),
+            ("account", "tenant", where),
+            ("user", "root", "account=tenant", where),
+        ):
+            self.run("sacctmgr", "-i", "-n", "add", *what)
+
+    def start(self) -> None:
+        """Start all daemons, wait for idle nodes."""
         self.start_controller()
         for node in self.nodes:
             self.start_node(node)
-        self.run("sacctmgr", "-i", "-n", "add", "account", "tenant", f"Cluster={self.name}")
-        self.run("sacctmgr", "-i", "-n", "add", "user", "root", "account=tenant", f"Cluster={self.name}")
         token = self.run("scontrol", "token", "username=root", "lifespan=3600").partition("=")[2].strip()
         self.token_file.write_text(token)
         self.start_rest()

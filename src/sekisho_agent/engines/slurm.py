@@ -4,10 +4,10 @@ Two spellings of the interface exist: until v0.0.39 numbers and states are plain
 they are set, states are lists, the environment is a list, and generic resources are `tres_per_node`. The newest that
 both sides know is used. Sources: the OpenAPI documents that the daemon serves.
 
-Traps, each seen on a real one: a wrong token may be answered with status 500 and text; an error may stand beside the id
-of a job that was queued all the same; the same job id runs again after a requeue (`restart_cnt` tells), and a
-controller that lost its state gives ids out a second time (the name tells); what a job printed before our wrapper began is
-in `native.log` of its folder.
+Traps, each seen on a real one: a wrong token may be answered with status 500 and text; an error may stand beside the
+id of a job that was queued all the same; the same job id runs again after a requeue (`restart_cnt` tells); a controller
+that lost its state gives ids out a second time (the name tells); what a job printed before our wrapper began is in
+`native.log` of its folder.
 """
 
 from __future__ import annotations
