@@ -24,7 +24,7 @@ from sekisho_wire.messages import CheckpointPlan, Ended, Progress, Started
 from tests.agent import control as fake
 from tests.agent import slurm_site
 from tests.agent.control import ControlPlane
-from tests.agent.engine_suite import EngineSuite, make_task, wait_end, wait_log
+from tests.agent.engine_suite import WalledSuite, make_task, wait_end, wait_log
 from tests.agent.support import (
     AgentProcess,
     agent_process,
@@ -71,7 +71,7 @@ def shared(
     opened.close()
 
 
-class TestSlurmEngine(EngineSuite):
+class TestSlurmEngine(WalledSuite):
     """Every behaviour of the contract, on both clusters."""
 
     @pytest.fixture
