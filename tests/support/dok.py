@@ -105,6 +105,7 @@ class Service:
         self.lock = threading.RLock()
         self.containers: dict[str, Container] = {}
         self.objects: dict[str, bytes] = {}
+        self.bucket: dict[str, bytes] = {}
         self.starts: list[str] = []
         self.asked: list[str] = []
         self.fault = ""
@@ -313,34 +314,67 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         if parts.path.startswith("/signed/"):
             self._send(200, self.service.objects[parts.path.rpartition("/")[2]])
+        elif parts.path.startswith("/bucket/"):
+            self._bucket("GET")
         elif parts.path.startswith("/follow/"):
             self._follow(parts.path.rpartition("/")[2])
         else:
             self._answer("GET")
 
     def do_POST(self) -> None:
-        self._answer("POST")
+        if self.path.startswith("/bucket?delete"):
+            self._empty_bucket()
+        else:
+            self._answer("POST")
+
+    def do_PUT(self) -> None:
+        self._bucket("PUT")
 
     def do_DELETE(self) -> None:
         self._answer("DELETE")
 
+    def _empty_bucket(self) -> None:
+        """S3 deletes many at once."""
+        content = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
+        for key in re.findall(r"<Key>(.*?)</Key>", content):
+            self.service.bucket.pop(f"/bucket/{key}", None)
+        self._send(200, b'<?xml version="1.0"?><DeleteResult></DeleteResult>')
+
+    def _bucket(self, method: str) -> None:
+        """A bucket beside the service: whoever writes must sign, whoever reads needs an address that soon ends."""
+        parts = urlsplit(self.path)
+        content = self.rfile.read(int(self.headers.get("content-length") or 0))
+        signed = parse_qs(parts.query)
+        lasting = int(signed.get("X-Amz-Expires", ["0"])[0])
+        may = bool(self.headers.get("authorization")) or (
+            method == "GET" and 0 < lasting <= 3600 and "X-Amz-Signature" in signed
+        )
+        if not may:
+            self._send(403, b"")
+        elif method == "PUT":
+            self.service.bucket[parts.path] = content
+            self._send(200, b"")
+        else:
+            self._send(200, self.service.bucket[parts.path])
+
     def _answer(self, method: str) -> None:
+        """What was asked is done, and then a fault (`what` or `what on METHOD`) may spoil the answer."""
         content = self.rfile.read(int(self.headers.get("content-length") or 0))
         service = self.service
-        path = urlsplit(self.path).path.removeprefix(BASE)
-        service.asked.append(f"{method} {path}")
-        fault = service.fault if method != "POST" or "post" not in service.fault else ""
-        if fault == "late":
-            time.sleep(0.4)
+        service.asked.append(f"{method} {urlsplit(self.path).path.removeprefix(BASE)}")
+        what, _, only = service.fault.partition(" on ")
+        fault = what if only in {"", method} else ""
+        if fault == "before":
+            self.close_connection = True
+            return
         try:
             status, body = (201 if method == "POST" else 200), self._do(method, content)
+            if fault == "twice":
+                self._do(method, content)
         except RefusalError as refusal:
             status, body = refusal.status, refusal.detail
         encoded = json.dumps(body).encode()
-        wanted, _, what = service.fault.partition(" on ")
-        if what and what != method:
-            wanted = ""
-        match wanted:
+        match fault:
             case "error":
                 status, encoded = 500, b"<html>upstream went away</html>"
             case "busy":
@@ -349,11 +383,11 @@ class _Handler(BaseHTTPRequestHandler):
                 encoded = (
                     b'{"id": 7, "status": ["running"], "results": {"not": "a list"}, "meta": 7, "account": 1}'
                 )
-            case "other":
-                encoded = json.dumps(
-                    {**body, "id": str(uuid.uuid4())} if isinstance(body, dict) else body
-                ).encode()
-            case "nothing":
+            case "other" if isinstance(body, dict):
+                encoded = json.dumps({**body, "id": str(uuid.uuid4())}).encode()
+            case "late":
+                time.sleep(0.5)
+            case "nothing" | "twice":
                 self.close_connection = True
                 return
         self._send(status, encoded)
@@ -362,6 +396,7 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.send_response(status)
             self.send_header("content-type", "application/json")
+            self.send_header("etag", '"1"')
             self.send_header("content-length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -376,8 +411,8 @@ class _Handler(BaseHTTPRequestHandler):
         if parts.path == f"{BASE}/auth/" and method == "GET":
             agreed = "2026-01-01T00:00:00Z" if account.agreed else None
             return {
-                "user": {},
-                "member": {},
+                "user": {"id": 1},
+                "member": {"member_id": "abc"},
                 "account": {"account_id": account.name, "tos_agreed_at": agreed},
             }
         if not account.agreed:

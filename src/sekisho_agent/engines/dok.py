@@ -184,6 +184,8 @@ class DokEngine:
         for project in self._projects.values():
             project.close()
         self._sweeper.join()
+        for run in self._runs.values():
+            run.log.stop()
 
     def _run(self, attempt: str) -> Run:
         run = self._runs.get(attempt)
@@ -202,7 +204,8 @@ class DokEngine:
                 for run in list(self._shared.queue):
                     wish = run.wish(self._shared.config.queue_seconds_max)
                     if wish:
+                        troubles = [project.trouble for project in self._projects.values() if project.trouble]
                         self._shared.queue.remove(run)
                         run.log.settle(None, 0)
-                        run.finish(EndReport(reason=wish))
+                        run.finish(EndReport(reason=wish, detail="; ".join(troubles)[:1000]))
                         self._shared.changed.notify_all()

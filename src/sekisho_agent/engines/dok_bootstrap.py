@@ -127,7 +127,8 @@ class Told(msgspec.Struct, frozen=True):
 def read_told(content: bytes) -> Told:
     """Read `sekisho-told`; ValueError when it is not what the script writes."""
     text = content[:TOLD_BYTES_MAX].decode("utf-8", errors="replace")
-    lines = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+    named = [line.partition("=") for line in text.splitlines() if "=" in line]
+    lines = {name: value for name, _, value in named}
     if "broken" in lines:
         return Told(broken=lines["broken"][:500])
     status = int(lines.get("status", ""))

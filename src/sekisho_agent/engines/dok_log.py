@@ -62,6 +62,7 @@ class TaskLog:
         self._bytes_max = bytes_max
         self._kept = PayloadLog(path, bytes_max)
         self._stopping = threading.Event()
+        self._settled = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -80,11 +81,16 @@ class TaskLog:
             self._thread = threading.Thread(target=self._follow, args=(ask, ca_file), name="log", daemon=True)
             self._thread.start()
 
+    def stop(self) -> None:
+        """Follow no longer; the task may go on."""
+        self._stopping.set()
+
     def settle(self, copy: Path | None, total_bytes: int) -> None:
         """The task has ended; `copy` is the container's own, of `total_bytes` that the payload said. Once only."""
-        if self._stopping.is_set():
+        if self._settled:
             return
-        self._stopping.set()
+        self._settled = True
+        self.stop()
         if self._thread is not None:
             self._thread.join()
         self._kept.close()

@@ -7,16 +7,16 @@ plain files under plain names are written, into fresh folders that take the plac
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
-import io
 import os
 import stat
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from typing import IO, Final, Protocol, cast
 
 import msgspec
 
@@ -35,18 +35,34 @@ MEMBERS_MAX: Final = 2 * FILES_MAX
 
 
 class Returned(msgspec.Struct, frozen=True):
-    """What came back. `refused` counts entries that were no plain file under a plain name."""
+    """What came back. `refused` counts entries that were no plain file under a plain name.
+
+    With a `problem` (code and sentence) the outputs did not, and the folders are as they were.
+    """
 
     told: Told
     log: Path
     refused: int = 0
+    problem: tuple[str, str] | None = None
+
+
+class Sink(Protocol):
+    """Takes bytes."""
+
+    def write(self, content: bytes, /) -> object:
+        """Take all of them."""
+        ...
+
+    def flush(self) -> object:
+        """Hold nothing back."""
+        ...
 
 
 class TooLargeError(Exception):
     """The parcel does not fit; nobody outside this file and its caller sees this."""
 
 
-def pack(mounts: tuple[Mount, ...], target: IO[bytes]) -> None:
+def pack(mounts: tuple[Mount, ...], target: Sink) -> None:
     """Write every mount's folder at its path inside, the same bytes each time; links are left out."""
     with (
         gzip.GzipFile(filename="", fileobj=target, mode="wb", mtime=0) as squeezed,
@@ -75,7 +91,7 @@ def pack_small(mounts: tuple[Mount, ...], bytes_max: int) -> bytes | None:
         pack(mounts, bounded)
     except TooLargeError:
         return None
-    return bounded.getvalue()
+    return bytes(bounded.content)
 
 
 def pack_large(mounts: tuple[Mount, ...], target: Path) -> str:
@@ -86,18 +102,21 @@ def pack_large(mounts: tuple[Mount, ...], target: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class _Bounded(io.BytesIO):
-    """A buffer that refuses to grow past its limit."""
+class _Bounded:
+    """Bytes in memory that refuse to grow past their limit."""
 
     def __init__(self, bytes_max: int) -> None:
-        super().__init__()
+        self.content = bytearray()
         self._bytes_max = bytes_max
 
-    def write(self, content: object) -> int:  # type: ignore[bad-override]
-        written = super().write(content)  # type: ignore[bad-argument-type]
-        if self.tell() > self._bytes_max:
+    def write(self, content: bytes, /) -> None:
+        """Take more, or TooLargeError."""
+        self.content += content
+        if len(self.content) > self._bytes_max:
             raise TooLargeError
-        return written
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def _files(mount: Mount) -> Iterator[tuple[Path, str]]:
@@ -117,11 +136,25 @@ def _files(mount: Mount) -> Iterator[tuple[Path, str]]:
 def unpack(archive: Path, task: Task, scratch: Path) -> Returned:
     """Put what a container left into the writable mounts' folders, which are replaced.
 
-    EngineError `output.too_large` past the task's limits, `output.unreadable` for what the bootstrap never writes;
-    the folders are left as they were then.
+    EngineError `output.too_large` past the task's limits, `output.unreadable` for what the bootstrap never writes.
     """
+    with _readable():
+        told, log, outputs = _opened(archive, task, scratch)
+    if told.broken:
+        return Returned(told=told, log=log)
     try:
-        return _unpack(archive, task, scratch)
+        with _readable():
+            refused = _replace(outputs if told.packed else None, task, scratch)
+        return Returned(told=told, log=log, refused=refused)
+    except EngineError as error:
+        return Returned(told=told, log=log, problem=(error.code, error.detail))
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Everything that reading a stranger's archive may raise, as one error."""
+    try:
+        yield
     except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RecursionError) as error:
         raise EngineError(
             REASON_OUTPUT_UNREADABLE, f"what came back cannot be read: {type(error).__name__}"
@@ -133,7 +166,8 @@ def bytes_max(task: Task) -> int:
     return task.limits.output_bytes + task.limits.log_bytes + HEADERS_BYTES_MAX
 
 
-def _unpack(archive: Path, task: Task, scratch: Path) -> Returned:
+def _opened(archive: Path, task: Task, scratch: Path) -> tuple[Told, Path, Path | None]:
+    """What the container says, its log, and its outputs still packed; whatever else it left is passed over."""
     outer = _inflated(archive, scratch / "artefact.tar", bytes_max(task))
     found: dict[str, tuple[int, Path]] = {}
     for member, content in _members(outer):
@@ -148,17 +182,13 @@ def _unpack(archive: Path, task: Task, scratch: Path) -> Returned:
         raise EngineError(REASON_OUTPUT_UNREADABLE, "the container left no word of how it ended")
     with found[TOLD][1].open("rb") as file:
         told = read_told(file.read(TOLD_BYTES_MAX))
-    log = found[LOG][1] if LOG in found else scratch / LOG
-    if told.broken:
-        return Returned(told=told, log=log)
-    if OUTPUTS not in found or not told.packed:
-        raise EngineError(REASON_OUTPUT_UNREADABLE, "the container could not pack its output")
-    refused = _replace(found[OUTPUTS][1], task, scratch)
-    return Returned(told=told, log=log, refused=refused)
+    return told, scratch / LOG, scratch / OUTPUTS if OUTPUTS in found else None
 
 
-def _replace(archive: Path, task: Task, scratch: Path) -> int:
+def _replace(archive: Path | None, task: Task, scratch: Path) -> int:
     """Fill fresh folders, then let them take the old ones' places; how many entries were refused."""
+    if archive is None:
+        raise EngineError(REASON_OUTPUT_UNREADABLE, "the container could not pack its output")
     plain = _inflated(archive, scratch / "outputs.tar", task.limits.output_bytes + HEADERS_BYTES_MAX)
     mounts = [mount for mount in task.mounts if mount.writable]
     fresh = {mount.inside.strip("/"): scratch / f"mount-{number}" for number, mount in enumerate(mounts)}
@@ -207,27 +237,36 @@ def _make_room(target: Path) -> bool:
 
 def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
     """Each member, with its bytes when it is a plain file."""
-    with _Guarded(archive, "rb") as file, tarfile.open(fileobj=file, mode="r:") as opened:
+    with (
+        archive.open("rb") as file,
+        tarfile.open(fileobj=cast("IO[bytes]", _Guarded(file)), mode="r:") as opened,
+    ):
         for number, member in enumerate(opened):
             if number >= MEMBERS_MAX:
                 raise EngineError(REASON_OUTPUT_TOO_LARGE, f"more than {MEMBERS_MAX} files")
-            opened.members = []  # or every member is remembered
+            vars(opened)["members"].clear()  # or every member is remembered
             yield member, opened.extractfile(member) if member.isreg() and not member.issparse() else None
 
 
-class _Guarded(io.FileIO):
+class _Guarded:
     """A file of which nobody takes more at once than a header may be long."""
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or not 0 <= size <= CHUNK_BYTES:
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek = file.seek
+        self.tell = file.tell
+        self._file = file
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As a file's, within bounds."""
+        if not 0 <= size <= CHUNK_BYTES:
             raise tarfile.ReadError("a header without end")
-        return super().read(size)
+        return self._file.read(size)
 
 
 def _inflated(source: Path, target: Path, size_bytes_max: int) -> Path:
     """Decompress to a file, so that what is read afterwards has an end; the source is removed."""
     with gzip.open(source, "rb") as file:
-        _write(file, target, size_bytes_max=size_bytes_max, mode=0o600)
+        _write(cast("IO[bytes]", file), target, size_bytes_max=size_bytes_max, mode=0o600)
     source.unlink()
     return target
 

@@ -25,7 +25,12 @@ from sekisho_agent.engines.dok_run import Run
 from sekisho_agent.engines.dok_store import InputStore
 from sekisho_agent.errors import AgentError, EngineError
 from sekisho_agent.folders import remove_tree
-from sekisho_wire.messages import REASON_ENGINE_REFUSED, REASON_ENGINE_UNAVAILABLE, REASON_OUTPUT_UNREADABLE
+from sekisho_wire.messages import (
+    REASON_ENGINE_REFUSED,
+    REASON_ENGINE_UNAVAILABLE,
+    REASON_FINISHED,
+    REASON_OUTPUT_UNREADABLE,
+)
 
 PAUSE_SECONDS_MAX: Final = 60.0
 DOUBT_SECONDS: Final = 30.0
@@ -33,6 +38,7 @@ DOUBT_SECONDS: Final = 30.0
 TROUBLE_SECONDS: Final = 300.0
 """How often an idle project is asked whether it may run anything."""
 FETCH_TRIES: Final = 20
+CLOSE_SECONDS: Final = 30.0
 NOT_ASKED: Final = "the service has not answered yet"
 
 log = structlog.get_logger(__name__)
@@ -76,7 +82,7 @@ class Project:
     def close(self) -> None:
         """Stop; what runs goes on at the service."""
         self.wake()
-        self._thread.join()
+        self._thread.join(CLOSE_SECONDS)
         self._service.close()
 
     def _work(self) -> None:
@@ -113,9 +119,9 @@ class Project:
         """Now and then while nothing runs, and sooner while something is wrong."""
         if self.runs or (not self.trouble and clock.monotonic() - self._asked_at < TROUBLE_SECONDS):
             return
-        found = self._service.trouble()
+        found = self._service.trouble() or self._busy(self._service.tasks())
         if found and found != self.trouble:
-            log.error("engine.project_unusable", engine="dok", project=self.name, detail=found)
+            log.warning("engine.project_unusable", engine="dok", project=self.name, detail=found)
         with self._shared.changed:
             self.trouble, self._asked_at = found, clock.monotonic()
         if found:
@@ -129,18 +135,37 @@ class Project:
         if wish and not run.kept.sent:
             self._finish(run, EndReport(reason=wish))
             return
-        tasks = self._service.tasks()
+        try:
+            tasks = self._service.tasks()
+        except EngineError as error:
+            if error.code == REASON_ENGINE_REFUSED and not run.kept.sent:
+                self._give_back(run, error.detail)
+            raise
         ours = [seen for seen in tasks if attempt_tag(run.task.attempt) in seen.tags]
         if ours:
             self._found(run, ours)
         elif run.kept.sent and clock.monotonic() < run.doubt_until:
-            self._say(run, "DOK: no answer to the request; looking for the task")
+            self._say(run, "the service did not answer; looking for the task")
         elif wish:
             self._finish(run, EndReport(reason=wish))
-        elif any(not seen.over for seen in tasks):
-            self._say(run, "DOK: another task of this project is not over")
+        elif busy := self._busy(tasks):
+            self._say(run, busy) if run.kept.sent else self._give_back(run, busy)
         else:
             self._make(run)
+
+    def _busy(self, tasks: list[Seen]) -> str:
+        """Somebody else's task, or one of ours that nobody remembers: the project is not free."""
+        return (
+            f"another task of project {self.name} is not over" if any(not seen.over for seen in tasks) else ""
+        )
+
+    def _give_back(self, run: Run, why: str) -> None:
+        """Another project may be free sooner, and nothing has been sent through this one."""
+        with self._shared.changed:
+            run.said = why
+            self.trouble = why
+            self.runs.remove(run)
+            self._shared.queue.appendleft(run)
 
     def _found(self, run: Run, ours: list[Seen]) -> None:
         """The oldest is the attempt; whatever else bears its tag was made twice."""
@@ -203,7 +228,11 @@ class Project:
                 run.cancelled = run.kept.cancel
 
     def _unknown(self, run: Run) -> None:
-        """A record that somebody deleted is no end of the task: it may run until its time limit."""
+        """Perhaps its id was never right. A record that somebody deleted is no end: it may run until its time limit."""
+        ours = [seen for seen in self._service.tasks() if attempt_tag(run.task.attempt) in seen.tags]
+        if ours and ours[0].id != run.kept.native:
+            self._found(run, ours)
+            return
         run.gone_at = run.gone_at or clock.monotonic()
         if clock.monotonic() - run.gone_at > dok_rules.limit_seconds(run.task):
             self._finish(run, dok_rules.gone())
@@ -211,7 +240,7 @@ class Project:
     def _collect(self, run: Run, seen: Seen) -> None:
         """It is over: bring home what it left, then say so. What cannot be fetched is tried again for a while."""
         returned: Returned | None = None
-        problem: EngineError | None = None
+        problem: tuple[str, str] | None = None
         if seen.artefact:
             try:
                 returned = self._fetch(run, seen.id)
@@ -219,11 +248,13 @@ class Project:
                 run.tries += 1
                 if error.code == REASON_ENGINE_UNAVAILABLE and run.tries < FETCH_TRIES:
                     raise
-                problem = error
+                problem = error.code, error.detail
         told = returned.told if returned is not None else None
         run.log.settle(returned.log if returned is not None else None, told.log_bytes if told else 0)
         end = dok_rules.end(seen, told, cancelled=run.cancelled, ran_seconds=run.ran_seconds)
-        self._finish(run, _with_problem(end, problem, returned))
+        if returned is not None:
+            problem = returned.problem
+        self._finish(run, _with_problem(end, problem, returned.refused if returned else 0))
 
     def _fetch(self, run: Run, native: str) -> Returned:
         scratch = run.folder / "fetch"
@@ -256,15 +287,14 @@ class Project:
             run.said = said
 
 
-def _with_problem(end: EndReport, problem: EngineError | None, returned: Returned | None) -> EndReport:
+def _with_problem(end: EndReport, problem: tuple[str, str] | None, refused: int) -> EndReport:
     """An end whose output did not come home is no good end; a bad one keeps its reason."""
     reason, detail = end.reason, end.detail
     if problem is not None:
-        detail = f"{problem.detail}; {detail}" if detail else problem.detail
-        if reason == REASON_OUTPUT_UNREADABLE and problem.code != REASON_ENGINE_UNAVAILABLE:
-            reason = problem.code
-    elif returned is not None and returned.refused:
-        detail = (
-            f"{detail} {returned.refused} entries of the output were no plain files and were left".strip()
-        )
+        code, said = problem
+        if reason in {REASON_FINISHED, REASON_OUTPUT_UNREADABLE}:
+            reason = REASON_OUTPUT_UNREADABLE if code == REASON_ENGINE_UNAVAILABLE else code
+        detail = f"{detail}; {said}" if detail and reason == end.reason else said
+    elif refused:
+        detail = f"{detail} {refused} entries of the output were no plain files and were left".strip()
     return msgspec.structs.replace(end, reason=reason, detail=detail)

@@ -51,12 +51,17 @@ class DokService:
         return ""
 
     def tasks(self) -> list[Seen]:
-        """Every task that the service has a record of, oldest first; a list that changed while it was read is none."""
+        """Every task that the service has a record of, oldest first; a list that changed while it was read is none.
+
+        EngineError `engine.refused`, with what a person must do, when the project may not even look.
+        """
         found: dict[str, Seen] = {}
         page, pages, count = 0, 1, 0
         while page < pages:
             page += 1
             answer = self._ask("GET", f"/tasks/?page={page}&page_size={PAGE_SIZE}")
+            if answer.status in {UNAUTHORIZED, FORBIDDEN}:
+                raise EngineError(REASON_ENGINE_REFUSED, self.trouble() or "the service shows no tasks")
             meta, results = answer.body.get("meta"), answer.body.get("results")
             if answer.failed or not isinstance(meta, dict) or not isinstance(results, list):
                 raise _unavailable(answer)

@@ -35,6 +35,8 @@ REASON_INPUTS_TOO_LARGE: Final = "engine.inputs_too_large"
 REASON_NO_SECRETS: Final = "engine.no_secrets"
 REASON_ENVIRONMENT: Final = "engine.environment"
 
+ARGUMENTS_LETTERS_MAX: Final = 40_000
+"""Of the payload's own command line, beside the inputs: together they stay under what clients have seen taken."""
 LIMIT_SECONDS_MIN: Final = 600
 LIMIT_MARGIN_SECONDS: Final = 120
 """Beside the payload's limit and grace, for unpacking and packing; without any limit the service's own is 20 days."""
@@ -147,6 +149,8 @@ def check(task: Task, config: DokConfig) -> None:
     check_mounts(task.mounts)
     if any("\n" in mount.inside for mount in task.mounts):
         raise EngineError("wall.mount", "a line break in a path")
+    if sum(len(argument.encode()) for argument in task.argv) > ARGUMENTS_LETTERS_MAX:
+        raise EngineError(REASON_ENGINE_REFUSED, f"a command of more than {ARGUMENTS_LETTERS_MAX} bytes")
     image_digest(config, task.image.name)
     _check_environment(environment(task))
 

@@ -76,7 +76,9 @@ class Run:
             return None
         if not kept.sent:
             return None
-        return cls(msgspec.structs.replace(task, lease_deadline=lease_deadline), kept)
+        run = cls(msgspec.structs.replace(task, lease_deadline=lease_deadline), kept)
+        run.cancelled = kept.cancel  # the service may have taken it without our hearing of it
+        return run
 
     def begin(self) -> None:
         """Write the task down; nothing has been sent."""

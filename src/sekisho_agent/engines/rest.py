@@ -8,6 +8,7 @@ from typing import Any, Final
 import httpx2
 import msgspec
 
+from sekisho_agent import clock
 from sekisho_agent.client import open_http
 from sekisho_agent.errors import ConfigError, EngineError
 from sekisho_wire.messages import REASON_ENGINE_UNAVAILABLE, REASON_OUTPUT_TOO_LARGE
@@ -16,6 +17,7 @@ ANSWER_BYTES_MAX: Final = 64 << 20
 CHUNK_BYTES: Final = 1 << 20
 TIMEOUT: Final = httpx2.Timeout(connect=5.0, read=10.0, write=10.0, pool=5.0)
 DOWNLOAD_TIMEOUT: Final = httpx2.Timeout(connect=5.0, read=60.0, write=10.0, pool=5.0)
+DOWNLOAD_SECONDS_MAX: Final = 2 * 3600.0
 STATUS_OK: Final = 200
 STATUS_ERROR: Final = 400
 STATUS_SERVER_ERROR: Final = 500
@@ -86,7 +88,7 @@ def download(url: str, target: Path, *, size_bytes_max: int, ca_file: str = "") 
 
     EngineError `engine.unavailable` when it is not answered, `output.too_large` past the limit.
     """
-    size_bytes = 0
+    size_bytes, deadline = 0, clock.monotonic() + DOWNLOAD_SECONDS_MAX
     try:
         with (
             open_http(
@@ -99,6 +101,8 @@ def download(url: str, target: Path, *, size_bytes_max: int, ca_file: str = "") 
                 raise _unavailable(f"the download was answered with status {response.status_code}")
             for chunk in response.iter_raw(CHUNK_BYTES):
                 size_bytes += len(chunk)
+                if clock.monotonic() > deadline:
+                    raise _unavailable("the download did not come to an end")
                 if size_bytes > size_bytes_max:
                     raise EngineError(
                         REASON_OUTPUT_TOO_LARGE, "the download is larger than the job's output may be"
