@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import gzip
 import hashlib
-import io
 import json
 import re
 import shutil
 import struct
-import subprocess
-import tarfile
 import tempfile
 import threading
 import time
@@ -30,6 +26,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from typing_extensions import override
+
+from tests.support.dok_container import Container
 
 BASE = "/cloud/zone/is1a/api/managed-container/1.0"
 PLANS = {"v100-32gb", "h100-80gb", "h100-8gpu-80gb"}
@@ -58,45 +56,6 @@ class Account:
         self.header = "Basic " + base64.b64encode(f"{name}:{SECRET}{name}".encode()).decode()
 
 
-class Container:
-    """A task's process, its scratch root and what it has printed."""
-
-    def __init__(self, task: dict[str, Any], folder: Path) -> None:
-        self.folder = folder
-        self.artefact = folder / "root/opt/artifact"
-        self.printed = folder / "printed"
-        self.artefact.mkdir(parents=True)
-        for name in ("usr", "proc", "dev", "tmp"):
-            (folder / "root" / name).mkdir()
-        for name in ("bin", "sbin", "lib", "lib64"):
-            (folder / "root" / name).symlink_to(f"usr/{name}")
-        made = task["containers"][0]
-        inside = {"PATH": "/usr/local/bin:/usr/bin:/bin", **made["environment"]}
-        inside |= {"SAKURA_TASK_ID": task["id"], "SAKURA_ARTIFACT_DIR": "/opt/artifact"}
-        wall = ["bwrap", "--unshare-pid", "--unshare-ipc", "--as-pid-1", "--die-with-parent", "--new-session"]
-        wall += ["--bind", str(folder / "root"), "/", "--ro-bind", "/usr", "/usr"]
-        wall += ["--proc", "/proc", "--dev", "/dev", "--clearenv"]
-        wall += [part for name, value in inside.items() for part in ("--setenv", name, value)]
-        with self.printed.open("wb") as printed:
-            self.process = subprocess.Popen(
-                [*wall, *made["entrypoint"], *made["command"]],
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-            )
-
-    def packed(self) -> bytes:
-        """The artefact as the service hands it out."""
-        kept = io.BytesIO()
-        with tarfile.open(fileobj=kept, mode="w:gz") as archive:
-            archive.add(self.artefact, arcname="artifact")
-        return kept.getvalue()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
 class Service:
     """The accounts, their tasks and their containers. Everything under one lock."""
 
@@ -113,6 +72,7 @@ class Service:
         self.artefact: Callable[[bytes], bytes | None] = lambda packed: packed
         self.change: Callable[[dict[str, Any]], dict[str, Any]] = lambda made: made
         self.stream_breaks = 0
+        self.bubblewrap = ["--as-pid-1"]
         self.page_size_max = 2
         self._time_scale = time_scale
         self._folder = Path(tempfile.mkdtemp(prefix="skd-"))
@@ -234,7 +194,7 @@ class Service:
         task |= {"status": "running", "started_at": time.monotonic()}
         self.starts.extend(tag.removeprefix("sekisho:") for tag in task["tags"])
         try:
-            self.containers[task["id"]] = Container(task, self._folder / task["id"])
+            self.containers[task["id"]] = Container(task, self._folder / task["id"], self.bubblewrap)
         except OSError as error:
             task |= {"status": "error", "error_message": f"the container could not be started: {error}"}
 
@@ -485,24 +445,6 @@ def _frame(opcode: int, payload: bytes) -> bytes:
     if len(payload) < 1 << 16:
         return struct.pack(">BBH", 0x80 | opcode, 126, len(payload)) + payload
     return struct.pack(">BBQ", 0x80 | opcode, 127, len(payload)) + payload
-
-
-def packed(files: dict[str, bytes], *, changes: Callable[[tarfile.TarFile], None] | None = None) -> bytes:
-    """A tar.gz of these files, for artefacts that no container of ours would leave."""
-    kept = io.BytesIO()
-    with tarfile.open(fileobj=kept, mode="w:gz", format=tarfile.GNU_FORMAT) as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-        if changes is not None:
-            changes(archive)
-    return kept.getvalue()
-
-
-def bomb(size_bytes: int) -> bytes:
-    """Zeros that take little room on the way."""
-    return gzip.compress(b"\0" * size_bytes)
 
 
 @contextlib.contextmanager

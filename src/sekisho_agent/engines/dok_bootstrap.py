@@ -95,10 +95,15 @@ else
 fi
 wait "$copier"
 head -c "$keep" < "$own/log" > "$SAKURA_ARTIFACT_DIR/sekisho-log"
-printf '%s' "$outputs" > "$own/outputs"
-tar -czf "$SAKURA_ARTIFACT_DIR/.sekisho-part" -C / -T "$own/outputs"
-packed=$?
-mv "$SAKURA_ARTIFACT_DIR/.sekisho-part" "$SAKURA_ARTIFACT_DIR/sekisho-outputs.tar.gz" || packed=9
+IFS='
+'
+set -f
+set -- $outputs
+packed=0
+if [ $# -gt 0 ]; then
+    tar -czf "$SAKURA_ARTIFACT_DIR/.sekisho-part" -C / "$@" || packed=$?
+    mv "$SAKURA_ARTIFACT_DIR/.sekisho-part" "$SAKURA_ARTIFACT_DIR/sekisho-outputs.tar.gz" || packed=9
+fi
 {
     echo "status=$status"
     echo "began=$began"

@@ -140,7 +140,7 @@ def unpack(archive: Path, task: Task, scratch: Path) -> Returned:
     """
     with _readable():
         told, log, outputs = _opened(archive, task, scratch)
-    if told.broken:
+    if told.broken or not any(mount.writable for mount in task.mounts):
         return Returned(told=told, log=log)
     try:
         with _readable():

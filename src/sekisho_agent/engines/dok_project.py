@@ -30,6 +30,7 @@ from sekisho_wire.messages import (
     REASON_ENGINE_UNAVAILABLE,
     REASON_FINISHED,
     REASON_OUTPUT_UNREADABLE,
+    REASON_STAGING_FAILED,
 )
 
 PAUSE_SECONDS_MAX: Final = 60.0
@@ -182,7 +183,9 @@ class Project:
         except EngineError as error:
             if error.code == REASON_ENGINE_UNAVAILABLE:
                 raise
-            self._finish(run, EndReport(reason=error.code, detail=error.detail))
+            self._finish(
+                run, EndReport(reason=REASON_STAGING_FAILED, detail=f"{error.detail} [{error.code}]")
+            )
             return
         asked = dok_rules.request(run.task, self._shared.config, parcel)
         with self._shared.changed:

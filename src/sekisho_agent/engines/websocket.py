@@ -123,7 +123,7 @@ def _messages(stream: Any) -> Iterator[bytes]:  # noqa: ANN401 (the HTTP client 
                 return
 
 
-def _received(stream: Any) -> bytes | None:  # noqa: ANN401
+def _received(stream: Any) -> bytes | None:  # noqa: ANN401 (as above)
     """What has come; None when nothing has for a while."""
     try:
         content: bytes = stream.read(READ_BYTES, timeout=QUIET_SECONDS)
@@ -137,7 +137,7 @@ def _received(stream: Any) -> bytes | None:  # noqa: ANN401
     return content
 
 
-def _send(stream: Any, content: bytes) -> None:  # noqa: ANN401
+def _send(stream: Any, content: bytes) -> None:  # noqa: ANN401 (as above)
     try:
         stream.write(content, timeout=QUIET_SECONDS)
     except Exception as error:
