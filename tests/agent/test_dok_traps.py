@@ -134,6 +134,21 @@ def test_a_making_without_a_good_answer_is_found_and_never_doubled(
     assert {made["status"] for made in service.of(task.attempt)} <= {"done", "canceled"}
 
 
+def test_a_making_that_is_done_long_after_its_answer_was_given_up(
+    service: dok.Service, one: DokEngine, tmp_path: Path
+) -> None:
+    task = make_task(tmp_path, "echo once >> /out/count; sleep 3")
+    service.fault = "done late on POST"
+    one.submit(task)
+    until(lambda: "POST /tasks/" in service.asked, what="the request")
+    service.fault = ""
+    end = wait_end(one, task).end
+    assert end is not None
+    assert (end.reason, service.starts.count(task.attempt)) == ("finished", 1)
+    assert [made["status"] for made in service.of(task.attempt)] == ["done", "canceled"]
+    until(lambda: one.capacity().attempts == 1, what="a free project")
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -324,15 +324,14 @@ class _Handler(BaseHTTPRequestHandler):
         service.asked.append(f"{method} {urlsplit(self.path).path.removeprefix(BASE)}")
         what, _, only = service.fault.partition(" on ")
         fault = what if only in {"", method} else ""
-        if fault == "before":
+        if fault in {"before", "done late"}:
             self.close_connection = True
+            if fault == "done late":
+                threading.Timer(1.6, self._done, (method, content)).start()
             return
-        try:
-            status, body = (201 if method == "POST" else 200), self._do(method, content)
-            if fault == "twice":
-                self._do(method, content)
-        except RefusalError as refusal:
-            status, body = refusal.status, refusal.detail
+        status, body = self._done(method, content)
+        if fault == "twice":
+            self._done(method, content)
         encoded = json.dumps(body).encode()
         match fault:
             case "error":
@@ -360,6 +359,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("content-length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+    def _done(self, method: str, content: bytes) -> tuple[int, Any]:
+        try:
+            return (201 if method == "POST" else 200), self._do(method, content)
+        except RefusalError as refusal:
+            return refusal.status, refusal.detail
 
     def _do(self, method: str, content: bytes) -> Any:
         parts = urlsplit(self.path)

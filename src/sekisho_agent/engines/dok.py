@@ -64,10 +64,8 @@ class DokEngine:
         """One task for each project that is free and may run any; each task has a plan to itself."""
         plan = dok_rules.PLANS[self._shared.config.plan]
         with self._shared.changed:
-            free = [
-                project for project in self._projects.values() if not project.trouble and not project.runs
-            ]
-            count = max(0, len(free) - len(self._shared.queue))
+            free = sum(project.free for project in self._projects.values())
+            count = max(0, free - len(self._shared.queue))
         return Capacity(
             attempts=count,
             cpus=count * plan.cpus,
@@ -204,8 +202,8 @@ class DokEngine:
                 for run in list(self._shared.queue):
                     wish = run.wish(self._shared.config.queue_seconds_max)
                     if wish:
-                        troubles = [project.trouble for project in self._projects.values() if project.trouble]
+                        troubles = [project.trouble or project.busy for project in self._projects.values()]
                         self._shared.queue.remove(run)
                         run.log.settle(None, 0)
-                        run.finish(EndReport(reason=wish, detail="; ".join(troubles)[:1000]))
+                        run.finish(EndReport(reason=wish, detail="; ".join(filter(None, troubles))[:1000]))
                         self._shared.changed.notify_all()

@@ -57,18 +57,28 @@ class Shared:
 
 
 class Project:
-    """Owned by the engine. `runs` and `trouble` are guarded by the shared condition."""
+    """Owned by the engine. `runs`, `busy` and `trouble` are guarded by the shared condition.
+
+    `trouble` is why a person must do something first, `busy` that tasks which are not ours hold the project.
+    """
 
     def __init__(self, config: DokProject, shared: Shared) -> None:
         self.name = config.name
         self.trouble = NOT_ASKED
+        self.busy = ""
         self.runs: list[Run] = []
         self._shared = shared
         self._service = DokService(shared.config, config)
         self._asked_at = 0.0
+        self._doubted: dict[str, str] = {}
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"dok-{config.name}", daemon=True)
         self._thread.start()
+
+    @property
+    def free(self) -> bool:
+        """Whether a task that is submitted now would be sent at once."""
+        return not (self.trouble or self.busy or self.runs)
 
     def wake(self) -> None:
         """Look at once."""
@@ -77,6 +87,8 @@ class Project:
     def adopt(self, run: Run) -> None:
         """Tend a task that an earlier process sent; called with the condition held."""
         run.doubt_until = clock.monotonic() + DOUBT_SECONDS
+        if not run.kept.native:
+            self._doubted[attempt_tag(run.task.attempt)] = ""
         self.runs.append(run)
         self.wake()
 
@@ -106,7 +118,7 @@ class Project:
     def _round(self) -> None:
         self._ask_trouble()
         with self._shared.changed:
-            if not self.runs and not self.trouble and self._shared.queue:
+            if self.free and self._shared.queue:
                 run = self._shared.queue.popleft()
                 self.runs.append(run)
             runs = list(self.runs)
@@ -118,15 +130,26 @@ class Project:
 
     def _ask_trouble(self) -> None:
         """Now and then while nothing runs, and sooner while something is wrong."""
-        if self.runs or (not self.trouble and clock.monotonic() - self._asked_at < TROUBLE_SECONDS):
+        if self.runs or (self.free and clock.monotonic() - self._asked_at < TROUBLE_SECONDS):
             return
-        found = self._service.trouble() or self._busy(self._service.tasks())
-        if found and found != self.trouble:
-            log.warning("engine.project_unusable", engine="dok", project=self.name, detail=found)
+        trouble = self._service.trouble()
+        busy = "" if trouble else self._busy(self._tasks())
+        if (trouble, busy) not in {(self.trouble, self.busy), ("", "")}:
+            log.warning("engine.project_unusable", engine="dok", project=self.name, detail=trouble or busy)
         with self._shared.changed:
-            self.trouble, self._asked_at = found, clock.monotonic()
-        if found:
-            raise EngineError(REASON_ENGINE_UNAVAILABLE, found)
+            self.trouble, self.busy, self._asked_at = trouble, busy, clock.monotonic()
+        if trouble or busy:
+            raise EngineError(REASON_ENGINE_UNAVAILABLE, trouble or busy)
+
+    def _tasks(self) -> list[Seen]:
+        """Every task, oldest first; what was made of an attempt a second time is cancelled on sight."""
+        tasks = self._service.tasks()
+        for seen in tasks:
+            right = {self._doubted.get(tag) for tag in seen.tags} - {None, "", seen.id}
+            if right and not seen.over:
+                log.warning("engine.made_twice", engine="dok", project=self.name, tags=list(seen.tags))
+                self._service.cancel(seen.id)
+        return tasks
 
     # --- before it runs
 
@@ -137,10 +160,10 @@ class Project:
             self._finish(run, EndReport(reason=wish))
             return
         try:
-            tasks = self._service.tasks()
+            tasks = self._tasks()
         except EngineError as error:
             if error.code == REASON_ENGINE_REFUSED and not run.kept.sent:
-                self._give_back(run, error.detail)
+                self._give_back(run, trouble=error.detail)
             raise
         ours = [seen for seen in tasks if attempt_tag(run.task.attempt) in seen.tags]
         if ours:
@@ -150,7 +173,7 @@ class Project:
         elif wish:
             self._finish(run, EndReport(reason=wish))
         elif busy := self._busy(tasks):
-            self._say(run, busy) if run.kept.sent else self._give_back(run, busy)
+            self._say(run, busy) if run.kept.sent else self._give_back(run, busy=busy)
         else:
             self._make(run)
 
@@ -160,20 +183,18 @@ class Project:
             f"another task of project {self.name} is not over" if any(not seen.over for seen in tasks) else ""
         )
 
-    def _give_back(self, run: Run, why: str) -> None:
+    def _give_back(self, run: Run, *, trouble: str = "", busy: str = "") -> None:
         """Another project may be free sooner, and nothing has been sent through this one."""
         with self._shared.changed:
-            run.said = why
-            self.trouble = why
+            run.said = trouble or busy
+            self.trouble, self.busy = trouble, busy
             self.runs.remove(run)
             self._shared.queue.appendleft(run)
 
     def _found(self, run: Run, ours: list[Seen]) -> None:
         """The oldest is the attempt; whatever else bears its tag was made twice."""
-        for extra in ours[1:]:
-            if not extra.over:
-                log.warning("engine.made_twice", engine="dok", task=run.task.attempt)
-                self._service.cancel(extra.id)
+        self._doubted[attempt_tag(run.task.attempt)] = ours[0].id
+        self._tasks()
         self._place(run, ours[0])
 
     def _make(self, run: Run) -> None:
@@ -197,11 +218,14 @@ class Project:
             if error.code == REASON_ENGINE_REFUSED:
                 self._finish(run, EndReport(reason=error.code, detail=error.detail))
                 return
+            self._doubted[attempt_tag(run.task.attempt)] = ""
             raise
         self._place(run, seen)
 
     def _place(self, run: Run, seen: Seen) -> None:
         """The task is ours, under this id, and must be what was asked for."""
+        if attempt_tag(run.task.attempt) in self._doubted:
+            self._doubted[attempt_tag(run.task.attempt)] = seen.id
         wrong = dok_rules.mismatch(seen, run.task, self._shared.config)
         with self._shared.changed:
             run.keep(project=self.name, native=seen.id, sent=True)
@@ -219,6 +243,8 @@ class Project:
         with self._shared.changed:
             run.see(seen)
             self._shared.changed.notify_all()
+        if attempt_tag(run.task.attempt) in self._doubted:
+            self._tasks()  # a request that was not answered may be done late
         if seen.over:
             self._collect(run, seen)
             return
@@ -232,7 +258,7 @@ class Project:
 
     def _unknown(self, run: Run) -> None:
         """Perhaps its id was never right. A record that somebody deleted is no end: it may run until its time limit."""
-        ours = [seen for seen in self._service.tasks() if attempt_tag(run.task.attempt) in seen.tags]
+        ours = [seen for seen in self._tasks() if attempt_tag(run.task.attempt) in seen.tags]
         if ours and ours[0].id != run.kept.native:
             self._found(run, ours)
             return
@@ -262,7 +288,7 @@ class Project:
     def _fetch(self, run: Run, native: str) -> Returned:
         scratch = run.folder / "fetch"
         remove_tree(scratch)
-        scratch.mkdir(mode=0o700)
+        scratch.mkdir(mode=0o700, exist_ok=True)
         archive = scratch / "artefact.tar.gz"
         rest.download(
             self._service.download(native),
@@ -283,6 +309,8 @@ class Project:
             run.finish(end)
             self.runs.remove(run)
             self._shared.changed.notify_all()
+        if attempt_tag(run.task.attempt) in self._doubted:
+            self._asked_at = 0.0
         self.wake()
 
     def _say(self, run: Run, said: str) -> None:

@@ -108,7 +108,7 @@ def download(url: str, target: Path, *, size_bytes_max: int, ca_file: str = "") 
                         REASON_OUTPUT_TOO_LARGE, "the download is larger than the job's output may be"
                     )
                 file.write(chunk)
-    except (httpx2.HTTPError, httpx2.InvalidURL, ConfigError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ConfigError, OSError) as error:
         raise _unavailable(f"the download: {type(error).__name__}") from error
 
 
