@@ -12,12 +12,9 @@ import msgspec
 import pytest
 
 from sekisho_agent import clock
-from sekisho_agent.config import DokConfig
 from sekisho_agent.engines import dok_rules
 from sekisho_agent.engines.contract import Setup, Task
 from sekisho_agent.engines.dok import DokEngine
-from sekisho_agent.engines.dok_rest import DokService
-from sekisho_agent.engines.dok_rules import Parcel
 from sekisho_agent.errors import ConfigError, EngineError, ImageError
 from sekisho_agent.wall import Mount
 from tests.agent.dok_site import IMAGE, one, open_engine, quick, service, table
@@ -273,17 +270,6 @@ def test_what_a_container_cannot_begin_is_told(service: dok.Service, one: DokEng
     end = finish(one, make_task(tmp_path, "echo ran"))
     assert (end.reason, end.exit_status) == ("stage.failed", None)
     assert "could not be decoded" in end.detail
-
-
-def test_a_making_that_the_terms_forbid_is_one_clear_refusal(service: dok.Service, tmp_path: Path) -> None:
-    config = msgspec.convert(table(service, tmp_path), DokConfig)
-    made = DokService(config, config.projects[0])
-    service.accounts["first"].agreed = False
-    task = make_task(tmp_path, "true")
-    with pytest.raises(EngineError, match="terms of service") as caught:
-        made.create(dok_rules.request(task, config, Parcel(digest="")))
-    assert caught.value.code == "engine.refused"
-    made.close()
 
 
 # --- a later process of the agent

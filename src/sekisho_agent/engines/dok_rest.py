@@ -56,7 +56,7 @@ class DokService:
         EngineError `engine.refused`, with what a person must do, when the project may not even look.
         """
         found: dict[str, Seen] = {}
-        page, pages, count = 0, 1, 0
+        page, pages, counts = 0, 1, set[int]()
         while page < pages:
             page += 1
             answer = self._ask("GET", f"/tasks/?page={page}&page_size={PAGE_SIZE}")
@@ -65,13 +65,14 @@ class DokService:
             meta, results = answer.body.get("meta"), answer.body.get("results")
             if answer.failed or not isinstance(meta, dict) or not isinstance(results, list):
                 raise _unavailable(answer)
-            pages, count = _whole(meta.get("total_pages")), _whole(meta.get("count"))
+            pages = _whole(meta.get("total_pages"))
+            counts.add(_whole(meta.get("count")))
             found |= {seen.id: seen for seen in map(dok_rules.read_task, results)}
             if pages > PAGES_MAX:
                 raise EngineError(
                     REASON_ENGINE_UNAVAILABLE, "too many records to look through: delete old ones"
                 )
-        if len(found) != count:
+        if counts != {len(found)}:
             raise EngineError(REASON_ENGINE_UNAVAILABLE, "the list of tasks changed while it was read")
         return sorted(found.values(), key=lambda seen: (seen.created, seen.id))
 
