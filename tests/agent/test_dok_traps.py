@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from sekisho_agent import clock
-from sekisho_agent.engines import dok_rules
+from sekisho_agent.engines import dok_project, dok_rules
 from sekisho_agent.engines.contract import Setup, Task
 from sekisho_agent.engines.dok import DokEngine
 from sekisho_agent.errors import ConfigError, EngineError, ImageError
@@ -146,6 +146,23 @@ def test_a_making_that_is_done_long_after_its_answer_was_given_up(
     until(lambda: one.capacity().attempts == 1, what="a free project")
 
 
+def test_a_making_that_is_done_after_the_attempt_was_given_up_is_cancelled(
+    service: dok.Service, one: DokEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dok_project, "DOUBT_SECONDS", 0.4)
+    task = make_task(tmp_path, "sleep 60")
+    service.fault = "done late on POST"
+    one.submit(task)
+    until(lambda: "POST /tasks/" in service.asked, what="the request")
+    service.fault = ""
+    one.cancel(task.attempt, "job.cancelled", 0)
+    end = wait_end(one, task).end
+    assert end is not None
+    assert (end.reason, service.of(task.attempt)) == ("job.cancelled", [])
+    until(lambda: bool(service.of(task.attempt)), what="the task made after all")
+    until(lambda: service.of(task.attempt)[0]["status"] == "canceled", what="it cancelled")
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -272,6 +289,61 @@ def test_what_a_container_cannot_begin_is_told(service: dok.Service, one: DokEng
     assert "could not be decoded" in end.detail
 
 
+def test_what_waits_here_in_vain_ends_without_having_been_sent(
+    service: dok.Service, tmp_path: Path, quick: None
+) -> None:
+    engine = open_engine(table(service, tmp_path, queue_seconds_max=2), tmp_path)
+    first = make_task(tmp_path, "echo ready; sleep 60")
+    engine.submit(first)
+    wait_log(engine, first, b"ready")
+    lost = make_task(tmp_path, "true", lease_deadline=clock.monotonic() + 0.5)
+    cancelled, patient = make_task(tmp_path, "true"), make_task(tmp_path, "true")
+    for task in (lost, cancelled, patient):
+        engine.submit(task)
+    engine.cancel(cancelled.attempt, "job.cancelled", 0)
+    for task, reason in (
+        (lost, "lease.lost"),
+        (cancelled, "job.cancelled"),
+        (patient, "engine.queue_too_long"),
+    ):
+        end = wait_end(engine, task).end
+        assert end is not None
+        assert (end.reason, end.exit_status, service.of(task.attempt)) == (reason, None, [])
+    assert engine.observe(first.attempt).phase == "running"
+    engine.cancel(first.attempt, "job.cancelled", 0)
+    wait_end(engine, first)
+    engine.close()
+
+
+def test_a_task_that_the_service_does_not_take(service: dok.Service, one: DokEngine, tmp_path: Path) -> None:
+    def refuse(_made: dict[str, Any]) -> dict[str, Any]:
+        raise dok.RefusalError(400, {"plan": ["no longer sold"]})
+
+    service.change = refuse
+    end = finish(one, make_task(tmp_path, "true"))
+    assert (end.reason, end.exit_status) == ("engine.refused", None)
+    assert "no longer sold" in end.detail
+    service.change = dict
+    assert finish(one, make_task(tmp_path, "true")).reason == "finished"
+
+
+@pytest.mark.parametrize(("lost", "reason"), [(3, "finished"), (9, "output.unreadable")])
+def test_a_download_that_fails_is_tried_again_for_a_while(
+    service: dok.Service,
+    one: DokEngine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    lost: int,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(dok_project, "FETCH_TRIES", 5)
+    service.downloads_lost = lost
+    task = make_task(tmp_path, "echo said; echo kept > /out/file")
+    assert finish(one, task).reason == reason
+    assert (one.artefacts(task.attempt)["/out"] / "file").exists() == (reason == "finished")
+
+
 # --- a later process of the agent
 
 
@@ -321,7 +393,39 @@ def test_what_was_never_sent_is_nothing_to_take_up(
     second.close()
 
 
+def test_a_project_that_is_not_configured_any_more_is_not_forgotten(
+    service: dok.Service, one: DokEngine, tmp_path: Path
+) -> None:
+    task = make_task(tmp_path, "echo ready; sleep 60")
+    one.submit(task)
+    wait_log(one, task, b"ready")
+    one.close()
+    settings = table(service, tmp_path)
+    settings["projects"][0]["name"] = "renamed"
+    second = open_engine(settings, tmp_path, ready=False)
+    with pytest.raises(EngineError, match="project first") as caught:
+        second.adopt(task.folder, clock.monotonic() + 60)
+    assert caught.value.code == "engine.unavailable"
+    second.close()
+
+
 # --- images and inputs
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        {"inputs_url": "file:///tmp/x"},
+        {"inputs_url": "s3://bucket", "inputs_endpoint": "http://store.test"},
+        {"inputs_url": "s3://"},
+    ],
+    ids=["a file", "no TLS", "no bucket"],
+)
+def test_a_store_that_cannot_be_used_is_no_configuration(
+    service: dok.Service, tmp_path: Path, store: dict[str, str]
+) -> None:
+    with pytest.raises(ConfigError):
+        open_engine(table(service, tmp_path, **store), tmp_path)
 
 
 def test_images_are_those_that_the_site_lists(one: DokEngine, tmp_path: Path) -> None:

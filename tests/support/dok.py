@@ -72,6 +72,7 @@ class Service:
         self.artefact: Callable[[bytes], bytes | None] = lambda packed: packed
         self.change: Callable[[dict[str, Any]], dict[str, Any]] = lambda made: made
         self.stream_breaks = 0
+        self.downloads_lost = 0
         self.bubblewrap = ["--as-pid-1"]
         self.page_size_max = 2
         self._time_scale = time_scale
@@ -272,7 +273,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        if parts.path.startswith("/signed/"):
+        if parts.path.startswith("/signed/") and self.service.downloads_lost > 0:
+            self.service.downloads_lost -= 1
+            self._send(503, b"")
+        elif parts.path.startswith("/signed/"):
             self._send(200, self.service.objects[parts.path.rpartition("/")[2]])
         elif parts.path.startswith("/bucket/"):
             self._bucket("GET")

@@ -40,6 +40,8 @@ TROUBLE_SECONDS: Final = 300.0
 """How often an idle project is asked whether it may run anything."""
 FETCH_TRIES: Final = 20
 CLOSE_SECONDS: Final = 30.0
+NO_TASK: Final = "(none)"
+"""In the place of an id: every task of that attempt is one too many."""
 NOT_ASKED: Final = "the service has not answered yet"
 
 log = structlog.get_logger(__name__)
@@ -70,7 +72,7 @@ class Project:
         self._shared = shared
         self._service = DokService(shared.config, config)
         self._asked_at = 0.0
-        self._doubted: dict[str, str] = {}
+        self._doubted: dict[str, str] = {}  # by tag: the right id of an attempt that may have been made twice
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"dok-{config.name}", daemon=True)
         self._thread.start()
@@ -130,7 +132,8 @@ class Project:
 
     def _ask_trouble(self) -> None:
         """Now and then while nothing runs, and sooner while something is wrong."""
-        if self.runs or (self.free and clock.monotonic() - self._asked_at < TROUBLE_SECONDS):
+        asked_every = DOUBT_SECONDS if self._doubted else TROUBLE_SECONDS
+        if self.runs or (self.free and clock.monotonic() - self._asked_at < asked_every):
             return
         trouble = self._service.trouble()
         busy = "" if trouble else self._busy(self._tasks())
@@ -310,6 +313,7 @@ class Project:
             self.runs.remove(run)
             self._shared.changed.notify_all()
         if attempt_tag(run.task.attempt) in self._doubted:
+            self._doubted[attempt_tag(run.task.attempt)] = run.kept.native or NO_TASK
             self._asked_at = 0.0
         self.wake()
 
