@@ -1,7 +1,7 @@
 """GPUs of this machine as device files: which there are, which are free, and what a payload's wall must show.
 
-A payload sees the files of the GPUs that it was given and no others, so they are numbered from 0 inside, whatever they
-are called outside. Where an engine has given its job some GPUs already, through a control group or by name, it is those.
+A payload sees the files of the GPUs that it was given and no others, so inside they are numbered from 0, whatever they
+are called outside. What an engine has given its job already, through a control group or by number, is what is used.
 Several agents and wrappers may share a machine, so each GPU is held by a lock on a file, which goes with its process.
 
 Sources: the driver's device files as the NVIDIA and amdgpu kernel modules make them; `SLURM_JOB_GPUS` of sbatch(1).

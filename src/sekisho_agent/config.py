@@ -87,6 +87,39 @@ class KubernetesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue_seconds_max: Annotated[int, Meta(ge=1)] = 86_400
 
 
+class DokProject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One project of the service, which runs one task at a time.
+
+    `credential_file` holds `<access token>:<secret>`; it is read again for each request.
+    """
+
+    name: Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]{0,62}\Z")]
+    credential_file: str
+
+
+class DokConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which projects of Sakura's container service DOK run our tasks, on which plan, and from which images.
+
+    `images` gives a registry's reference with its `@sha256:` digest to each name (or digest) that a job may ask for.
+    `registries` lists the hosts they may come from, each with the id of the credentials that a person stored in the
+    service, or empty for a public one. Inputs that do not fit into a command go through `inputs_url` (`s3://bucket/
+    prefix`, its credentials in this machine's environment), by signed URLs that hold for `inputs_url_seconds`.
+    """
+
+    projects: Annotated[list[DokProject], Meta(min_length=1, max_length=64)]
+    plan: Literal["v100-32gb", "h100-80gb", "h100-8gpu-80gb"]
+    images: dict[str, str]
+    registries: dict[str, str]
+    url: str = "https://secure.sakura.ad.jp/cloud/zone/is1a/api/managed-container/1.0"
+    ca_file: str = ""
+    poll_seconds: Annotated[float, Meta(gt=0, le=60)] = 5.0
+    queue_seconds_max: Annotated[int, Meta(ge=1)] = 86_400
+    inputs_url: str = ""
+    inputs_endpoint: str = ""
+    inputs_region: str = ""
+    inputs_url_seconds: Annotated[int, Meta(ge=60, le=86_400)] = 3600
+
+
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. `control_url` and `state_dir` are needed; the store defaults to a folder below `state_dir`."""
 
@@ -94,12 +127,13 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: str
     store_url: str = ""
     ca_file: str = ""
-    engine: Literal["local", "slurm", "kubernetes"] = "local"
+    engine: Literal["local", "slurm", "kubernetes", "dok"] = "local"
     egress_private: bool = False
     capacity: CapacityConfig = msgspec.field(default_factory=CapacityConfig)
     images: ImageConfig = msgspec.field(default_factory=ImageConfig)
     slurm: SlurmConfig | None = None
     kubernetes: KubernetesConfig | None = None
+    dok: DokConfig | None = None
 
     @property
     def state_folder(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -113,7 +114,10 @@ class AgentProcess:
         self.plain = plain and os.geteuid() == 0
         self._config_file = folder / "agent.toml"
         lines = [f'control_url = "{config.control_url}"', f'state_dir = "{config.state_dir}"']
-        lines += [f'engine = "{config.engine}"', "[capacity]", f"attempts = {config.capacity.attempts}"]
+        lines += [f'engine = "{config.engine}"']
+        if config.dok is not None:
+            lines += [f"dok = {_toml(msgspec.to_builtins(config.dok))}"]
+        lines += ["[capacity]", f"attempts = {config.capacity.attempts}"]
         if config.slurm is not None:
             lines += ["[slurm]", *(f"{name} = {value!r}" for name, value in _set(config.slurm).items())]
         self._config_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -179,6 +183,19 @@ class AgentProcess:
             "TMPDIR": str(self.folder),
             "HOME": str(self.folder),
         }
+
+
+def _toml(value: object) -> str:
+    """A value as TOML writes it inline."""
+    match value:
+        case dict():
+            return (
+                "{" + ", ".join(f"{json.dumps(name)} = {_toml(item)}" for name, item in value.items()) + "}"
+            )
+        case list():
+            return "[" + ", ".join(map(_toml, value)) + "]"
+        case _:
+            return json.dumps(value)
 
 
 def _set(config: msgspec.Struct) -> dict[str, str | int]:

@@ -24,7 +24,7 @@ from sekisho_agent.engines.kubernetes import Kubernetes, native_name
 from sekisho_agent.engines.wrapped import WrappedEngine
 from sekisho_agent.errors import EngineError
 from sekisho_wire.messages import Capacity
-from tests.agent.engine_suite import EngineSuite, make_task, wait_end, wait_log
+from tests.agent.engine_suite import WalledSuite, make_task, wait_end, wait_log
 from tests.agent.support import needs_bubblewrap, until
 from tests.support import kubernetes
 
@@ -91,7 +91,7 @@ def shared(
     opened.close()
 
 
-class TestKubernetesEngine(EngineSuite):
+class TestKubernetesEngine(WalledSuite):
     """Every behaviour of the contract."""
 
     @pytest.fixture

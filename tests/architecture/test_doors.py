@@ -11,7 +11,7 @@ _CLOCK = (r"src/sekisho/kernel/clock\.py", r"src/sekisho_agent/clock\.py", r"src
 _NETWORK = (
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho_(client|agent)/client\.py",
-    r"src/sekisho_agent/engines/rest\.py",
+    r"src/sekisho_agent/engines/(rest|websocket)\.py",
 )
 _SOCKETS = (
     r"src/sekisho/kernel/net\.py",

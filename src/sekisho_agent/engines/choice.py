@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sekisho_agent.config import AgentConfig, KubernetesConfig, SlurmConfig
+from sekisho_agent.config import AgentConfig, DokConfig, KubernetesConfig, SlurmConfig
 from sekisho_agent.engines.contract import Engine
+from sekisho_agent.engines.dok import DokEngine
 from sekisho_agent.engines.kubernetes import Kubernetes
 from sekisho_agent.engines.local import LocalEngine
 from sekisho_agent.engines.slurm import Slurm
@@ -12,7 +13,7 @@ from sekisho_agent.errors import ConfigError
 
 
 def open_engine(config: AgentConfig) -> Engine:
-    """The engine, opened; ConfigError `config.invalid` when its own table is missing."""
+    """The engine, opened; ConfigError `config.invalid` when its own table is missing or wrong."""
     match config:
         case AgentConfig(engine="local"):
             return LocalEngine(config)
@@ -20,5 +21,7 @@ def open_engine(config: AgentConfig) -> Engine:
             return WrappedEngine(config, Slurm(slurm))
         case AgentConfig(engine="kubernetes", kubernetes=KubernetesConfig() as kubernetes):
             return WrappedEngine(config, Kubernetes(kubernetes, config.total_capacity()))
+        case AgentConfig(engine="dok", dok=DokConfig() as dok):
+            return DokEngine(config, dok)
         case _:
             raise ConfigError("config.invalid", f"engine {config.engine} needs a table [{config.engine}]")
