@@ -201,13 +201,15 @@ class Capacity(Part, frozen=True):
 class Capabilities(Part, frozen=True):
     """What the site's engine can hold: its wall (`none` where nothing walls a payload in) and limit mechanisms.
 
-    `nodes` is the largest gang it starts; 1 for an engine that starts none.
+    `nodes` is the largest gang it starts; 1 for an engine that starts none. `holds_leases`: whether a payload ends with
+    its lease even while no agent is there to end it.
     """
 
     engine: Name
     wall: ShortText
     limits: dict[ShortText, ShortText]
     nodes: Annotated[int, Meta(ge=1, le=NODES_MAX)] = 1
+    holds_leases: bool = True
 
 
 class OutputReport(Part, frozen=True):

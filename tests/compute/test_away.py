@@ -90,6 +90,23 @@ def test_the_other_sites_are_as_short_of_patience_as_before(world: World, factor
     assert factory.offers() == []
 
 
+@pytest.mark.parametrize(("hours", "lost"), [(2, 0), (4, 1)])
+def test_where_no_lease_holds_a_job_is_placed_again_only_after_its_time_limit(
+    world: World, hours: int, lost: int
+) -> None:
+    job, order = world.running(job_file(more="time_limit: 2h\n"))
+    world.home.poll(holds_leases=False)
+    world.work()
+    assert world.home.renew(order).lease_s == 60, "an agent that is there still ends what it cannot renew"
+    world.clock.advance(hours * HOUR_MS)
+    assert world.perform(SYSTEM, ReconcileAttempts()) == lost
+    if lost:
+        assert world.reason(job) == ("waiting", "lost")
+    else:
+        world.home.say(order, FINISHED)
+        assert world.reason(job)[0] == "succeeded"
+
+
 def test_a_gang_goes_only_where_gangs_are_started(world: World) -> None:
     text = job_file(more="num_nodes: 2\n").replace("cpus: 1", "cpus: 2")
     job = world.submit(text).id

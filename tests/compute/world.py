@@ -118,13 +118,13 @@ class Agent:
         """A piece of the log."""
         return self.say(order, messages.LogChunk(offset=offset, text=to_base64url(content)), lane="log")
 
-    def poll(self, *, wall: str = "bubblewrap", nodes: int = 1) -> list[Envelope]:
+    def poll(self, *, wall: str = "bubblewrap", **more: Any) -> list[Envelope]:
         """Say that the site lives; the opened orders for it."""
         poll = messages.Poll(
             wait_s=0,
             nonce="n" * 16,
             free=Capacity(attempts=2, cpus=4, memory_bytes=8 * GIB),
-            capabilities=Capabilities(engine="local", wall=wall, limits=LIMITS, nodes=nodes),
+            capabilities=Capabilities(engine="local", wall=wall, limits=LIMITS, **more),
         )
         nobody = Envelope(agent="", lane="", seq=0, time="", attempt="", token=0, body=poll)
         question, actor, _ = self.door._open(seal(self.key, self.envelope("poll", nobody, poll, 0)))

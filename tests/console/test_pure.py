@@ -243,6 +243,7 @@ def _site(name: str, north: float | None = None, east: float | None = None, grad
         facts=facts,
         wall="none",
         nodes=1,
+        holds_leases=True,
         away_seconds=0,
         heard_ms=AT,
         record_id="",

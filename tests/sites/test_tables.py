@@ -6,12 +6,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from sekisho.kernel import heartbeats
 from sekisho.kernel.ids import new_id
 from sekisho.kernel.tx import Tx
-from sekisho.sites import Accelerator, Fact, RegisterSite, SiteView, tables
+from sekisho.sites import Accelerator, Fact, RegisterSite, ReportCapabilities, SiteView, tables
 from tests.sites.world import World
 
 RECORD = new_id("rec", 1)
@@ -58,6 +59,7 @@ def test_a_site_comes_back_as_it_was_added(world: World) -> None:
         facts={},
         wall="unknown",
         nodes=1,
+        holds_leases=True,
         away_seconds=0,
         heard_ms=0,
         record_id=RECORD,
@@ -100,12 +102,15 @@ def test_only_a_fact_whose_time_is_over_goes(world: World, expires_ms: int, now_
 def test_states_and_walls(world: World) -> None:
     site = add(world, "ishikari")
     write(world, lambda tx: tables.set_state(tx, site, "draining"))
-    assert write(world, lambda tx: tables.set_capabilities(tx, site, "bubblewrap", 1)) == 1
-    assert write(world, lambda tx: tables.set_capabilities(tx, site, "bubblewrap", 1)) == 0
-    assert write(world, lambda tx: tables.set_capabilities(tx, site, "bubblewrap", 4)) == 1
+    said = ReportCapabilities(site=site, wall="bubblewrap")
+    gangs = msgspec.structs.replace(said, nodes=4)
+    loose = msgspec.structs.replace(gangs, holds_leases=False)
+    for one, changed in ((said, 1), (said, 0), (gangs, 1), (loose, 1), (loose, 0)):
+        assert write(world, functools.partial(tables.set_capabilities, site=site, said=one)) == changed
     found = find(world, site)
     assert found is not None
     assert (found.state, found.wall) == ("draining", "bubblewrap")
+    assert (found.nodes, found.holds_leases) == (4, False)
 
 
 def pages(world: World, size: int) -> list[str]:

@@ -72,9 +72,10 @@ class OrderActions:
             heartbeats.beat(ctx.tx, subject, at_ms=ctx.now_ms, until_ms=ctx.now_ms, note="")
         wall = rules.storable(command.capabilities.wall)
         found = find_site(ctx.tx, site)
-        nodes = command.capabilities.nodes
-        if (found.wall, found.nodes) != (wall, nodes):
-            ctx.later(ReportCapabilities(site=site, wall=wall, nodes=nodes), dedupe=f"capabilities:{site}")
+        nodes, holds = command.capabilities.nodes, command.capabilities.holds_leases
+        if (found.wall, found.nodes, found.holds_leases) != (wall, nodes, holds):
+            said = ReportCapabilities(site=site, wall=wall, nodes=nodes, holds_leases=holds)
+            ctx.later(said, dedupe=f"capabilities:{site}")
         orders: list[str] = []
         size = 0
         for row, body in self._due(ctx, msgspec.structs.replace(found, wall=wall)):

@@ -26,11 +26,13 @@ from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.facts import Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
-from sekisho.sites import all_sites
+from sekisho.sites import SiteView, all_sites
 
 ROUND_MAX = 100
 """Jobs looked at in one round; the round for those behind them follows at once."""
 RETRY_ROUND_MS = 5_000
+ENGINE_LAG_SECONDS = 900
+"""How much later than its time limit an engine that holds no lease may end a payload: its least limit, and its delay."""
 
 
 class RoundActions:
@@ -72,17 +74,25 @@ class RoundActions:
     def reconcile(self, ctx: Ctx, command: ReconcileAttempts) -> int:
         """Attempts whose agent was not heard for too long are lost; their jobs wait again, under a new token."""
         del command
-        away = {site.id: site.away_seconds for site in all_sites(ctx.tx)}
+        sites = {site.id: site for site in all_sites(ctx.tx)}
         lost = 0
         for attempt in tables.active_attempts(ctx.tx):
             beat = heartbeats.last(ctx.tx, f"attempt:{attempt['id']}")
-            patience = self._patience.with_site(away[attempt["site"]])
+            patience = self._patience.with_site(_away_seconds(ctx, attempt, sites[attempt["site"]]))
             heard_ms = max(attempt["offered_ms"], beat["at_ms"] if beat else 0)
             if heard_ms < patience.silent_since_ms(ctx.now_ms):
                 lose(ctx, attempt)
                 lost += 1
         ctx.later(ReconcileAttempts(), delay_ms=self._patience.reconcile_ms, dedupe="reconcile")
         return lost
+
+
+def _away_seconds(ctx: Ctx, attempt: Row, site: SiteView) -> int:
+    """How long the agent may be silent while its payload goes on; without leases, until the time limit is over."""
+    if site.holds_leases:
+        return site.away_seconds
+    job = tables.find_job(ctx.tx, attempt["job"], "") or {}
+    return max(site.away_seconds, spec_of_row(job).need.seconds + ENGINE_LAG_SECONDS)
 
 
 def _waiting(row: Row, judged: list[Judged]) -> placement.Waiting:

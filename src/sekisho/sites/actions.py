@@ -187,7 +187,7 @@ def list_sites(ctx: Ctx, command: ListSites) -> SitePage:
 def report_capabilities(ctx: Ctx, command: ReportCapabilities) -> bool:
     """Whether what the site can do changed."""
     site = find_site(ctx.tx, command.site).id
-    return tables.set_capabilities(ctx.tx, site, command.wall, command.nodes) == 1
+    return tables.set_capabilities(ctx.tx, site, command) == 1
 
 
 def handlers(*, production: bool) -> tuple[Handler[Any], ...]:

@@ -46,8 +46,9 @@ class Accelerator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SiteView(msgspec.Struct, frozen=True):
     """A site as people and programs see it. `stand_in` is a simulated place; nothing about it is real.
 
-    `wall` and `nodes`, the largest gang it starts, are its agent's word. `away_seconds` is how long its agent may be
-    out of touch while its work goes on; 0 for a site that is always there.
+    `wall`, `nodes` (the largest gang it starts) and `holds_leases` (a payload ends with its lease even while no agent
+    is there) are its agent's word. `away_seconds` is how long its agent may be out of touch while its work goes on; 0
+    for a site that is always there.
     """
 
     id: str
@@ -64,6 +65,7 @@ class SiteView(msgspec.Struct, frozen=True):
     facts: dict[str, Fact]
     wall: str
     nodes: int
+    holds_leases: bool
     away_seconds: int
     heard_ms: int
     record_id: str
@@ -186,8 +188,9 @@ class ListSites(Command[SitePage]):
     ja="拠点エージェントが述べた遮断の仕組みを記録します。",
 )
 class ReportCapabilities(Command[bool]):
-    """Note which wall the site's agent says it can build, and how large a gang it can start (grade D)."""
+    """Note what the site's agent says of its engine: wall, largest gang, whether leases hold (grade D)."""
 
     site: str
     wall: ShortText
     nodes: Annotated[int, Meta(ge=1, le=NODES_MAX)] = 1
+    holds_leases: bool = True

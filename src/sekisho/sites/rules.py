@@ -63,6 +63,7 @@ def unplaced(operator: str) -> SiteView:
         facts={},
         wall="unknown",
         nodes=1,
+        holds_leases=True,
         away_seconds=0,
         heard_ms=0,
         record_id="",

@@ -6,7 +6,7 @@ import msgspec
 
 from sekisho.kernel import heartbeats
 from sekisho.kernel.tx import Row, Tx
-from sekisho.sites.model import Accelerator, Fact, RegisterSite, SiteView
+from sekisho.sites.model import Accelerator, Fact, RegisterSite, ReportCapabilities, SiteView
 
 
 def insert_site(tx: Tx, site_id: str, command: RegisterSite, *, control: bool) -> None:
@@ -72,14 +72,15 @@ def set_state(tx: Tx, site: str, state: str) -> None:
     )
 
 
-def set_capabilities(tx: Tx, site: str, wall: str, nodes: int) -> int:
+def set_capabilities(tx: Tx, site: str, said: ReportCapabilities) -> int:
     """Note what the site's agent says it can do; 0 when it said so before."""
     return tx.run(
-        "update sites_sites set wall = :wall, nodes = :nodes, record_id = :record_id"
-        " where id = :id and (wall <> :wall or coalesce(nodes, 1) <> :nodes)",
+        "update sites_sites set wall = :wall, nodes = :nodes, holds_leases = :holds, record_id = :record_id"
+        " where id = :id and (wall <> :wall or coalesce(nodes, 1) <> :nodes or coalesce(holds_leases, 1) <> :holds)",
         id=site,
-        wall=wall,
-        nodes=nodes,
+        wall=said.wall,
+        nodes=said.nodes,
+        holds=int(said.holds_leases),
     )
 
 
@@ -159,6 +160,7 @@ def _view(
         facts=facts.get(row["id"], {}),
         wall=row["wall"],
         nodes=row["nodes"] or 1,
+        holds_leases=row["holds_leases"] != 0,
         away_seconds=row["away_seconds"] or 0,
         heard_ms=heard["at_ms"] if heard else 0,
         record_id=row["record_id"],

@@ -57,8 +57,8 @@ class DokEngine:
         self._sweeper.start()
 
     def capabilities(self) -> Capabilities:
-        """No wall, and what holds each limit."""
-        return Capabilities(engine="dok", wall=NO_WALL.wall, limits=NO_WALL.limits)
+        """No wall, what holds each limit, and that nobody ends a payload while no agent is there."""
+        return Capabilities(engine="dok", wall=NO_WALL.wall, limits=NO_WALL.limits, holds_leases=False)
 
     def capacity(self) -> Capacity:
         """One task for each project that is free and may run any; each task has a plan to itself."""
