@@ -13,6 +13,7 @@ VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 GPU: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 COUNT_MAX: Final = 9999
 CPUS_MAX: Final = 4096
+DISK_MAX: Final = 1_000_000
 MEBIBYTES_MAX: Final = 999_999_999
 AMOUNT_MAX: Final = 999_999
 ARRAY_MAX: Final = 1000
@@ -160,6 +161,13 @@ class Draft:
         else:
             self.resources["memory"] = f"{mebibytes}MiB"
 
+    def disk(self, gigabytes: int, where: str) -> None:
+        """Room for files on one node."""
+        if gigabytes > DISK_MAX:
+            self.refuse(where, "value")
+        else:
+            self.resources["disk"] = gigabytes
+
     def time_limit(self, seconds: int, where: str) -> None:
         """How long one attempt may take."""
         text = duration(seconds)
@@ -191,9 +199,12 @@ class Draft:
         self.fields["kind"] = "service"
         self.fields["service"] = {"replicas": replicas}
 
-    def export(self, name: str, text: str) -> None:
+    def export(self, name: str, text: str, where: str = "") -> None:
         """A variable that is known only where the text runs; `text` is the shell's, quoted as it needs to be."""
-        self.prelude.append(f"export {name}={text}")
+        if VARIABLE.fullmatch(name) is None:
+            self.refuse(where, "value")
+        else:
+            self.prelude.append(f"export {name}={text}")
 
     def variable(self, name: str, value: object, where: str) -> None:
         """One variable of the payload's environment."""

@@ -82,7 +82,8 @@ class _Scanner:
     def statement(self) -> Statement:
         """The statement from here to the line's end."""
         start = self.at
-        self._words, self._operators, self._expansions = [], [], []
+        for collected in (self._words, self._operators, self._expansions):
+            collected.clear()
         documents: list[tuple[str, bool]] = []
         while self.at < len(self._text) and self._text[self.at] != "\n":
             self._token(documents)

@@ -183,7 +183,7 @@ class _Script:
         try:
             found = shell.statements(inner)
         except UnreadableError:
-            found = []
+            found = list[Statement]()
         known = SHOWN if spoken else TOLD
         if len(found) != 1 or found[0].operators or found[0].first not in known:
             self._draft.refuse(expansion, "varies")
