@@ -21,10 +21,11 @@ class UnreadableError(ValueError):
 
 
 class Word(NamedTuple):
-    """One word as it is written, on one line, and where it begins in the whole text."""
+    """One word as it is written, on one line, and where it begins and ends in the whole text."""
 
     text: str
     start: int
+    end: int
 
 
 class Statement(NamedTuple):
@@ -117,7 +118,8 @@ class _Scanner:
         start = self.at
         while self.at < len(self._text) and self._text[self.at] not in " \t\n;&|<>()":
             self._piece()
-        self._words.append(Word(self._text[start : self.at].replace("\\\n", ""), start))
+        text = self._text[start : self.at].replace("\\\n", "")
+        self._words.append(Word(text, start, self.at))
 
     def _piece(self) -> None:
         """One character, or everything that belongs together with it."""

@@ -7,6 +7,7 @@ each node. So the text of several nodes is kept only where that is the same: set
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Final
 
 from sekisho_client.imports import shell
@@ -198,12 +199,18 @@ class _Script:
             self._draft.refuse("srun", "tasks")
         elif self._gang and self._steps > 1:
             self._draft.refuse("srun", "steps")
-        start = statement.words[begins].start
-        at = self._after_options(statement.words, begins + 1)
+        words, base = statement.words, statement.start
+        lead = statement.text[: words[begins].start - base]
+        at = self._after_options(words, begins + 1)
         if at is None:
-            return statement.text[: start - statement.start] + "true"
-        lead = statement.text[: start - statement.start]
-        return lead + statement.text[statement.words[at].start - statement.start :]
+            return f"{lead}true"
+        between = [
+            statement.text[before.end - base : after.start - base]
+            for before, after in pairwise(words[begins : at + 1])
+        ]
+        if "".join(between).replace("\\\n", "").strip():
+            self._draft.refuse("srun", "srun")
+        return lead + statement.text[words[at].start - base :]
 
     def _after_options(self, words: tuple[Word, ...], at: int) -> int | None:
         """The number of the command's word; None, and a refusal, where something stands in the way."""
@@ -239,7 +246,7 @@ class _Script:
         }
         plain = shell.unquoted(value)
         name = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", plain)
-        return plain == str(own.get(what, "")) or (name is not None and (name[1] or name[2]) in SPELT[what])
+        return plain == str(own.get(what)) or (name is not None and (name[1] or name[2]) in SPELT[what])
 
     def _say(self, english: str, japanese: str) -> None:
         if (english, japanese) not in self._draft.notes:
