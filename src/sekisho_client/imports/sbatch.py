@@ -1,4 +1,4 @@
-"""Scripts for Slurm's sbatch: their `#SBATCH` lines, and a shell text that runs on one node."""
+"""Scripts for Slurm's sbatch: their `#SBATCH` lines, and a shell text that runs on one node or on each of several."""
 
 from __future__ import annotations
 

@@ -72,6 +72,7 @@ COUNTED: Final = {
     "--cpus-per-task": "cpus",
     "--jobid": "job",
 }
+JOINED: Final = re.compile(r"(-[Nnc])(.+)")
 SPELT: Final = {
     "nodes": {"SLURM_NNODES", "SLURM_JOB_NUM_NODES"},
     "ntasks": {"SLURM_NTASKS", "SLURM_NPROCS"},
@@ -220,8 +221,9 @@ class _Script:
                 self._say(f"srun {option}: left out", f"srun {option}：省きました")
                 at += 1
                 continue
-            if option[:2] in COUNTED and not option.startswith("--") and len(option) > 2:  # noqa: PLR2004 - `-N4`
-                option, value = option[:2], option[2:]
+            joined = JOINED.fullmatch(option)
+            if joined:
+                option, value = joined.groups()
             elif option in COUNTED and not equals:
                 at += 1
                 value = words[at].text if at < len(words) else ""
