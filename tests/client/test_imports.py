@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho.compute import jobfile
-from sekisho_client.imports import translate
+from sekisho_client.imports import draft, translate
 from sekisho_client.refusals import Refused
 from tests.support import tree
 
@@ -73,7 +73,7 @@ def test_each_file_is_translated_or_refused_by_name(
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(cases()) >= 200
+    assert len(cases()) >= 450
 
 
 @pytest.mark.parametrize(
@@ -118,19 +118,71 @@ def test_a_nul_byte_is_refused() -> None:
 def test_both_languages_say_why() -> None:
     with pytest.raises(Refused) as caught:
         translate("#!/bin/bash\n#SBATCH -p gpu -N 4\nx\n", "job.sbatch")
-    assert caught.value.sentence("en").startswith("job.sbatch: cannot be kept: --partition, --nodes (")
+    assert caught.value.sentence("en").startswith("job.sbatch: cannot be kept: --partition, x (")
     assert "複数ノード" in caught.value.sentence("ja")
+
+
+def test_limits_are_those_of_the_job_file() -> None:
+    assert draft.ARRAY_MAX == jobfile.ARRAY_MAX
+    for english, japanese in draft.WHY.values():
+        assert english
+        assert any(letter > "\u3000" for letter in japanese)
+
+
+@pytest.mark.parametrize(
+    ("file", "note"),
+    [
+        ("slurm/nodes-of-torchrun.sbatch", "the first node's address: MASTER_ADDR, which the site sets"),
+        ("slurm/port-0.sbatch", "MASTER_PORT: the site sets it"),
+        ("slurm/head-of-one-node.sbatch", "MASTER_PORT: 29500"),
+        ("slurm/srun-with-harmless-options.sbatch", "srun --label: left out"),
+        ("slurm/words-printed.sbatch", "echo: printed on every node"),
+        (
+            "skypilot/service-of-two.yaml",
+            "time_limit: 1h, because the file names none; a replica is begun again after it",
+        ),
+        (
+            "kubernetes/completions-not-told-apart.yaml",
+            "completions: the jobs are told apart here, by SEKISHO_ARRAY_INDEX",
+        ),
+        ("kubernetes/indexed-with-a-deadline.yaml", "activeDeadlineSeconds: holds for each job of the array"),
+        (
+            "kubernetes/jobset-said-to-be-indexed.yaml",
+            "network: the nodes are named node-0, node-1 and so on",
+        ),
+        (
+            "kubernetes/jobset-with-a-subdomain.yaml",
+            "MASTER_ADDR: the first node's address, which is in MASTER_ADDR",
+        ),
+    ],
+)
+def test_what_is_kept_in_another_way_is_told(file: str, note: str) -> None:
+    found = translate((FOLDER / file).read_text(encoding="utf-8"), "job.x")
+    assert note in [english for english, _ in found.notes]
 
 
 @given(
     st.lists(
         st.sampled_from(
-            ["-t 5", "-N 2", "-c 4", "--mem=1G", "--gres=gpu:a:1", "-p x", "--foo", "junk", "-J a\0"]
+            [
+                "-t 5",
+                "-N 2",
+                "-a 1-9:2%3",
+                "-n 4",
+                "--ntasks-per-node=2",
+                "-c 4",
+                "--mem=1G",
+                "--gres=gpu:a:1",
+                "-p x",
+                "--foo",
+                "junk",
+                "-J a\0",
+            ]
         )
     )
 )
 def test_any_options_end_in_a_job_file_or_a_refusal(options: list[str]) -> None:
-    text = "#!/bin/bash\n" + "".join(f"#SBATCH {option}\n" for option in options) + "true\n"
+    text = "#!/bin/bash\n" + "".join(f"#SBATCH {option}\n" for option in options) + "srun true\n"
     found = translated(text)
     if found:
         jobfile.parse(found)

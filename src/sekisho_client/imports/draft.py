@@ -6,19 +6,74 @@ import re
 from typing import Any, Final
 
 from sekisho_client.refusals import Refused
+from sekisho_wire.messages import NODES_MAX
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 GPU: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 COUNT_MAX: Final = 9999
+CPUS_MAX: Final = 4096
+DISK_MAX: Final = 1_000_000
+MEBIBYTES_MAX: Final = 999_999_999
+AMOUNT_MAX: Final = 999_999
+ARRAY_MAX: Final = 1000
+"""As many jobs as the job file takes in one array, and replicas in one service."""
 
 WHY: Final[dict[str, tuple[str, str]]] = {
     "unknown": ("it has no equivalent here", "対応する項目がありません"),
     "value": ("its value cannot be read", "値を解釈できません"),
-    "nodes": ("jobs of several nodes are not run yet", "複数ノードのジョブはまだ実行できません"),
+    "nodes": (
+        f"a job has one fixed number of nodes, at most {NODES_MAX}",
+        f"ノード数は1つの固定値で、{NODES_MAX}までです",
+    ),
+    "divide": (
+        "it does not divide evenly among the nodes",
+        "ノード間で均等に割り切れません",
+    ),
+    "first_node": (
+        "the text of a job of several nodes runs on each of them, and Slurm runs this on the first one only",
+        "複数ノードのジョブの本文は全ノードで実行されますが、Slurmではこれは先頭ノードだけで実行されます",
+    ),
+    "varies": (
+        "each node would read something else here, Slurm reads it once: sh -c '...' behind srun reads it on each node",
+        "ノードごとに値が変わりますが、Slurmでは一度だけ評価されます。各ノードで評価するにはsrunの後でsh -c '...'を使ってください",
+    ),
+    "tasks": (
+        "one process is started on each node: let that one start the others, as torchrun does",
+        "各ノードで起動するプロセスは1つです。残りはtorchrunのように、そのプロセスから起動してください",
+    ),
+    "steps": (
+        "several steps on several nodes would not wait for each other",
+        "複数ノードでは、複数のステップが互いの終了を待ちません",
+    ),
+    "srun": (
+        "srun can be left out only where its options change nothing",
+        "srunを省けるのは、オプションが結果を変えない場合だけです",
+    ),
+    "addresses": (
+        "the nodes' addresses are in SEKISHO_NODE_ADDRESSES, separated by commas",
+        "各ノードのアドレスはSEKISHO_NODE_ADDRESSESにカンマ区切りで入っています",
+    ),
+    "number": ("a job's id is no number here", "ここではジョブIDは数値ではありません"),
     "array": (
-        "arrays are not run yet: submit one job each",
-        "配列ジョブはまだ実行できません。個別に投入してください",
+        f"an array has at most {ARRAY_MAX} jobs",
+        f"配列ジョブに含められるジョブは{ARRAY_MAX}件までです",
+    ),
+    "queue": (
+        "how many jobs there are must be known beforehand: name completions",
+        "ジョブの数をあらかじめ決める必要があります。completionsを指定してください",
+    ),
+    "alike": (
+        "the nodes of a job all run the same text, and start together",
+        "1つのジョブのノードはすべて同じ本文を実行し、同時に始まります",
+    ),
+    "pod_name": (
+        "this name would not be found: nodes are called node-0, node-1 and so on, the first one is at $MASTER_ADDR",
+        "この名前は解決できません。ノード名はnode-0、node-1などで、先頭ノードのアドレスは$MASTER_ADDRです",
+    ),
+    "setup": (
+        "setup is a build of its own, without nodes and variables",
+        "setupは独立したビルドで、ノードも変数もありません",
     ),
     "place": (
         "the charter and the scheduler choose the place; narrow it with charter.sites or charter.residency",
@@ -37,7 +92,15 @@ WHY: Final[dict[str, tuple[str, str]]] = {
         "a secret's value does not belong into a file: sekisho secret set",
         "秘密の値はファイルに書かず、sekisho secret setで登録してください",
     ),
-    "service": ("services are not run yet", "サービスはまだ実行できません"),
+    "probe": (
+        "nobody asks a replica whether it is well: it is begun again when it ends",
+        "レプリカの状態は問い合わせません。終了したときに再び開始します",
+    ),
+    "scaling": (
+        "a service has one fixed number of replicas",
+        "サービスのレプリカ数は1つの固定値です",
+    ),
+    "port": ("no port leads to a job from outside", "外部からジョブに届くポートはありません"),
     "launcher": ("the site's own commands are not inside the wall", "壁の内側では拠点のコマンドを使えません"),
     "missing": ("it is needed", "必須です"),
     "several": ("one file holds one job", "1つのファイルに書けるジョブは1つです"),
@@ -84,6 +147,65 @@ class Draft:
         elif count:
             self.resources["accelerators"] = f"{kind}:{count}"
 
+    def cpus(self, count: int, where: str) -> None:
+        """Processors of one node."""
+        if count > CPUS_MAX:
+            self.refuse(where, "value")
+        else:
+            self.resources["cpus"] = count
+
+    def memory(self, mebibytes: int, where: str) -> None:
+        """Memory of one node."""
+        if mebibytes > MEBIBYTES_MAX:
+            self.refuse(where, "value")
+        else:
+            self.resources["memory"] = f"{mebibytes}MiB"
+
+    def disk(self, gigabytes: int, where: str) -> None:
+        """Room for files on one node."""
+        if gigabytes > DISK_MAX:
+            self.refuse(where, "value")
+        else:
+            self.resources["disk"] = gigabytes
+
+    def time_limit(self, seconds: int, where: str) -> None:
+        """How long one attempt may take."""
+        text = duration(seconds)
+        if int(text[:-1]) > AMOUNT_MAX:
+            self.refuse(where, "value")
+        else:
+            self.fields["time_limit"] = text
+
+    def nodes(self, count: int, where: str) -> None:
+        """How many nodes start together; each runs the whole text."""
+        if not 1 <= count <= NODES_MAX:
+            self.refuse(where, "nodes")
+        elif count > 1:
+            self.fields["num_nodes"] = count
+
+    def array(self, size: int, parallel: int, where: str) -> None:
+        """As many jobs of this file, `parallel` of them at once; 0 for all."""
+        if not 1 <= size <= ARRAY_MAX:
+            self.refuse(where, "array")
+            return
+        self.fields["kind"] = "array"
+        self.fields["array"] = {"size": size, **({"parallel": parallel} if 0 < parallel < size else {})}
+
+    def service(self, replicas: int, where: str) -> None:
+        """So many replicas, each begun again whenever it ends."""
+        if not 1 <= replicas <= ARRAY_MAX:
+            self.refuse(where, "value")
+            return
+        self.fields["kind"] = "service"
+        self.fields["service"] = {"replicas": replicas}
+
+    def export(self, name: str, text: str, where: str = "") -> None:
+        """A variable that is known only where the text runs; `text` is the shell's, quoted as it needs to be."""
+        if VARIABLE.fullmatch(name) is None:
+            self.refuse(where, "value")
+        else:
+            self.prelude.append(f"export {name}={text}")
+
     def variable(self, name: str, value: object, where: str) -> None:
         """One variable of the payload's environment."""
         if VARIABLE.fullmatch(name) is None or not isinstance(value, (str, int, float, bool)):
@@ -111,8 +233,7 @@ class Draft:
             english = "; ".join(WHY[why][0] for why in reasons)
             japanese = "、".join(WHY[why][1] for why in reasons)
             raise Refused("run.import", path=self.path, names=names, why=english, why_ja=japanese)
-        if "time_limit" not in self.fields:
-            self.note("time_limit: 1h, because the file names none", "time_limit：1h（記載がないため）")
+        self._note_time_limit()
         return {
             "name": self.fields["name"],
             **({"resources": self.resources} if self.resources else {}),
@@ -121,6 +242,17 @@ class Draft:
             **({"secrets": self.secrets} if self.secrets else {}),
             "run": "\n".join([*self.prelude, run.strip("\n")]) + "\n",
         }
+
+    def _note_time_limit(self) -> None:
+        if "time_limit" in self.fields:
+            return
+        if "service" in self.fields:
+            self.note(
+                "time_limit: 1h, because the file names none; a replica is begun again after it",
+                "time_limit：1h（記載がないため）。経過したレプリカは再び開始します",
+            )
+        else:
+            self.note("time_limit: 1h, because the file names none", "time_limit：1h（記載がないため）")
 
 
 def duration(seconds: int) -> str:

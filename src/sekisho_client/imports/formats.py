@@ -12,7 +12,7 @@ from sekisho_client.imports.draft import Draft
 from sekisho_client.refusals import Refused
 
 OURS_ALONE: Final = frozenset(
-    {"kind", "team", "data", "charter", "checkpoint", "time_limit", "deadline", "budget"}
+    {"kind", "array", "team", "data", "charter", "checkpoint", "time_limit", "deadline", "budget"}
 )
 """Fields that no SkyPilot task has: a file with one of them is ours."""
 TEXT_BYTES_MAX: Final = 1 << 20
@@ -105,6 +105,8 @@ def _is_skypilot(document: dict[str, Any], image: str) -> bool:
     """Whether a task needs translation: a plain one in our spelling is a job file as it stands."""
     resources = document.get("resources")
     given = resources if isinstance(resources, dict) else {}
+    number = document.get("num_nodes", 1)
+    nodes = number if isinstance(number, int) and not isinstance(number, bool) else 0
     plain = (
         {"name", "run"}
         <= set(document)
@@ -114,9 +116,10 @@ def _is_skypilot(document: dict[str, Any], image: str) -> bool:
         and isinstance(given.get("accelerators", ""), str)
         and isinstance(given.get("cpus", 1), int)
         and (resources is None or isinstance(resources, dict))
-        and not skypilot.untold_variables(str(document.get("run")))
+        and nodes >= 1
+        and not set(skypilot.untold_variables(str(document.get("run"))))
+        - (skypilot.OF_GANGS if nodes > 1 else set())
         and str(document["name"]) == str(document["name"]).lower()
-        and document.get("num_nodes", 1) == 1
         and not image
     )
     known = {"run", "setup", "name", "resources", "file_mounts", "num_nodes", "service", "envs", "workdir"}

@@ -1,13 +1,15 @@
-"""Scripts for Slurm's sbatch: their `#SBATCH` lines, and a shell text that runs on one node."""
+"""Scripts for Slurm's sbatch: their `#SBATCH` lines, and a shell text that runs on one node or on each of several."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
-from sekisho_client.imports.draft import Draft, duration
+from sekisho_client.imports import slurm_steps
+from sekisho_client.imports.draft import Draft
+from sekisho_client.imports.slurm_options import Wanted
 
 SHORT: Final = {
     "A": "account",
@@ -33,20 +35,15 @@ SHORT: Final = {
     "x": "exclude",
 }
 WITHOUT_VALUE: Final = frozenset({"exclusive", "requeue", "no-requeue", "hold", "contiguous", "overcommit"})
-OPERATORS: Final = frozenset(
-    {"account", "partition", "qos", "constraint", "reservation", "licenses", "comment"}
-)
-PLACES: Final = frozenset({"clusters", "nodelist", "exclude"})
-TIME: Final = re.compile(r"(?:(\d{1,4})-)?(\d{1,5})(?::(\d{1,2}))?(?::(\d{1,2}))?")
-MEMORY: Final = re.compile(r"(\d{1,9})([KMGT]?)B?", re.IGNORECASE)
-UNIT_MIB: Final = {"k": 1 / 1024, "": 1, "m": 1, "g": 1024, "t": 1024 * 1024}
 SHELLS: Final = frozenset({"sh", "bash"})
-LAUNCHERS: Final = re.compile(
-    r"^\s*(?:exec\s+|time\s+)?(mpirun|mpiexec|module|ml|sbatch|scontrol|squeue|sbcast|salloc|enroot|apptainer|singularity)\b"
+USED: Final = re.compile(r"(?<![\w./-])(SLURM_\w+)\b(?!=(?!=))")
+ASSIGNED: Final = re.compile(r"(?:^|[\s;&|(])(SLURM_\w+)=(?!=)")
+RECKONED: Final = re.compile(r"(?:\(\([^()\n]*|\bexpr\b[^\n]*)\b(SLURM_(?:ARRAY_)?JOB_?ID)\b")
+TOLD_ALWAYS: Final = frozenset(
+    {"SLURM_PROCID", "SLURM_NODEID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_NNODES", "SLURM_ARRAY_TASK_ID"}
 )
-SRUN: Final = re.compile(r"^(\s*)srun[ \t]+(?=[^-\s])")
-SRUN_ANY: Final = re.compile(r"(?<![\w./-])srun\b")
-VARIABLE: Final = re.compile(r"\$\{?(SLURM_\w+)")
+"""What programs on several nodes and in arrays ask for by themselves, where it can be told."""
+NODE_LISTS: Final = frozenset({"SLURM_JOB_NODELIST", "SLURM_NODELIST", "SLURM_STEP_NODELIST"})
 
 
 def translate(text: str, draft: Draft) -> str:
@@ -57,7 +54,7 @@ def translate(text: str, draft: Draft) -> str:
     program = words[-1].rpartition("/")[2] if words else "sh"
     if (words and program not in SHELLS) and not (program.startswith("-") and "bash" in shebang):
         draft.refuse(shebang, "value")
-    wanted = _Wanted(draft)
+    wanted = Wanted(draft)
     for name, value in _options(lines, draft):
         wanted.take(name, value)
     wanted.settle()
@@ -92,173 +89,51 @@ def _options(lines: list[str], draft: Draft) -> Iterator[tuple[str, str]]:
                 draft.refuse(word)
 
 
-class _Wanted:
-    """What the options ask for; several of them multiply."""
-
-    def __init__(self, draft: Draft) -> None:
-        self._draft = draft
-        self.tasks = 1
-        self.cpus = 0
-        self._memory_mib = 0.0
-        self._memory_per_cpu_mib = 0.0
-        self._gpus: tuple[str, int] | None = None
-        self._gpus_per_task = False
-        self._takers: dict[str, Callable[[str, str], None]] = {
-            "job-name": lambda name, value: draft.name(value, f"--{name}"),
-            "time": self._time,
-            "cpus-per-task": self._cpus,
-            "ntasks": self._tasks,
-            "ntasks-per-node": self._tasks,
-            "nodes": self._nodes,
-            "mem": self._memory,
-            "mem-per-cpu": self._memory,
-            "gres": self._gres,
-            "gpus": self._gpu_count,
-            "gpus-per-node": self._gpu_count,
-            "gpus-per-task": self._gpu_count,
-            "output": self._log,
-            "error": self._log,
-            "open-mode": self._log,
-            "export": self._export,
-        }
-
-    def take(self, name: str, value: str) -> None:
-        """One option."""
-        taker = self._takers.get(name)
-        if taker is not None:
-            taker(name, value)
-        elif name == "requeue":
-            self._draft.note(
-                "--requeue: lost attempts are placed again anyway",
-                "--requeue：失われた試行は常に再配置されます",
-            )
-        elif name == "array":
-            self._draft.refuse("--array", "array")
-        else:
-            why = "site" if name in OPERATORS else "place" if name in PLACES else "unknown"
-            self._draft.refuse(f"--{name}", why)
-
-    def settle(self) -> None:
-        """Put together what several options say."""
-        cpus = self.tasks * (self.cpus or 1)
-        if self.tasks > 1 or self.cpus:
-            self._draft.resources["cpus"] = cpus
-        mebibytes = self._memory_mib or self._memory_per_cpu_mib * cpus
-        if mebibytes:
-            whole = max(1, -(-int(mebibytes * 1024) // 1024))
-            self._draft.resources["memory"] = f"{whole}MiB"
-        if self._gpus is not None:
-            kind, count = self._gpus
-            self._draft.accelerators(kind, count * (self.tasks if self._gpus_per_task else 1), "--gpus")
-
-    def _time(self, name: str, value: str) -> None:
-        match = TIME.fullmatch(value)
-        if match is None:
-            self._draft.refuse(f"--{name}", "value")
-            return
-        days, first, second, third = (int(part) if part else None for part in match.groups())
-        if days is not None:
-            seconds = days * 86_400 + (first or 0) * 3600 + (second or 0) * 60 + (third or 0)
-        elif third is not None:
-            seconds = (first or 0) * 3600 + (second or 0) * 60 + third
-        else:
-            seconds = (first or 0) * 60 + (second or 0)
-        if seconds:
-            self._draft.fields["time_limit"] = duration(seconds)
-        else:
-            self._draft.refuse(f"--{name}", "value")
-
-    def _number(self, name: str, value: str) -> int:
-        if value.isdecimal() and 0 < int(value) < 100_000:  # noqa: PLR2004 - more than any machine has
-            return int(value)
-        self._draft.refuse(f"--{name}", "value")
-        return 1
-
-    def _cpus(self, name: str, value: str) -> None:
-        self.cpus = self._number(name, value)
-
-    def _tasks(self, name: str, value: str) -> None:
-        self.tasks = max(self.tasks, self._number(name, value))
-
-    def _nodes(self, name: str, value: str) -> None:
-        if value.partition("-")[2] or self._number(name, value) > 1:
-            self._draft.refuse(f"--{name}", "nodes")
-
-    def _memory(self, name: str, value: str) -> None:
-        match = MEMORY.fullmatch(value)
-        if match is None or not int(match[1]):
-            self._draft.refuse(f"--{name}", "value")
-            return
-        mebibytes = int(match[1]) * UNIT_MIB[match[2].lower()]
-        if name == "mem":
-            self._memory_mib = mebibytes
-        else:
-            self._memory_per_cpu_mib = mebibytes
-
-    def _gres(self, name: str, value: str) -> None:
-        for item in value.split(","):
-            kind, _, rest = item.partition(":")
-            if kind != "gpu":
-                self._draft.refuse(f"--{name}={item}")
-            else:
-                self._gpu_count("gres", rest)
-
-    def _gpu_count(self, name: str, value: str) -> None:
-        kind, colon, count = value.rpartition(":")
-        if not colon and value and not value.isdecimal():
-            kind, count = value, "1"
-        if not (count or "1").isdecimal():
-            self._draft.refuse(f"--{name}", "value")
-            return
-        if not kind:
-            self._draft.refuse(f"--{name}={value}: the type of GPU", "missing")
-            return
-        self._gpus, self._gpus_per_task = (kind.upper(), int(count or 1)), name == "gpus-per-task"
-
-    def _log(self, name: str, value: str) -> None:
-        del value
-        self._draft.note(
-            f"--{name}: the log is kept with the job: sekisho logs",
-            f"--{name}：ログはジョブと共に保存されます（sekisho logs）",
+def _body(body: str, draft: Draft, wanted: Wanted) -> str:
+    """The commands, and before them the variables that Slurm would have told them."""
+    text = slurm_steps.commands(body, draft, wanted.shape)
+    code = "\n".join(line for line in text.split("\n") if not line.lstrip().startswith(("#", "unset ")))
+    known = _variables(draft, wanted)
+    used, assigned = set(USED.findall(code)), set(ASSIGNED.findall(code))
+    gang = wanted.shape.nodes > 1
+    if gang:
+        count = wanted.shape.nodes
+        draft.note(
+            f"{count} nodes: the text runs on each; of Slurm's variables only those at its head are set",
+            f"{count}ノード：本文は各ノードで実行されます。Slurmの変数は冒頭にあるものだけです",
         )
+    always = TOLD_ALWAYS & set(known) if gang else {"SLURM_ARRAY_TASK_ID"} & set(known)
+    for name in sorted(used | always):
+        if name in known:
+            draft.export(name, known[name])
+        elif name not in assigned:
+            draft.refuse(f"${name}", "addresses" if gang and name in NODE_LISTS else "unknown")
+    for name in RECKONED.findall(code):
+        draft.refuse(f"${name}", "number")
+    return text
 
-    def _export(self, name: str, value: str) -> None:
-        for item in value.split(","):
-            variable, equals, content = item.partition("=")
-            if equals:
-                self._draft.variable(variable, content, f"--{name}={variable}")
-            elif item.upper() not in {"NONE", "NIL"}:
-                self._draft.refuse(f"--{name}={item}", "value")
 
-
-def _body(body: str, draft: Draft, wanted: _Wanted) -> str:
-    """The commands, with plain `srun` left out where there is one task to start; the rest of Slurm is refused."""
-    lines = []
-    for line in body.split("\n"):
-        code = line.split("#", 1)[0] if line.lstrip().startswith("#") else line
-        launcher = LAUNCHERS.match(code)
-        if launcher:
-            draft.refuse(launcher[1], "launcher")
-        plain = SRUN.sub(r"\1", code) if wanted.tasks == 1 else code
-        if SRUN_ANY.search(plain) and code.strip():
-            draft.refuse("srun", "launcher")
-        lines.append(plain if code.strip() else line)
+def _variables(draft: Draft, wanted: Wanted) -> dict[str, str]:
+    """What Slurm tells a task, as shell text; of several tasks on one node nobody knows which one asks."""
+    nodes, tasks, cpus = wanted.shape
+    gpus = str(draft.resources.get("accelerators", "")).rpartition(":")[2]
+    rank = '"$NODE_RANK"' if nodes > 1 else "0"
     known = {
         "SLURM_JOB_ID": '"$SEKISHO_JOB"',
         "SLURM_JOBID": '"$SEKISHO_JOB"',
-        "SLURM_JOB_NAME": draft.fields.get("name", "job"),
-        "SLURM_NTASKS": str(wanted.tasks),
-        "SLURM_CPUS_PER_TASK": str(wanted.cpus or 1),
-        "SLURM_NNODES": "1",
-        "SLURM_JOB_NUM_NODES": "1",
-        "SLURM_NODEID": "0",
-        "SLURM_PROCID": "0",
-        "SLURM_LOCALID": "0",
+        "SLURM_JOB_NAME": str(draft.fields.get("name", "job")),
+        "SLURM_NTASKS": str(nodes * tasks),
+        "SLURM_NPROCS": str(nodes * tasks),
+        "SLURM_CPUS_PER_TASK": str(cpus),
+        "SLURM_CPUS_ON_NODE": str(wanted.cpus_of_node),
+        "SLURM_NNODES": str(nodes),
+        "SLURM_JOB_NUM_NODES": str(nodes),
+        "SLURM_NODEID": rank,
         "SLURM_SUBMIT_DIR": '"$PWD"',
+        **({"SLURM_NTASKS_PER_NODE": str(tasks)} if nodes > 1 else {}),
+        **({"SLURM_GPUS_ON_NODE": gpus} if gpus else {}),
+        **({"SLURM_PROCID": rank, "SLURM_LOCALID": "0"} if tasks == 1 or nodes == 1 else {}),
     }
-    for used in sorted(set(VARIABLE.findall(body))):
-        if used in known:
-            draft.prelude.append(f"export {used}={known[used]}")
-        else:
-            draft.refuse(f"${used}")
-    return "\n".join(lines)
+    if wanted.tasks is not None:
+        known |= wanted.tasks.variables()
+    return known

@@ -11,8 +11,16 @@ PLACES: Final = frozenset(
     {"cloud", "region", "zone", "infra", "instance_type", "any_of", "ordered", "use_spot", "cluster_name"}
 )
 NEUTRAL: Final = {"use_spot": False, "disk_tier": None, "autostop": False, "num_nodes": 1}
+SERVICE_REASONS: Final = {
+    "readiness_probe": "probe",
+    "ports": "port",
+    "load_balancing_policy": "port",
+    "tls": "port",
+}
 COUNT: Final = re.compile(r"(\d{1,6})(?:\.0)?\+?")
 SIZE: Final = re.compile(r"(\d{1,9})(?:\.0)?\s*((?i:[gmt]i?b?)?)\+?")
+OF_GANGS: Final = frozenset({"SKYPILOT_NODE_RANK", "SKYPILOT_NUM_NODES", "SKYPILOT_NODE_IPS"})
+"""Set by the site on every node of a gang, under the same names."""
 VARIABLE: Final = re.compile(r"\$\{?(SKYPILOT_\w+)")
 
 
@@ -35,12 +43,13 @@ def translate(task: dict[str, Any], draft: Draft, *, image: str) -> str:
         for target in _keys(task.pop(name, None)):
             draft.refuse(f"{name}.{target}", "data")
     if "service" in task:
-        draft.refuse("service", "service")
-        task.pop("service")
+        _service(task.pop("service"), draft)
     for name in task:
         draft.refuse(str(name))
     text = run if isinstance(run, str) else ""
-    _own_variables(text + str(setup or ""), draft)
+    for used in untold_variables(str(setup or "")):
+        draft.refuse(f"setup: ${used}", "setup")
+    _own_variables(text, draft)
     return text
 
 
@@ -51,8 +60,45 @@ def _keys(value: object) -> list[str]:
 
 
 def _nodes(value: object, draft: Draft) -> None:
-    if value is not None and value != 1:
-        draft.refuse("num_nodes", "nodes" if isinstance(value, int) and value > 1 else "value")
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        draft.refuse("num_nodes", "value")
+    else:
+        draft.nodes(value, "num_nodes")
+
+
+def _service(value: object, draft: Draft) -> None:
+    """A fixed number of replicas; what watches over them, or leads to them, has no equivalent."""
+    if not isinstance(value, dict):
+        draft.refuse("service", "value")
+        return
+    given = dict(value)
+    replicas, policy = given.pop("replicas", None), given.pop("replica_policy", None)
+    if policy is not None:
+        replicas = _fixed_replicas(policy, draft) if replicas is None else "both"
+    if isinstance(replicas, bool) or not isinstance(replicas, int):
+        draft.refuse("service.replicas", "missing" if replicas is None else "value")
+    else:
+        draft.service(replicas, "service.replicas")
+        draft.note(
+            "service: the replicas are kept running; no address leads to them from outside",
+            "service：レプリカの実行を保ちます。外部から届く待受先はありません",
+        )
+    for name in given:
+        draft.refuse(f"service.{name}", SERVICE_REASONS.get(str(name), "unknown"))
+
+
+def _fixed_replicas(policy: object, draft: Draft) -> object:
+    """The number of replicas of a policy that never changes it."""
+    given = dict(policy) if isinstance(policy, dict) else {"": policy}
+    least = given.pop("min_replicas", None)
+    most = given.pop("max_replicas", None)
+    if most is not None and most != least:
+        draft.refuse("service.replica_policy.max_replicas", "scaling")
+    for name in given:
+        draft.refuse(f"service.replica_policy.{name}".rstrip("."), "scaling" if name else "value")
+    return least
 
 
 def _workdir(value: object, draft: Draft) -> None:
@@ -99,7 +145,8 @@ def _resources(value: object, draft: Draft, *, image: str) -> None:
     for name, content in given.items():
         if name in NEUTRAL and (content == NEUTRAL[name] or content is None):
             continue
-        draft.refuse(f"resources.{name}", "place" if name in PLACES else "unknown")
+        why = "place" if name in PLACES else "port" if name == "ports" else "unknown"
+        draft.refuse(f"resources.{name}", why)
 
 
 def _cpus(value: object, draft: Draft) -> None:
@@ -109,7 +156,7 @@ def _cpus(value: object, draft: Draft) -> None:
     if match is None or not int(match[1]):
         draft.refuse("resources.cpus", "value")
     else:
-        draft.resources["cpus"] = int(match[1])
+        draft.cpus(int(match[1]), "resources.cpus")
 
 
 def _memory(value: object, draft: Draft) -> None:
@@ -161,7 +208,8 @@ def untold_variables(text: str) -> list[str]:
 
 
 def _own_variables(text: str, draft: Draft) -> None:
-    """What SkyPilot tells a task about its nodes, true for one node."""
+    """What SkyPilot tells a task about its nodes; what the site of a gang tells too is left to it."""
+    gang = "num_nodes" in draft.fields
     gpus = str(draft.resources.get("accelerators", ":0")).rpartition(":")[2]
     known = {
         "SKYPILOT_NODE_RANK": "0",
@@ -171,7 +219,9 @@ def _own_variables(text: str, draft: Draft) -> None:
         "SKYPILOT_TASK_ID": '"$SEKISHO_JOB"',
     }
     for used in untold_variables(text):
+        if gang and used in OF_GANGS:
+            continue
         if used in known:
-            draft.prelude.append(f"export {used}={known[used]}")
+            draft.export(used, known[used])
         else:
             draft.refuse(f"${used}")
