@@ -32,7 +32,7 @@ ROUND_MAX = 100
 """Jobs looked at in one round; the round for those behind them follows at once."""
 RETRY_ROUND_MS = 5_000
 ENGINE_LAG_SECONDS = 900
-"""How much later than its time limit an engine that holds no lease may end a payload: its least limit, and its delay."""
+"""How much later than its time limit an engine that holds no lease may end a payload: its least limit, its delay."""
 
 
 class RoundActions:
