@@ -292,6 +292,27 @@ def test_a_log_of_a_job_that_never_ran_is_empty(world: World) -> None:
     assert world.perform(world.engineer, ReadLog(job=job)).ended
 
 
+def test_a_list_with_a_sensitive_row_leaves_a_record_as_the_row_alone_would(world: World) -> None:
+    plain = world.submitted()
+    reader = world.engineer.ref.id
+    world.perform(world.engineer, ListJobs())
+    assert world.records(stream=reader, action="compute.job.list") == []
+    with_level = world.submitted()
+
+    def lift(tx: Tx) -> None:
+        with tx.claimed_by(new_id("rec", START_MS)):
+            tx.run("update compute_jobs set level = 2, record_id = :record_id where id = :id", id=with_level)
+
+    world.database.write(lift)
+    assert len(world.perform(world.engineer, ListJobs()).items) == 2
+    (record,) = world.records(stream=reader, action="compute.job.list")
+    assert (record["outcome"], record["detail"]) == ("done", {"level": 2})
+    world.perform(world.engineer, ListJobs(state=JobState.CANCELLED))
+    world.perform(world.stranger, ListJobs())
+    assert len(world.records(action="compute.job.list")) == 1, "nothing of that level was shown"
+    assert world.records(stream=plain, action="compute.job.list") == []
+
+
 def test_logs_above_level_one_stay_at_the_site(world: World) -> None:
     world.dataset("corpus")
     job, order = world.running(job_file(more="data: [{from: corpus, mount: /d}]\n"))

@@ -57,9 +57,9 @@ def settle(ctx: Ctx, command: SettleArray) -> JobState:
     row = _array(ctx.tx, command.job)
     counts = tables.member_counts(ctx.tx, row["id"])
     state, before = rules.array_state(counts), JobState(row["state"])
-    ctx.detail(members={name.value: count for name, count in counts.items()})
     if before.ended or state is before:
         return before
+    ctx.detail(members={name.value: count for name, count in counts.items()})
     if state.ended:
         end_job(ctx, row, state, "array.member_failed" if state is JobState.FAILED else "")
     else:
@@ -76,10 +76,9 @@ def _array(tx: Tx, job: str) -> Row:
 
 
 def _settle_target(tx: Tx, principal: Entity, command: SettleArray) -> Target:
-    """Nothing follows the end of a stream: what comes after the array's goes to the system's."""
-    del principal
-    ended = JobState(_array(tx, command.job)["state"]).ended
-    return Target(resource=Entity(Ref("Ledger", "queue")), stream="system" if ended else command.job)
+    """A settling that changes nothing leaves no record, so none follows the end of the array's stream."""
+    del tx, principal
+    return Target(resource=Entity(Ref("Ledger", "queue")), stream=command.job)
 
 
 def handlers() -> tuple[Handler[Any], ...]:

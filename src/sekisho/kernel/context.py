@@ -36,6 +36,12 @@ class Handler(msgspec.Struct, Generic[CommandT], frozen=True):
     prepare: Callable[[Tx, Entity, CommandT], None] | None = None
 
 
+def level_of(resource: Entity) -> int:
+    """How sensitive a resource is; 0 for one that has no level."""
+    level = resource.attributes.get("level", 0)
+    return level if isinstance(level, int) else 0
+
+
 class Ctx:
     """One command on its way through the gate. Dies with its transaction."""
 
@@ -63,6 +69,7 @@ class Ctx:
         self.approvers = approvers
         self.evidence: dict[str, Evidence] = {}
         self.rows: list[Draft] = []
+        self.level_shown = 0
         self._decider = decider
 
     def detail(self, **values: Evidence) -> None:
@@ -108,8 +115,14 @@ class Ctx:
         return self._decider.explain(self.tx, request, decision)
 
     def allows(self, command: type[Command[Any]], resource: Entity) -> bool:
-        """Whether this actor may do `command` (one without context) to `resource`; for filtering lists."""
-        return self.decide(self.request(command, resource)).allowed
+        """Whether this actor may do `command` (one without context) to `resource`; for filtering lists.
+
+        What is allowed counts as shown: a list with a row of a high level leaves a record as that row alone would.
+        """
+        allowed = self.decide(self.request(command, resource)).allowed
+        if allowed:
+            self.level_shown = max(self.level_shown, level_of(resource))
+        return allowed
 
     def page(
         self,

@@ -15,7 +15,7 @@ import msgspec
 from sekisho.kernel import denials, proposals, repeats, work
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.command import Command, Kind, Result, Spec, spec_of
-from sekisho.kernel.context import Ctx, Handler
+from sekisho.kernel.context import Ctx, Handler, level_of
 from sekisho.kernel.db import Database
 from sekisho.kernel.errors import (
     BusyError,
@@ -82,6 +82,7 @@ class Call:
         self.approvers: tuple[str, ...] = ()
         self.target: Target | None = None
         self.decision: Decision | None = None
+        self.level_shown = 0
 
 
 class _Denied(msgspec.Struct, frozen=True):
@@ -196,16 +197,15 @@ class Gate:
             principal, target, decision = self._decide(call, tx)
             if not decision.allowed:
                 return self._refusal(call, tx, principal)
-            return self._handlers[type(call.command)].run(
-                self._ctx(call, tx, (principal, target, decision)), call.command
-            )
+            ctx = self._ctx(call, tx, (principal, target, decision))
+            answer = self._handlers[type(call.command)].run(ctx, call.command)
+            call.level_shown = max(ctx.level_shown, level_of(target.resource))
+            return answer
 
         result = self._db.read(work_on)
         if isinstance(result, _Denied):
             self._refuse(call, result)
-        target = call.target
-        level = target.resource.attributes.get("level", 0) if target else 0
-        if isinstance(level, int) and level >= SENSITIVE_LEVEL:
+        if call.level_shown >= SENSITIVE_LEVEL:
             self._db.write(functools.partial(self._append, call, outcome="done", stream=call.actor.ref.id))
         return result
 
@@ -394,6 +394,7 @@ class Gate:
             raise SekishoError
         detail = dict(ctx.evidence) if ctx else {}
         detail |= ({"code": code} if code else {}) | ({"repeats": repeats} if repeats else {})
+        detail |= {"level": call.level_shown} if call.level_shown else {}
         self._recorder.append(
             tx,
             Draft(
