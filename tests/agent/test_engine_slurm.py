@@ -41,7 +41,7 @@ from tests.support import components, slurm
 pytestmark = [pytest.mark.slurm, pytest.mark.wall]
 
 UNTIL_TOLD = "echo ready; until [ -e {}/go ]; do sleep 0.05; done"
-AT_ONCE = 3
+AT_ONCE = 4
 """Tasks of one cluster that run side by side."""
 WAITS = "echo ready; while :; do sleep 0.1; done"
 
