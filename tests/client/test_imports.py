@@ -94,6 +94,9 @@ def test_what_is_ours_or_nobodys_is_left_for_the_server_to_read(text: str) -> No
 
 
 def test_a_deep_file_and_a_long_one_are_no_danger() -> None:
+    for text in ('srun "$(' * 3000, "export X=" + "$(echo " * 3000 + ")" * 3000, "srun a\n" * 20_000):
+        with pytest.raises(Refused):
+            translate(f"#!/bin/bash\n#SBATCH -N 2\n{text}\n", "job.sbatch")
     deep = "run: x\nenvs: " + "[" * 5000 + "]" * 5000
     assert translate(deep, "job.yaml").text == deep
     with pytest.raises(Refused):
@@ -242,6 +245,47 @@ def test_any_kubernetes_object_ends_in_a_job_file_or_a_refusal(value: Any) -> No
 def test_any_task_ends_in_a_job_file_or_a_refusal(task: dict[str, Any]) -> None:
     found = translated(json.dumps({"run": "true", **task}))
     assert not found or yaml.safe_load(found)["run"]
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 2000) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(("completions", "parallelism", "completionMode", "suspend"), PLAIN)
+    ),
+    st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(("network", "successPolicy", "failurePolicy", "startupPolicy"), PLAIN)
+    ),
+    st.fixed_dictionaries(
+        {"command": st.just(["true"])},
+        optional={
+            name: PLAIN | st.lists(st.dictionaries(st.sampled_from(["name", "value"]), PLAIN), max_size=2)
+            for name in ("env", "ports", "resources", "volumeMounts", "workingDir", "args")
+        },
+    ),
+    PLAIN,
+)
+def test_any_set_of_jobs_ends_in_a_job_file_or_a_refusal(
+    job: dict[str, Any], policies: dict[str, Any], container: dict[str, Any], replicas: Any
+) -> None:
+    spec = {**job, "template": {"spec": {"containers": [container]}}}
+    for kind, spec_of_kind in (
+        (
+            "JobSet",
+            {**policies, "replicatedJobs": [{"name": "w", "replicas": replicas, "template": {"spec": spec}}]},
+        ),
+        ("Job", spec),
+    ):
+        group = "jobset.x-k8s.io/v1alpha2" if kind == "JobSet" else "batch/v1"
+        document = {"apiVersion": group, "kind": kind, "metadata": {"name": "a"}, "spec": spec_of_kind}
+        found = translated(json.dumps(document))
+        if found:
+            jobfile.parse(found)
 
 
 def test_line_ends_of_windows_are_read() -> None:

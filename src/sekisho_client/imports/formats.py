@@ -119,6 +119,7 @@ def _is_skypilot(document: dict[str, Any], image: str) -> bool:
         and nodes >= 1
         and not set(skypilot.untold_variables(str(document.get("run"))))
         - (skypilot.OF_GANGS if nodes > 1 else set())
+        and not skypilot.untold_variables(str(document.get("setup")))
         and str(document["name"]) == str(document["name"]).lower()
         and not image
     )

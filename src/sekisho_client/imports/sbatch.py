@@ -38,7 +38,7 @@ WITHOUT_VALUE: Final = frozenset({"exclusive", "requeue", "no-requeue", "hold", 
 SHELLS: Final = frozenset({"sh", "bash"})
 USED: Final = re.compile(r"(?<![\w./-])(SLURM_\w+)\b(?!=(?!=))")
 ASSIGNED: Final = re.compile(r"(?:^|[\s;&|(])(SLURM_\w+)=(?!=)")
-RECKONED: Final = re.compile(r"(?:\(\([^()\n]*|\bexpr\b[^\n]*)\b(SLURM_(?:ARRAY_)?JOB_?ID)\b")
+RECKONED: Final = re.compile(r"(?:\(\([^()\n]{0,200}|\bexpr\b[^\n]{0,200})\b(SLURM_(?:ARRAY_)?JOB_?ID)\b")
 TOLD_ALWAYS: Final = frozenset(
     {"SLURM_PROCID", "SLURM_NODEID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_NNODES", "SLURM_ARRAY_TASK_ID"}
 )

@@ -17,7 +17,7 @@ ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*\+?=")
 
 
 class UnreadableError(ValueError):
-    """A quote, bracket or here-document that never ends."""
+    """A quote, bracket or here-document that never ends, or too many inside each other."""
 
 
 class Word(NamedTuple):
@@ -58,11 +58,14 @@ def statements(text: str) -> list[Statement]:
     """The text's statements in order; their texts joined by line ends are the text again. UnreadableError."""
     scanner = _Scanner(text)
     found: list[Statement] = []
-    while True:
-        found.append(scanner.statement())
-        if scanner.at >= len(text):
-            return found
-        scanner.at += 1
+    try:
+        while True:
+            found.append(scanner.statement())
+            if scanner.at >= len(text):
+                return found
+            scanner.at += 1
+    except RecursionError as error:
+        raise UnreadableError from error
 
 
 def unquoted(word: str) -> str:

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from sekisho_client.imports.draft import ARRAY_MAX
 
-ITEM: Final = re.compile(r"(\d{1,7})(?:-(\d{1,7})(?::(\d{1,7}))?)?")
-WHOLE: Final = re.compile(r"([\d:,-]{1,20000})(?:%(\d{1,7}))?")
+ITEM: Final = re.compile(r"(\d{1,7})(?:-(\d{1,7})(?::(\d{1,7}))?)?", re.ASCII)
+WHOLE: Final = re.compile(r"([\d:,-]{1,20000})(?:%(\d{1,7}))?", re.ASCII)
 
 
 class Tasks(NamedTuple):

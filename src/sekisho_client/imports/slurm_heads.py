@@ -13,6 +13,7 @@ from sekisho_client.imports.draft import Draft
 FIRST_NODE: Final = '"$MASTER_ADDR"'
 ALONE: Final = "127.0.0.1"
 PORT_ALONE: Final = "29500"
+LINE_MAX: Final = 2000
 
 _SETTING: Final = re.compile(
     r"(?P<lead>(?:export |declare -x |declare |readonly )?)(?P<name>[A-Za-z_]\w*)=(?P<value>.+)"
@@ -52,6 +53,8 @@ class Heads:
 
     def rewritten(self, line: str) -> str | None:
         """What the line becomes, nothing where it is left out; None for a line that is none of these."""
+        if len(line) > LINE_MAX:
+            return None
         flat = re.sub(r"(?:\\\n|\s)+", " ", re.sub(r"\s#[^'\"]*$", "", line)).strip().rstrip(";").strip()
         found = _SETTING.fullmatch(flat)
         if found is None:
@@ -60,7 +63,7 @@ class Heads:
         if self._is_list(value):
             self._lists.add(name)
             self._note()
-            return ""
+            return "" if self._gang else ":"
         if self._is_first(value):
             self._firsts.add(name)
             self._note()

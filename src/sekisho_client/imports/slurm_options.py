@@ -147,7 +147,7 @@ class Wanted:
             self._draft.refuse(f"--{name}", "value")
 
     def _number(self, name: str, value: str) -> int:
-        if value.isdecimal() and len(value) < 9 and 0 < int(value) < 100_000:  # noqa: PLR2004 - more than any machine has
+        if value.isascii() and value.isdecimal() and len(value) < 9 and 0 < int(value) < 100_000:  # noqa: PLR2004 - more than any machine has
             return int(value)
         self._draft.refuse(f"--{name}", "value")
         return 1

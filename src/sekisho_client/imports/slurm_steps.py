@@ -25,12 +25,16 @@ SRUN_ANY: Final = re.compile(r"(?<![\w./-])srun\b")
 SETTINGS: Final = frozenset(
     {"export", "unset", "readonly", "set", "cd", "ulimit", "umask", "shopt", ":", "true"}
 )
-SPOKEN: Final = frozenset({"echo", "printf"})
+SPOKEN: Final = frozenset({"echo"})
 TOLD: Final = frozenset({"pwd", "echo", "printf"})
 """What may stand in `$(...)`: the same on every node."""
 SHOWN: Final = TOLD | {"date", "hostname", "whoami", "nproc"}
 """What may stand there when it is only printed."""
 CLOSERS: Final = frozenset({"fi", "done", "esac", "then", "else", "do", "{", "}", ";;"})
+PLAIN_NAME: Final = re.compile(r"\$(?:\w+|\{\w+\}|[$!?])")
+DEPTH_MAX: Final = 8
+RUN_MAX: Final = 100_000
+"""As long as the job file takes it."""
 VARYING: Final = frozenset(
     {
         *(
@@ -84,6 +88,9 @@ SPELT: Final = {
 
 def commands(body: str, draft: Draft, shape: Shape) -> str:
     """The script's commands as ours; what would be something else here is refused."""
+    if len(body) > RUN_MAX:
+        draft.refuse("run", "value")
+        return body
     for line in body.split("\n"):
         code = "" if line.lstrip().startswith("#") else line
         launcher = LAUNCHERS.match(code)
@@ -177,7 +184,7 @@ class _Script:
         else:
             names = {expansion[1:]}
         varying = names & {*VARYING, *(OURS - self._assigned), "$", "!", "?"}
-        if varying and not spoken:
+        if varying and not (spoken and PLAIN_NAME.fullmatch(expansion)):
             self._draft.refuse(f"${min(varying)}", "varies")
 
     def _look_into_command(self, expansion: str, *, spoken: bool) -> None:
@@ -187,7 +194,12 @@ class _Script:
         except UnreadableError:
             found = list[Statement]()
         known = SHOWN if spoken else TOLD
-        if len(found) != 1 or found[0].operators or found[0].first not in known:
+        if (
+            inner.count("$(") > DEPTH_MAX
+            or len(found) != 1
+            or found[0].operators
+            or found[0].first not in known
+        ):
             self._draft.refuse(expansion, "varies")
             return
         for further in found[0].expansions:
