@@ -5,7 +5,8 @@ they are set, states are lists, the environment is a list, and generic resources
 both sides know is used. Sources: the OpenAPI documents that the daemon serves.
 
 Traps, each seen on a real one: a wrong token may be answered with status 500 and text; the same job id runs again after
-a requeue (`restart_cnt` tells); what a job printed before our wrapper began is in `native.log` of its folder.
+a requeue (`restart_cnt` tells); what a job printed before our wrapper began is in `native.log` of its folder; `srun`
+takes neither CPUs per task nor anything else of how long to wait from its job.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, Final
 import sekisho_agent
 from sekisho_agent import clock
 from sekisho_agent.config import SlurmConfig
+from sekisho_agent.engines import hostlist
 from sekisho_agent.engines.contract import Task
 from sekisho_agent.engines.rest import Answer, Rest, read_credential
 from sekisho_agent.engines.verdicts import NativeJob
@@ -49,6 +51,7 @@ ONE_BY_ONE_MAX: Final = 16
 COMMUNICATION_ERRORS_MAX: Final = 2000
 INVALID_JOB: Final = 2017
 NOT_FOUND: Final = 404
+RANK_VARIABLE: Final = "SLURM_PROCID"
 GPU: Final = re.compile(r"gpu(?::([A-Za-z][\w.-]*))?:(\d+)")
 UNUSABLE_NODES: Final = frozenset({"DOWN", "DRAIN", "FAIL", "FUTURE", "NOT_RESPONDING", "UNKNOWN"})
 
@@ -103,7 +106,7 @@ class Slurm:
     def submit(self, task: Task) -> str:
         """Queue the wrapper under the attempt's name, with a time limit in any case."""
         job = self._job(task)
-        script = _script(task)
+        script = _script(task, self._config.srun)
         version = self._negotiated()
         body = (
             {"job": {**job, "script": script}}
@@ -166,7 +169,7 @@ class Slurm:
         environment = {"PATH": "/usr/bin:/bin"}
         job: dict[str, Any] = {
             "name": task.attempt,
-            "tasks": 1,
+            **_nodes(task.nodes, numbers=numbers),
             "cpus_per_task": limits.cpus,
             "memory_per_node": _number(memory) if numbers else memory,
             "time_limit": _number(minutes) if numbers else minutes,
@@ -247,13 +250,31 @@ class Slurm:
         return Capacity(attempts=0, cpus=cpus, memory_bytes=memory, gpus=gpus, gpu_type=kind.upper())
 
 
-def _script(task: Task) -> str:
-    """Nothing of the job is in it: what a shell or Slurm could read as its own is in the task's file instead."""
+def _nodes(count: int, *, numbers: bool) -> dict[str, Any]:
+    """As many nodes as the gang has, one task on each."""
+    if count == 1:
+        return {"tasks": 1}
+    asked: dict[str, Any] = (
+        {"minimum_nodes": count, "maximum_nodes": count} if numbers else {"nodes": [count, count]}
+    )
+    return {"tasks": count, "tasks_per_node": 1, **asked}
+
+
+def _script(task: Task, srun: str) -> str:
+    """Nothing of the job is in it: what a shell or Slurm could read as its own is in the task's file instead.
+
+    On several nodes `srun` starts the wrappers. It does not end them all because one has ended: our agent does that,
+    with the grace that the job asks for.
+    """
     home = str(Path(sekisho_agent.__file__).parents[1])
     start = (
         f"import sys; sys.path.insert(0, {home!r}); from sekisho_agent.wrapper import main; sys.exit(main())"
     )
     command = [sys.executable, "-I", "-c", start, str(task.folder)]
+    if task.nodes > 1:
+        count, cpus = f"--nodes={task.nodes}", f"--cpus-per-task={task.limits.cpus}"
+        launch = [srun, count, f"--ntasks={task.nodes}", "--ntasks-per-node=1", cpus]
+        command = [*launch, "--kill-on-bad-exit=0", "--wait=0", *command, RANK_VARIABLE]
     return f"#!/bin/sh\nexec {shlex.join(command)}\n"
 
 
@@ -266,7 +287,8 @@ def _native(job: dict[str, Any]) -> NativeJob:
     if states & QUEUED:
         return NativeJob("queued", said=said, restarts=restarts)
     if states & RUNNING:
-        return NativeJob("running", said=said, restarts=restarts)
+        nodes = dict.fromkeys(hostlist.expand(str(job.get("nodes") or "")), "")
+        return NativeJob("running", said=said, restarts=restarts, nodes=nodes)
     for state in sorted(states & set(GONE)):
         reason, sure = GONE[state]
         return NativeJob("gone", reason=reason, said=state, restarts=restarts, sure=sure)
