@@ -26,7 +26,7 @@ from typing import Final
 import structlog
 
 from sekisho_agent import sealing
-from sekisho_agent.errors import AgentError
+from sekisho_agent.errors import AgentError, EngineError
 from sekisho_agent.listeners import host_address
 from sekisho_agent.peers import Node, node_address
 from sekisho_agent.sealing import (
@@ -166,7 +166,12 @@ class Relay:
         return str(host), int(port)
 
     def connect(self, addresses: Sequence[tuple[str, int]], lost: Lost) -> None:
-        """Join the gang, given every node's address by rank. Returns at once; `lost` may be called from now on."""
+        """Join the gang, given every node's address by rank. Returns at once; `lost` may be called from now on.
+
+        EngineError `engine.handoff` for too few or too many addresses.
+        """
+        if len(addresses) != self.node.nodes:
+            raise EngineError("engine.handoff", "not as many addresses as nodes")
         with self._guard:
             if self._lost is not None:
                 return
