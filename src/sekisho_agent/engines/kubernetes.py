@@ -23,6 +23,7 @@ from sekisho_agent.engines.contract import Task
 from sekisho_agent.engines.rest import Answer, Rest, read_credential
 from sekisho_agent.engines.verdicts import NativeJob
 from sekisho_agent.errors import EngineError
+from sekisho_agent.peers import START_SECONDS_MAX
 from sekisho_wire.messages import (
     REASON_ENGINE_CANCELLED,
     REASON_ENGINE_FULL,
@@ -174,7 +175,8 @@ class Kubernetes:
     def _job(self, task: Task, name: str) -> dict[str, Any]:
         limits, config = task.limits, self._config
         labels = {ATTEMPT_LABEL: name}
-        seconds = limits.wall_s + limits.grace_s + TIME_MARGIN_SECONDS
+        margin = TIME_MARGIN_SECONDS + (START_SECONDS_MAX if task.nodes > 1 else 0)
+        seconds = limits.wall_s + limits.grace_s + margin
         resources = {"cpu": str(limits.cpus), "memory": str(limits.memory_bytes)}
         if task.gpus:
             resources[config.gpu_resource] = str(task.gpus)

@@ -27,6 +27,7 @@ from sekisho_agent.engines.contract import Task
 from sekisho_agent.engines.rest import Answer, Rest, read_credential
 from sekisho_agent.engines.verdicts import NativeJob
 from sekisho_agent.errors import EngineError
+from sekisho_agent.peers import START_SECONDS_MAX
 from sekisho_wire.messages import (
     REASON_ENGINE_CANCELLED,
     REASON_ENGINE_FULL,
@@ -156,7 +157,8 @@ class Slurm:
         """The job's description; what the operator configured goes through as it is."""
         numbers = self._negotiated() >= SET_NUMBERS_SINCE
         limits = task.limits
-        minutes = math.ceil((limits.wall_s + limits.grace_s + TIME_MARGIN_SECONDS) / 60)
+        margin = TIME_MARGIN_SECONDS + (START_SECONDS_MAX if task.nodes > 1 else 0)
+        minutes = math.ceil((limits.wall_s + limits.grace_s + margin) / 60)
         memory = math.ceil(limits.memory_bytes / MEBIBYTE)
         output = str(task.folder / "native.log")
         passed = {
