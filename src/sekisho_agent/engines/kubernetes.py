@@ -109,6 +109,8 @@ class Kubernetes:
                 uid = str(metadata.get("uid", ""))
                 seen = _native(job, owners.get(uid))
                 found[name] = msgspec.structs.replace(seen, nodes=self._nodes(job, uid, seen))
+        present = {str(_object(job.get("metadata")).get("uid", "")) for job in jobs}
+        self._pods = {uid: pods for uid, pods in self._pods.items() if uid in present}
         return found
 
     def _nodes(self, job: dict[str, Any], uid: str, seen: NativeJob) -> dict[str, str]:
