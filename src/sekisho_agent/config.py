@@ -47,7 +47,8 @@ class SlurmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `token_file` holds a JSON web token (`scontrol token`); it is read again for each request, so that another program
     can renew it. Jobs run as `user`, which must be the agent's own user: both write the attempt's folder. A job that
-    waits in Slurm's queue for longer than `queue_seconds_max` is given back, to be placed elsewhere.
+    waits in Slurm's queue for longer than `queue_seconds_max` is given back, to be placed elsewhere. `srun` starts the
+    parts of a job of several nodes; give its path where it is not in /usr/bin.
     """
 
     url: str
@@ -59,6 +60,7 @@ class SlurmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     qos: str = ""
     constraint: str = ""
     reservation: str = ""
+    srun: str = "srun"
     queue_seconds_max: Annotated[int, Meta(ge=1)] = 86_400
 
 

@@ -42,6 +42,8 @@ def main() -> None:
     orders, reports = (int(text) for text in sys.argv[1:3])
     if gang := sys.argv[3:]:
         tunnel.hand_out(gang)
+        # A program belongs to the user namespace it was started in: to the payload's, not to the one left behind.
+        os.execv(sys.executable, sys.orig_argv[: -len(gang)])  # noqa: S606 (this very program)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for descriptor in (orders, reports):

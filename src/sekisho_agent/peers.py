@@ -20,6 +20,8 @@ MTU_BYTES: Final = 65_000
 """Close to the largest packet there is: what a packet costs us hardly depends on its size."""
 GANG_NODES_MAX: Final = 128
 """Each node holds one connection and one thread for each of the others."""
+START_SECONDS_MAX: Final = 240
+"""What a scheduler's job of several nodes may take, beside the payload, until all of them have begun."""
 MASTER_PORT: Final = 29_500
 FOLDER_INSIDE: Final = "/run/peers"
 HOST_FILE_INSIDE: Final = f"{FOLDER_INSIDE}/hostfile"

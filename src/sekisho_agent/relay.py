@@ -26,7 +26,8 @@ from typing import Final
 import structlog
 
 from sekisho_agent import sealing
-from sekisho_agent.errors import AgentError
+from sekisho_agent.errors import AgentError, EngineError
+from sekisho_agent.listeners import host_address
 from sekisho_agent.peers import Node, node_address
 from sekisho_agent.sealing import (
     FRAME_BYTES_MAX,
@@ -67,6 +68,7 @@ RECEIVED_BYTES: Final = 4 * FRAME_BYTES_MAX
 IPV4: Final = 4
 IPV4_HEADER_BYTES: Final = 20
 NAMED_MAX: Final = 20
+ANY_PORT: Final = 9
 
 Lost = Callable[[str, str], None]
 """Told once, with a reason and a sentence, when the gang cannot go on."""
@@ -164,7 +166,12 @@ class Relay:
         return str(host), int(port)
 
     def connect(self, addresses: Sequence[tuple[str, int]], lost: Lost) -> None:
-        """Join the gang, given every node's address by rank. Returns at once; `lost` may be called from now on."""
+        """Join the gang, given every node's address by rank. Returns at once; `lost` may be called from now on.
+
+        EngineError `engine.handoff` for too few or too many addresses.
+        """
+        if len(addresses) != self.node.nodes:
+            raise EngineError("engine.handoff", "not as many addresses as nodes")
         with self._guard:
             if self._lost is not None:
                 return
@@ -442,3 +449,17 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
             raise ConnectionResetError("the connection ended")
         received += chunk
     return received
+
+
+def own_address(given: str, launcher: str) -> str:
+    """The address at which machines of the same job reach this one; sends nothing.
+
+    The one given, else the one on the way to the machine that launched the job, else any but loopback.
+    """
+    if given:
+        return given
+    if launcher:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((launcher, ANY_PORT))
+            return str(probe.getsockname()[0])
+    return host_address() or "127.0.0.1"

@@ -1,4 +1,7 @@
-"""Runs inside another engine's job, around the payload: `python -m sekisho_agent.wrapper <attempt folder>`.
+"""Runs inside another engine's job, around the payload: `python -m sekisho_agent.wrapper <attempt folder> [variable]`.
+
+In a job of several nodes one runs on each; the named variable of its environment holds its node's number. It says where
+its relay listens, and begins once the agent has told it of the others.
 
 It claims the task, walls the payload in as the local engine does, and ends it when the lease is over, whatever becomes
 of the agent and of the engine's own daemons. Its exit status is 0 once it has told how the task ended, 1 for a task
@@ -18,14 +21,17 @@ import msgspec
 
 from sekisho_agent import clock
 from sekisho_agent.engines.contract import EndReport, Observation, Task
+from sekisho_agent.engines.gangs import node_of, rank_folder
 from sekisho_agent.engines.handoff import Handoff, State
 from sekisho_agent.engines.local_host import LocalHost
 from sekisho_agent.errors import AgentError
+from sekisho_agent.relay import Relay, own_address
 from sekisho_wire.messages import (
     REASON_ENGINE_ENDED,
     REASON_FAILED,
     REASON_FINISHED,
     REASON_LEASE_LOST,
+    REASON_PEERS_MISSING,
     REASON_STAGING_FAILED,
     REASON_WALL_BROKEN,
 )
@@ -33,14 +39,24 @@ from sekisho_wire.messages import (
 ASK_EVERY_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.1
 FIRST_ANSWER_SECONDS_MAX: Final = 60.0
+INTRODUCTION_SECONDS_MAX: Final = 120.0
 ENGINE_GRACE_SECONDS: Final = 10.0
 LAST_WORD_SECONDS_MAX: Final = 60.0
+NODE_VARIABLES: Final = ("SEKISHO_NODE", "SLURMD_NODENAME")
+ADDRESS_VARIABLE: Final = "SEKISHO_NODE_ADDRESS"
+LAUNCHER_VARIABLE: Final = "SLURM_LAUNCH_NODE_IPADDR"
+"""What a job is told of its place: by our own engine's words in its description, or by Slurm."""
 
 
 def main() -> int:
     """Run one task to its end."""
-    handoff = Handoff(Path(sys.argv[1]))
-    if not handoff.claim():
+    try:
+        handoff = Handoff(_folder(Path(sys.argv[1]), sys.argv[2:]))
+        first = handoff.claim()
+    except (KeyError, ValueError, OSError) as error:
+        sys.stderr.write(f"no task for this node: {type(error).__name__}\n")
+        return 1
+    if not first:
         sys.stderr.write("this task was begun before; a second start needs a new attempt\n")
         return 1
     ended = threading.Event()
@@ -54,6 +70,16 @@ def main() -> int:
     wrapper = Wrapper(handoff, ended)
     wrapper.run(task)
     return 0
+
+
+def _folder(attempt_folder: Path, variables: list[str]) -> Path:
+    """The attempt's own folder, or for a gang that of the node whose number the variable holds."""
+    return rank_folder(attempt_folder, int(os.environ[variables[0]])) if variables else attempt_folder
+
+
+def _node() -> str:
+    """The machine's name in its scheduler's words."""
+    return next((os.environ[name] for name in NODE_VARIABLES if name in os.environ), os.uname().nodename)
 
 
 class Wrapper:
@@ -83,11 +109,24 @@ class Wrapper:
             threading.Event().wait(ASK_EVERY_SECONDS)
 
     def _run(self, task: Task) -> EndReport:
-        refused = self._first_lease()
-        if refused:
-            return EndReport(reason=refused)
+        if task.nodes == 1:
+            refused = self._first_lease()
+            return EndReport(reason=refused) if refused else self._walled(task, None)
+        given, launcher = (os.environ.get(name, "") for name in (ADDRESS_VARIABLE, LAUNCHER_VARIABLE))
+        relay = Relay(node_of(task), task.gang_key, host=own_address(given, launcher))
+        try:
+            host, port = relay.address
+            self._told = msgspec.structs.replace(self._told, node=_node(), host=host, port=port)
+            refused = self._first_lease() or self._introduction()
+            return EndReport(reason=refused) if refused else self._walled(task, relay)
+        finally:
+            relay.close()
+
+    def _walled(self, task: Task, relay: Relay | None) -> EndReport:
         host = LocalHost(self._handoff.folder / "bubblewrap")
-        run = host.admit(msgspec.structs.replace(task, lease_deadline=self._deadline))
+        run = host.admit(msgspec.structs.replace(task, lease_deadline=self._deadline), relay)
+        if relay is not None:
+            relay.connect(self._handoff.introduced(), run.lose)
         thread = threading.Thread(target=run.run, name="run", daemon=True)
         thread.start()
         try:
@@ -132,6 +171,24 @@ class Wrapper:
             if clock.monotonic() > give_up:
                 return REASON_LEASE_LOST
             self._engine_ended.wait(LOOK_SECONDS / 5)
+        return REASON_ENGINE_ENDED
+
+    def _introduction(self) -> str:
+        """Empty once the agent has said where the others are, else why nothing is to run."""
+        give_up = clock.monotonic() + INTRODUCTION_SECONDS_MAX
+        while not self._engine_ended.is_set():
+            self._ask()
+            self._listen()
+            orders = self._handoff.ordered()
+            if orders.cancel:
+                return orders.cancel
+            if clock.monotonic() > self._deadline:
+                return REASON_LEASE_LOST
+            if self._handoff.introduced():
+                return ""
+            if clock.monotonic() > give_up:
+                return REASON_PEERS_MISSING
+            self._engine_ended.wait(LOOK_SECONDS)
         return REASON_ENGINE_ENDED
 
     def _ask(self) -> None:

@@ -66,6 +66,7 @@ REASON_ENGINE_GONE = "engine.gone"
 REASON_ENGINE_QUEUE = "engine.queue_too_long"
 REASON_PEERS_MISSING = "peers.missing"
 REASON_PEERS_LOST = "peers.lost"
+REASON_PEERS_FOREIGN = "peers.foreign_node"
 
 WALL_PEERS = " + peers"
 """What the wall's name ends in where an overlay joins the nodes of one attempt, and nothing else, inside it."""

@@ -41,7 +41,7 @@ def say(text):
 
 
 def gang_task(folder: Path, run: str, **changes: Any) -> Task:
-    return make_task(folder, run, nodes=2, **changes)
+    return make_task(folder, run, **({"nodes": 2} | changes))
 
 
 def talking(folder: Path, code: str, **changes: Any) -> Task:

@@ -25,6 +25,7 @@ from sekisho_agent.engines.wrapped import WrappedEngine
 from sekisho_agent.errors import EngineError
 from sekisho_wire.messages import Capacity
 from tests.agent.engine_suite import WalledSuite, make_task, wait_end, wait_log
+from tests.agent.gang_suite import GangSuite, gang_task
 from tests.agent.support import needs_bubblewrap, until
 from tests.support import kubernetes
 
@@ -93,6 +94,16 @@ def shared(
 
 class TestKubernetesEngine(WalledSuite):
     """Every behaviour of the contract."""
+
+    @pytest.fixture
+    def engine(self, shared: WrappedEngine) -> WrappedEngine:
+        return shared
+
+
+class TestKubernetesGangs(GangSuite):
+    """Every behaviour of a gang, as one Indexed Job."""
+
+    gang_gpus = 2
 
     @pytest.fixture
     def engine(self, shared: WrappedEngine) -> WrappedEngine:
@@ -298,3 +309,70 @@ def test_a_new_engine_takes_up_what_an_earlier_one_submitted(
     assert end is not None
     assert end.reason == "finished"
     second.close()
+
+
+def test_a_gang_is_one_job_whose_pods_reach_each_other_only(
+    cluster: kubernetes.Cluster, engine: WrappedEngine, tmp_path: Path
+) -> None:
+    task = gang_task(tmp_path, "echo ready; sleep 30", gpus=2)
+    engine.submit(task)
+    wait_log(engine, task, b"[1] ready")
+    name = native_name(task.attempt)
+    spec = cluster.job(name)["spec"]
+    assert (spec["completions"], spec["parallelism"], spec["completionMode"]) == (2, 2, "Indexed")
+    policy = cluster.get("networkpolicies", name)["spec"]
+    others = [{"podSelector": {"matchLabels": {kubernetes.LABEL: name}}}]
+    assert [rule["from"] for rule in policy["ingress"]] == [others]
+    assert [rule["to"] for rule in policy["egress"]] == [others]
+    assert not list(task.folder.glob("ranks/*/handoff/secrets.json"))
+    engine.cancel(task.attempt, "job.cancelled", 0)
+    wait_end(engine, task)
+
+
+def test_a_gang_waits_until_there_is_room_for_all_of_it(
+    cluster: kubernetes.Cluster, engine: WrappedEngine, tmp_path: Path
+) -> None:
+    first, second = make_task(tmp_path, "sleep 60", gpus=5), gang_task(tmp_path, "echo ran", gpus=2)
+    for task in (first, second):
+        engine.submit(task)
+    until(lambda: "insufficient quota" in engine.observe(second.attempt).queued, seconds=10, what="a reason")
+    assert not list(second.folder.rglob("claim"))
+    engine.cancel(first.attempt, "job.cancelled", 0)
+    wait_end(engine, second)
+    assert engine.reason(second.attempt) == "finished"
+
+
+def test_a_preempted_gang_saves_and_never_runs_again(
+    cluster: kubernetes.Cluster, engine: WrappedEngine, tmp_path: Path
+) -> None:
+    run = "trap 'echo saved > /out/state; exit 75' TERM; echo begun >> /out/count; echo ready; while :; do sleep 0.1; done"
+    task = gang_task(tmp_path, run)
+    engine.submit(task)
+    until(lambda: engine.logs(task.attempt, 0, 100).count(b"ready\n") == 2, seconds=20, what="both payloads")
+    cluster.preempt(native_name(task.attempt))
+    end = wait_end(engine, task).end
+    assert end is not None
+    assert (end.reason, end.exit_status) == ("engine.requeued", 75)
+    assert [path.read_text() for path in task.folder.rglob("count")] == ["begun\n"] * 2
+
+
+def test_a_pod_that_is_not_of_the_job_is_not_of_the_gang(
+    cluster: kubernetes.Cluster, engine: WrappedEngine, tmp_path: Path
+) -> None:
+    """Labels can be given to any pod; the Job that made it cannot be chosen."""
+    task = gang_task(tmp_path, "echo ready; sleep 30")
+    engine.submit(task)
+    wait_log(engine, task, b"[1] ready")
+    name = native_name(task.attempt)
+    stranger: dict[str, Any] = {
+        "metadata": {"name": f"{name}-9-stranger", "labels": {kubernetes.LABEL: name}},
+        "status": {"podIP": "127.0.9.9"},
+    }
+    with cluster.lock:
+        cluster.objects["pods"][stranger["metadata"]["name"]] = stranger
+    made = native(cluster, tmp_path)
+    nodes = made.look([name])[name].nodes
+    assert sorted(nodes.values()) == ["127.0.1.1", "127.0.1.2"]
+    made.close()
+    engine.cancel(task.attempt, "job.cancelled", 0)
+    wait_end(engine, task)

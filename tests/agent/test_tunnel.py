@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -63,6 +64,38 @@ class TestWhatAPayloadFinds:
         """
         finish(engine, task := talking(tmp_path, code))
         said = ["[False, False]", "True"]
+        assert lines(engine, task) == sorted([*(f"[1] {line}" for line in said), *said])
+
+    def test_pid_one_is_out_of_reach(self, engine: LocalEngine, tmp_path: Path) -> None:
+        """It made the interface with rights of its own; none of its files may be the payload's because of that."""
+        code = """
+            import ctypes, signal
+            libc = ctypes.CDLL(None)
+            say(f"traced {libc.ptrace(16, 1, 0, 0) == 0}")
+            for name in ("mem", "environ", "maps", "fd", "oom_score_adj", "uid_map", "ns/net"):
+                for flags in (os.O_RDONLY, os.O_WRONLY):
+                    try:
+                        os.close(os.open(f"/proc/1/{name}", flags))
+                        say(f"{name} {flags}")
+                    except OSError:
+                        pass
+            for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP):
+                try:
+                    os.kill(1, number)
+                except OSError:
+                    pass
+            try:
+                open("/proc/sys/user/max_user_namespaces", "w").write("9")
+                say("LIMIT")
+            except OSError:
+                pass
+            say(f"namespace {libc.unshare(0x10000000) == 0 and os.environ['OUTSIDE'] != '0'}")
+        """
+        env = {"PATH": "/usr/bin:/bin", "OUTSIDE": str(os.geteuid())}
+        end = finish(engine, task := talking(tmp_path, code, env=env))
+        assert end.reason == "finished"
+        # What anybody may read of any process, and nothing else.
+        said = ["traced False", "oom_score_adj 0", "uid_map 0", "namespace False"]
         assert lines(engine, task) == sorted([*(f"[1] {line}" for line in said), *said])
 
     def test_there_is_no_way_but_to_the_gang(self, engine: LocalEngine, tmp_path: Path) -> None:

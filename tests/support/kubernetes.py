@@ -26,8 +26,13 @@ from typing_extensions import override
 VERSION = "1.37"
 TOKEN = "stand-in-token"
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-PATH = re.compile(r"/apis/([a-z0-9.-]+/v\w+)/namespaces/([a-z0-9-]+)/(\w+)(?:/([a-z0-9-]+))?")
-KINDS = {"jobs": "batch/v1", "networkpolicies": "networking.k8s.io/v1", "workloads": "kueue.x-k8s.io/v1beta1"}
+PATH = re.compile(r"/apis?/((?:[a-z0-9.-]+/)?v\w+)/namespaces/([a-z0-9-]+)/(\w+)(?:/([a-z0-9-]+))?")
+KINDS = {
+    "jobs": "batch/v1",
+    "networkpolicies": "networking.k8s.io/v1",
+    "workloads": "kueue.x-k8s.io/v1beta1",
+    "pods": "v1",
+}
 QUEUE = "kueue.x-k8s.io/queue-name"
 LABEL = "sekisho.io/attempt"
 
@@ -55,7 +60,7 @@ class Cluster:
         self.gpus = gpus
         self.lock = threading.RLock()
         self.objects: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in KINDS}
-        self.pods: dict[str, subprocess.Popen[bytes]] = {}
+        self.pods: dict[str, list[subprocess.Popen[bytes]]] = {}
         self.starts: list[str] = []
         self.fault = ""
         self.asked = 0
@@ -77,7 +82,7 @@ class Cluster:
         self._server.shutdown()
         self._server.server_close()
         self._threads[1].join()
-        for pod in self.pods.values():
+        for pod in (pod for pods in self.pods.values() for pod in pods):
             pod.kill()
             pod.wait()
 
@@ -99,7 +104,7 @@ class Cluster:
             _set(workload, "Admitted", "False", reason="NoReservation", message="evicted")
             job["spec"]["suspend"] = True
             job["status"]["active"] = 0
-        self._end_pod(name)
+        self._end_pods(name)
 
     # --- the API
 
@@ -178,22 +183,25 @@ class Cluster:
         return found
 
     def _remove(self, name: str) -> None:
-        self._end_pod(name)
+        self._end_pods(name)
         with self.lock:
+            for pod in [pod for pod in self.objects["pods"] if pod.startswith(f"{name}-")]:
+                del self.objects["pods"][pod]
             self.objects["jobs"].pop(name, None)
             self.objects["workloads"].pop(name, None)
 
-    def _end_pod(self, name: str) -> None:
-        pod = self.pods.get(name)
-        if pod is None:
-            return
+    def _end_pods(self, name: str) -> None:
+        pods = self.pods.get(name, [])
         grace = self.job(name)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-        pod.terminate()
-        try:
-            pod.wait(grace)
-        except subprocess.TimeoutExpired:
-            pod.kill()
-            pod.wait()
+        for pod in pods:
+            pod.terminate()
+        over = time.monotonic() + grace
+        for pod in pods:
+            try:
+                pod.wait(max(0.0, over - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                pod.kill()
+                pod.wait()
 
     # --- controllers
 
@@ -221,48 +229,91 @@ class Cluster:
         )
 
     def _run(self, name: str, job: dict[str, Any]) -> None:
-        status, pod = job["status"], self.pods.get(name)
+        status, pods = job["status"], self.pods.get(name, [])
         if status.get("conditions") or "deletionTimestamp" in job["metadata"]:
             return
-        if pod is None or (
-            pod.poll() is not None and not status.get("active") and not job["spec"]["suspend"]
-        ):
+        returned = [pod.poll() for pod in pods]
+        if None not in returned and not status.get("active"):
             if not job["spec"]["suspend"]:
                 self._start(name, job)
             return
-        returned = pod.poll()
-        if returned is not None and status.get("active"):
-            status["active"] = status["ready"] = 0
-            if returned == 0:
-                _set(job, "Complete", "True", reason="CompletionsReached")
-            else:
-                _set(
-                    job,
-                    "Failed",
-                    "True",
-                    reason="BackoffLimitExceeded",
-                    message="Job has reached the specified backoff limit",
-                )
+        if not status.get("active"):
+            return
+        status["active"] = status["ready"] = returned.count(None)
+        failed = any(returned)
+        if failed:
+            _set(
+                job,
+                "Failed",
+                "True",
+                reason="BackoffLimitExceeded",
+                message="Job has reached the specified backoff limit",
+            )
+            threading.Thread(target=self._end_pods, args=(name,), daemon=True).start()
+        elif None not in returned:
+            _set(job, "Complete", "True", reason="CompletionsReached")
 
     def _start(self, name: str, job: dict[str, Any]) -> None:
-        """A pod without a policy around it would be a mistake of ours."""
-        if name not in self.objects["networkpolicies"]:
-            _set(job, "Failed", "True", reason="PodFailurePolicy", message="no NetworkPolicy selects the pod")
+        """A pod without a policy around it, or a wrong one, would be a mistake of ours."""
+        policy = self.objects["networkpolicies"].get(name, {})
+        if not _fits(policy.get("spec"), job):
+            _set(job, "Failed", "True", reason="PodFailurePolicy", message="no fitting NetworkPolicy")
             return
-        container = job["spec"]["template"]["spec"]["containers"][0]
-        self.pods[name] = subprocess.Popen(
+        count = _pods(job)
+        self.pods[name] = [self._pod(job, index) for index in range(count)]
+        self.starts.append(name)
+        job["status"] |= {"active": count, "ready": count}
+
+    def _pod(self, job: dict[str, Any], index: int) -> subprocess.Popen[bytes]:
+        """A process that is told what a container would be; each pod has an address of this machine's loopback."""
+        job_name, template = job["metadata"]["name"], job["spec"]["template"]
+        pod: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{job_name}-{index}-{uuid.uuid4().hex[:5]}",
+                "labels": template["metadata"]["labels"],
+                "ownerReferences": [{"kind": "Job", "name": job_name, "uid": job["metadata"]["uid"]}],
+            },
+            "status": {"phase": "Running", "podIP": f"127.0.1.{index + 1}"},
+        }
+        self.objects["pods"][pod["metadata"]["name"]] = pod
+        container = template["spec"]["containers"][0]
+        environment = {"PATH": "/usr/bin:/bin"}
+        if job["spec"].get("completionMode") == "Indexed":
+            environment["JOB_COMPLETION_INDEX"] = str(index)
+        for variable in container.get("env", []):
+            first, second = variable["valueFrom"]["fieldRef"]["fieldPath"].split(".")
+            environment[variable["name"]] = pod[first][second]
+        return subprocess.Popen(
             container["command"],
-            env={"PATH": "/usr/bin:/bin"},
+            env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self.starts.append(name)
-        job["status"] |= {"active": 1, "ready": 1}
+
+
+def _pods(job: dict[str, Any]) -> int:
+    """How many run at once: all of them, in the jobs that we make."""
+    count = job["spec"]["parallelism"]
+    assert count == job["spec"]["completions"]
+    return int(count)
+
+
+def _fits(policy: dict[str, Any] | None, job: dict[str, Any]) -> bool:
+    """Whether pods of this job reach each other, if there are several, and nobody else."""
+    labels = {"matchLabels": job["spec"]["template"]["metadata"]["labels"]}
+    each_other = {"from": [{"podSelector": labels}]}, {"to": [{"podSelector": labels}]}
+    wanted: dict[str, Any] = {"podSelector": labels, "policyTypes": ["Ingress", "Egress"]}
+    if _pods(job) > 1:
+        tcp = {"ports": [{"protocol": "TCP"}]}
+        wanted |= {"ingress": [each_other[0] | tcp], "egress": [each_other[1] | tcp]}
+    return policy == wanted
 
 
 def _gpus(job: dict[str, Any]) -> int:
     container = job["spec"]["template"]["spec"]["containers"][0]
-    return int(container["resources"]["limits"].get("nvidia.com/gpu", "0"))
+    return _pods(job) * int(container["resources"]["limits"].get("nvidia.com/gpu", "0"))
 
 
 def _set(thing: dict[str, Any], kind: str, state: str, *, reason: str, message: str = "") -> None:

@@ -47,7 +47,8 @@ class Task(msgspec.Struct, frozen=True):
     the same inputs, secrets and destinations, joined by an overlay that reaches this attempt's nodes only. The first
     that ends badly ends the others. The task's outputs are those of node 0: every other node writes to copies of the
     writable folders below `folder/ranks/<its number>`, which nobody collects. One log: lines of node k begin with
-    `[k] `, those of node 0 with nothing. `rank` is the engine's own; it is 0 in a task that is submitted.
+    `[k] `, those of node 0 with nothing. `rank` and `gang_key` are the engine's own, and empty in a task that is
+    submitted.
     """
 
     attempt: str
@@ -69,6 +70,7 @@ class Task(msgspec.Struct, frozen=True):
     nodes: int = 1
     rank: int = 0
     health: HealthPlan | None = None
+    gang_key: bytes = b""
 
 
 class WallReport(msgspec.Struct, frozen=True):

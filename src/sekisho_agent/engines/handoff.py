@@ -7,6 +7,11 @@ once: a job that the engine starts a second time finds it and ends), `state.json
 Leases are counted without a common clock. The job asks by writing a growing number; the agent answers that number with
 the seconds that are left. The job counts them from when it asked, so that no delay of the file system makes a lease
 longer than it is.
+
+A gang has all of these once for each node, below `<attempt>/ranks/<number>/handoff/`; the task of the whole of it lies
+in `<attempt>/handoff/`. A node's job tells where its relay listens; once all have, and the scheduler has confirmed the
+machines, the agent writes all addresses to each node's `peers.json`. The key with which the nodes know each other is
+among the secrets.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -24,11 +30,17 @@ from sekisho_agent.errors import EngineError
 
 FOLDER: Final = "handoff"
 TASK, SECRETS, CLAIM, STATE, ORDERS = "task.json", "secrets.json", "claim", "state.json", "orders.json"
+PEERS: Final = "peers.json"
+GANG_KEY: Final = "/gang"
+"""Among the secrets, where no name of a secret can be."""
 FILE_BYTES_MAX: Final = 16 << 20
 
 
 class State(msgspec.Struct, frozen=True):
-    """The job as it sees itself. `asks` is the newest number that wants an answer."""
+    """The job as it sees itself. `asks` is the newest number that wants an answer.
+
+    Of a gang's node, `node` is the machine in its scheduler's words, `host` and `port` where its relay listens.
+    """
 
     phase: Phase = "starting"
     asks: int = 0
@@ -40,6 +52,9 @@ class State(msgspec.Struct, frozen=True):
     log_bytes: int = 0
     log_dropped_bytes: int = 0
     healthy: bool | None = None
+    node: str = ""
+    host: str = ""
+    port: int = 0
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -63,7 +78,8 @@ class Handoff:
         EngineError `engine.handoff` where the shared folder takes nothing.
         """
         secrets = {name: value.hex() for name, value in task.secrets.items()}
-        plain = msgspec.structs.replace(task, secrets={}, lease_deadline=0.0)
+        secrets |= {GANG_KEY: task.gang_key.hex()} if task.gang_key else {}
+        plain = msgspec.structs.replace(task, secrets={}, lease_deadline=0.0, gang_key=b"")
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             self._write(SECRETS, msgspec.json.encode(secrets))
@@ -90,7 +106,8 @@ class Handoff:
             known = {name: bytes.fromhex(value) for name, value in secrets.items()}
         except (OSError, ValueError) as error:
             raise EngineError("engine.handoff", f"no secrets to take: {type(error).__name__}") from error
-        return msgspec.structs.replace(task, secrets=known)
+        gang_key = known.pop(GANG_KEY, b"")
+        return msgspec.structs.replace(task, secrets=known, gang_key=gang_key)
 
     def claim(self) -> bool:
         """Whether this is the first start of the task; the same on every file system that has O_EXCL."""
@@ -125,6 +142,17 @@ class Handoff:
             return msgspec.json.decode(self._read(ORDERS), type=Orders)
         except (OSError, ValueError):
             return Orders()
+
+    def introduce(self, addresses: Sequence[tuple[str, int]]) -> None:
+        """Where the relays of all nodes listen, by number."""
+        self._write(PEERS, msgspec.json.encode(list(addresses)))
+
+    def introduced(self) -> list[tuple[str, int]]:
+        """What `introduce` has said; empty before."""
+        try:
+            return msgspec.json.decode(self._read(PEERS), type=list[tuple[str, int]])
+        except (OSError, ValueError):
+            return []
 
     def forget_secrets(self) -> None:
         """For a task that no job will take any more."""

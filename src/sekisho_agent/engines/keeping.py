@@ -90,10 +90,16 @@ def hindrance(bubblewrap: Path, start_process: StartProcess) -> str:
     descriptors = wall.WallDescriptors(info=info, accounts=accounts, orders=orders, reports=reports)
     try:
         process = start_process(wall.arguments(plan, descriptors, ends.descriptors), theirs)
+    except OSError as error:
+        return f"the wall: {error.strerror}"
     finally:
         for descriptor in theirs:
             os.close(descriptor)
-    said, _ = process.communicate(timeout=PROBE_SECONDS_MAX)
+    try:
+        said, _ = process.communicate(timeout=PROBE_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said, _ = process.communicate()
     interface = ends.wait()
     if interface is None:
         return said.decode(errors="replace").strip().rpartition("\n")[2][:200] or "no interface"

@@ -1,9 +1,10 @@
-"""Kubernetes, with Kueue where it is: each attempt is a Job of one pod that runs the wrapper.
+"""Kubernetes, with Kueue where it is: each attempt is a Job of one pod that runs the wrapper, a gang one of several.
 
 With a queue the Job is made suspended and Kueue admits it; why it waits is the word of its Workload's conditions. A
-NetworkPolicy without any rule stands around the pod, beside the wall that the wrapper builds inside it. The attempt's
-folder comes as a claim that agent and pods share, at the same path. Sources: the published API of batch/v1,
-networking.k8s.io/v1 and kueue.x-k8s.io/v1beta1.
+NetworkPolicy without any rule stands around the pod, beside the wall that the wrapper builds inside it; that of a gang
+lets its own pods reach each other and nobody else. The pods of a gang are an Indexed Job's: the index is the node's
+number, and the agent lists them to learn their addresses. The attempt's folder comes as a claim that agent and pods
+share, at the same path. Sources: the published API of v1, batch/v1, networking.k8s.io/v1 and kueue.x-k8s.io/v1beta1.
 
 Verified against a stand-in that checks every object against the published schemas and runs the pods' commands; not
 against a real Kueue or a managed cluster.
@@ -14,12 +15,15 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import quote
 
+import msgspec
+
 import sekisho_agent
 from sekisho_agent.config import KubernetesConfig
 from sekisho_agent.engines.contract import Task
 from sekisho_agent.engines.rest import Answer, Rest, read_credential
 from sekisho_agent.engines.verdicts import NativeJob
 from sekisho_agent.errors import EngineError
+from sekisho_agent.peers import START_SECONDS_MAX
 from sekisho_wire.messages import (
     REASON_ENGINE_CANCELLED,
     REASON_ENGINE_FULL,
@@ -39,6 +43,11 @@ QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 TIME_MARGIN_SECONDS: Final = 120
 KEPT_SECONDS: Final = 3600
 VOLUME: Final = "sekisho"
+RANK_VARIABLE: Final = "JOB_COMPLETION_INDEX"
+PLACE: Final = [
+    {"name": "SEKISHO_NODE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    {"name": "SEKISHO_NODE_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+]
 PAGE: Final = 500
 FINISHED: Final = frozenset({"Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"})
 
@@ -53,6 +62,7 @@ class Kubernetes:
         self._config = config
         self._capacity = capacity
         self._rest = Rest(config.url, ca_file=config.ca_file)
+        self._pods: dict[str, dict[str, str]] = {}
 
     @property
     def queue_seconds_max(self) -> float:
@@ -67,7 +77,7 @@ class Kubernetes:
         """The policy first, so that no pod is ever without it; a Job that is there already is this attempt's own."""
         name = native_name(task.attempt)
         for path, made in (
-            ("networking.k8s.io/v1/{}/networkpolicies", self._policy(name)),
+            ("networking.k8s.io/v1/{}/networkpolicies", _policy(name, task.nodes)),
             ("batch/v1/{}/jobs", self._job(task, name)),
         ):
             answer = self._ask("POST", path, body=made)
@@ -96,8 +106,25 @@ class Kubernetes:
             metadata = _object(job.get("metadata"))
             name = str(metadata.get("name", ""))
             if name in wanted:
-                found[name] = _native(job, owners.get(str(metadata.get("uid", ""))))
+                uid = str(metadata.get("uid", ""))
+                seen = _native(job, owners.get(uid))
+                found[name] = msgspec.structs.replace(seen, nodes=self._nodes(job, uid, seen))
+        present = {str(_object(job.get("metadata")).get("uid", "")) for job in jobs}
+        self._pods = {uid: pods for uid, pods in self._pods.items() if uid in present}
         return found
+
+    def _nodes(self, job: dict[str, Any], uid: str, seen: NativeJob) -> dict[str, str]:
+        """Names and addresses of a gang's pods, asked for until all of them have one."""
+        count = _object(job.get("spec")).get("completions")
+        if not isinstance(count, int) or count == 1 or seen.phase != "running":
+            return {}
+        if len(self._pods.get(uid, {})) < count:
+            self._pods[uid] = {
+                str(_object(pod.get("metadata")).get("name")): str(_object(pod.get("status"))["podIP"])
+                for pod in self._list("v1/{}/pods")
+                if _owner(pod) == uid and _object(pod.get("status")).get("podIP")
+            }
+        return self._pods[uid] if len(self._pods[uid]) == count else {}
 
     def cancel(self, native: str) -> None:
         """Delete the Job with its pods, then the policy that stood around them."""
@@ -142,26 +169,16 @@ class Kubernetes:
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
         group, _, rest = path.partition("/{}/")
-        address = f"/apis/{group}/namespaces/{quote(self._config.namespace)}/{rest}"
+        root = "apis" if "/" in group else "api"
+        address = f"/{root}/{group}/namespaces/{quote(self._config.namespace)}/{rest}"
         token = read_credential(self._config.token_file)
         return self._rest.ask(method, address, headers={"Authorization": f"Bearer {token}"}, body=body)
-
-    def _policy(self, name: str) -> dict[str, Any]:
-        """No traffic in or out: the wrapper needs none, and the egress proxy of a job that has one is refused here."""
-        return {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "NetworkPolicy",
-            "metadata": {"name": name, "labels": {ATTEMPT_LABEL: name}},
-            "spec": {
-                "podSelector": {"matchLabels": {ATTEMPT_LABEL: name}},
-                "policyTypes": ["Ingress", "Egress"],
-            },
-        }
 
     def _job(self, task: Task, name: str) -> dict[str, Any]:
         limits, config = task.limits, self._config
         labels = {ATTEMPT_LABEL: name}
-        seconds = limits.wall_s + limits.grace_s + TIME_MARGIN_SECONDS
+        margin = TIME_MARGIN_SECONDS + (START_SECONDS_MAX if task.nodes > 1 else 0)
+        seconds = limits.wall_s + limits.grace_s + margin
         resources = {"cpu": str(limits.cpus), "memory": str(limits.memory_bytes)}
         if task.gpus:
             resources[config.gpu_resource] = str(task.gpus)
@@ -175,7 +192,8 @@ class Kubernetes:
                 {
                     "name": "task",
                     "image": config.image,
-                    "command": _command(config.python, str(task.folder)),
+                    "command": _command(config.python, task),
+                    **({"env": PLACE} if task.nodes > 1 else {}),
                     "resources": {"requests": resources, "limits": resources},
                     "volumeMounts": [{"name": VOLUME, "mountPath": config.shared}],
                 }
@@ -195,8 +213,9 @@ class Kubernetes:
             "spec": {
                 "suspend": bool(config.queue),
                 "backoffLimit": 0,
-                "completions": 1,
-                "parallelism": 1,
+                "completions": task.nodes,
+                "parallelism": task.nodes,
+                **({"completionMode": "Indexed"} if task.nodes > 1 else {}),
                 "activeDeadlineSeconds": seconds,
                 "ttlSecondsAfterFinished": KEPT_SECONDS,
                 "template": {"metadata": {"labels": labels}, "spec": pod},
@@ -209,13 +228,31 @@ def native_name(attempt: str) -> str:
     return attempt.replace("_", "-")
 
 
-def _command(python: str, folder: str) -> list[str]:
+def _policy(name: str, nodes: int) -> dict[str, Any]:
+    """No traffic in or out, but between the pods of a gang: the egress proxy of a job that has one is refused here."""
+    selector = {"matchLabels": {ATTEMPT_LABEL: name}}
+    each_other = [{"podSelector": selector}]
+    tcp = [{"protocol": "TCP"}]
+    rules = {"ingress": [{"from": each_other, "ports": tcp}], "egress": [{"to": each_other, "ports": tcp}]}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "labels": {ATTEMPT_LABEL: name}},
+        "spec": {
+            "podSelector": selector,
+            "policyTypes": ["Ingress", "Egress"],
+            **(rules if nodes > 1 else {}),
+        },
+    }
+
+
+def _command(python: str, task: Task) -> list[str]:
     """No shell, and nothing of the job's: what it runs is in the task's file."""
     home = str(next(iter(sekisho_agent.__path__))).rpartition("/")[0]
     start = (
         f"import sys; sys.path.insert(0, {home!r}); from sekisho_agent.wrapper import main; sys.exit(main())"
     )
-    return [python, "-I", "-c", start, folder]
+    return [python, "-I", "-c", start, str(task.folder), *([RANK_VARIABLE] if task.nodes > 1 else [])]
 
 
 def _native(job: dict[str, Any], workload: dict[str, Any] | None) -> NativeJob:

@@ -31,6 +31,7 @@ class GangRun:
         self._nodes = nodes
         self._changed = threading.Condition()
         self._seen = Observation(phase="starting")
+        self._log = GangLog(task.folder, task.nodes, task.limits.log_bytes)  # there from the first moment on
 
     @classmethod
     def admit(cls, task: Task, host: LocalHost) -> GangRun:
@@ -85,7 +86,7 @@ class GangRun:
     def _run(self) -> None:
         for run in self._nodes:
             threading.Thread(target=run.run, name=f"run-{run.task.attempt[-8:]}", daemon=True).start()
-        log = GangLog(self.task.folder, self.task.nodes, self.task.limits.log_bytes)
+        log = self._log
         failed: tuple[int, ...] = ()
         while True:
             nodes = [run.observation(known=None, timeout_seconds=0) for run in self._nodes]

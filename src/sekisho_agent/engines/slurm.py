@@ -7,7 +7,7 @@ both sides know is used. Sources: the OpenAPI documents that the daemon serves.
 Traps, each seen on a real one: a wrong token may be answered with status 500 and text; an error may stand beside the
 id of a job that was queued all the same; the same job id runs again after a requeue (`restart_cnt` tells); a controller
 that lost its state gives ids out a second time (the name tells); what a job printed before our wrapper began is in
-`native.log` of its folder.
+`native.log` of its folder; `srun` takes neither CPUs per task nor anything else of how long to wait from its job.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ import msgspec
 import sekisho_agent
 from sekisho_agent import clock
 from sekisho_agent.config import SlurmConfig
+from sekisho_agent.engines import hostlist
 from sekisho_agent.engines.contract import Task
 from sekisho_agent.engines.rest import Answer, Rest, read_credential
 from sekisho_agent.engines.verdicts import NativeJob
 from sekisho_agent.errors import EngineError
+from sekisho_agent.peers import START_SECONDS_MAX
 from sekisho_wire.messages import (
     REASON_ENGINE_CANCELLED,
     REASON_ENGINE_FULL,
@@ -57,6 +59,7 @@ SUM_MAX: Final = (1 << 53) - 1
 COMMUNICATION_ERRORS_MAX: Final = 2000
 INVALID_JOB: Final = 2017
 NOT_FOUND: Final = 404
+RANK_VARIABLE: Final = "SLURM_PROCID"
 GPU: Final = re.compile(r"gpu(?::([A-Za-z][\w.-]*))?:([0-9]{1,6})")
 UNUSABLE_NODES: Final = frozenset({"DOWN", "DRAIN", "FAIL", "FUTURE", "NOT_RESPONDING", "UNKNOWN"})
 
@@ -111,7 +114,7 @@ class Slurm:
     def submit(self, task: Task) -> str:
         """Queue the wrapper under the attempt's name, with a time limit in any case."""
         job = self._job(task)
-        script = _script(task)
+        script = _script(task, self._config.srun)
         version = self._negotiated()
         body = (
             {"job": {**job, "script": script}}
@@ -166,7 +169,8 @@ class Slurm:
         """The job's description; what the operator configured goes through as it is."""
         numbers = self._negotiated() >= SET_NUMBERS_SINCE
         limits = task.limits
-        minutes = math.ceil((limits.wall_s + limits.grace_s + TIME_MARGIN_SECONDS) / 60)
+        margin = TIME_MARGIN_SECONDS + (START_SECONDS_MAX if task.nodes > 1 else 0)
+        minutes = math.ceil((limits.wall_s + limits.grace_s + margin) / 60)
         memory = math.ceil(limits.memory_bytes / MEBIBYTE)
         output = str(task.folder / "native.log")
         passed = {
@@ -179,7 +183,7 @@ class Slurm:
         environment = {"PATH": "/usr/bin:/bin"}
         job: dict[str, Any] = {
             "name": task.attempt,
-            "tasks": 1,
+            **_nodes(task.nodes, numbers=numbers),
             "cpus_per_task": limits.cpus,
             "memory_per_node": _number(memory) if numbers else memory,
             "time_limit": _number(minutes) if numbers else minutes,
@@ -272,13 +276,31 @@ def _once(version: int) -> dict[str, bool]:
     return {"no_requeue": True} if version < REQUEUE_READ_SINCE else {"requeue": False}
 
 
-def _script(task: Task) -> str:
-    """Nothing of the job is in it: what a shell or Slurm could read as its own is in the task's file instead."""
+def _nodes(count: int, *, numbers: bool) -> dict[str, Any]:
+    """As many nodes as the gang has, one task on each."""
+    if count == 1:
+        return {"tasks": 1}
+    asked: dict[str, Any] = (
+        {"minimum_nodes": count, "maximum_nodes": count} if numbers else {"nodes": [count, count]}
+    )
+    return {"tasks": count, "tasks_per_node": 1, **asked}
+
+
+def _script(task: Task, srun: str) -> str:
+    """Nothing of the job is in it: what a shell or Slurm could read as its own is in the task's file instead.
+
+    On several nodes `srun` starts the wrappers. It does not end them all because one has ended: our agent does that,
+    with the grace that the job asks for.
+    """
     home = str(Path(sekisho_agent.__file__).parents[1])
     start = (
         f"import sys; sys.path.insert(0, {home!r}); from sekisho_agent.wrapper import main; sys.exit(main())"
     )
     command = [sys.executable, "-I", "-c", start, str(task.folder)]
+    if task.nodes > 1:
+        count, cpus = f"--nodes={task.nodes}", f"--cpus-per-task={task.limits.cpus}"
+        launch = [srun, count, f"--ntasks={task.nodes}", "--ntasks-per-node=1", cpus]
+        command = [*launch, "--kill-on-bad-exit=0", "--wait=0", *command, RANK_VARIABLE]
     return f"#!/bin/sh\nexec {shlex.join(command)}\n"
 
 
@@ -291,7 +313,8 @@ def _native(job: dict[str, Any]) -> NativeJob:
     if states & QUEUED:
         return NativeJob("queued", said=said, restarts=restarts)
     if states & RUNNING:
-        return NativeJob("running", said=said, restarts=restarts)
+        nodes = dict.fromkeys(hostlist.expand(str(job.get("nodes") or "")), "")
+        return NativeJob("running", said=said, restarts=restarts, nodes=nodes)
     for state in sorted(states & set(GONE)):
         reason, sure = GONE[state]
         return NativeJob("gone", reason=reason, said=state, restarts=restarts, sure=sure)

@@ -6,6 +6,7 @@ job again), and the agent (which holds the lease). A task may only be called end
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ from sekisho_wire.messages import (
     REASON_ENGINE_QUEUE,
     REASON_ENGINE_REQUEUED,
     REASON_LEASE_LOST,
+    REASON_PEERS_MISSING,
 )
 
 SETTLE_SECONDS: Final = 3.0
@@ -25,11 +27,16 @@ PATIENCE_SECONDS: Final = 15.0
 """How long a job may take to obey, beyond the grace it was given, before the scheduler is told to end it."""
 
 
+TOGETHER_SECONDS_MAX: Final = 90.0
+"""How long the wrapper of a gang's last node may come after that of the first."""
+
+
 class NativeJob(msgspec.Struct, frozen=True):
     """A job as the scheduler sees it. `reason` is ours, once it is gone; `said` is the scheduler's own word.
 
     `sure` tells that the scheduler has seen every process of it end: a node that does not answer may still run it.
-    `attempt` is whose job it is, from a scheduler that may give the same id to another.
+    `attempt` is whose job it is, from a scheduler that may give the same id to another. `nodes` are the names of the
+    machines (or pods) that it gave to a job of several, with the address of each where the scheduler says it.
     """
 
     phase: Literal["queued", "running", "gone"]
@@ -38,6 +45,7 @@ class NativeJob(msgspec.Struct, frozen=True):
     restarts: int = 0
     sure: bool = True
     attempt: str = ""
+    nodes: Mapping[str, str] = {}
 
 
 UNKNOWN: Final = NativeJob(
@@ -46,10 +54,10 @@ UNKNOWN: Final = NativeJob(
 
 
 class View(msgspec.Struct, frozen=True):
-    """All that is known; times are in seconds, ages count from the event, `*_left` until it.
+    """All that is known of one wrapper; times are in seconds, ages count from the event, `*_left` until it.
 
+    In a gang each node's wrapper has a view of its own; `alone_age` is how long the first of the others has been up.
     `silent_age` counts from the wrapper's last word.
-
     `answered_left` is what remains of the last lease that the wrapper was given, with the time it needs to end.
     """
 
@@ -66,6 +74,7 @@ class View(msgspec.Struct, frozen=True):
     cancel: str = ""
     cancel_age: float = 0.0
     cancel_grace: float = 0.0
+    alone_age: float = 0.0
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -91,6 +100,8 @@ def judge(view: View) -> Verdict:
         return Verdict(order=REASON_LEASE_LOST)
     if not view.claimed and view.queued_age > view.queue_max:
         return Verdict(order=REASON_ENGINE_QUEUE)
+    if not view.claimed and view.alone_age > TOGETHER_SECONDS_MAX:
+        return Verdict(order=REASON_PEERS_MISSING)
     return Verdict()
 
 

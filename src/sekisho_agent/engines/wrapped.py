@@ -9,6 +9,7 @@ wrapper was answered is over: a node that nobody hears from may still run. Then 
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,8 @@ import structlog
 
 from sekisho_agent import clock, wall
 from sekisho_agent.config import AgentConfig
+from sekisho_agent.engines import gangs
 from sekisho_agent.engines.contract import (
-    EndReport,
     Image,
     ImageProgress,
     Observation,
@@ -29,20 +30,19 @@ from sekisho_agent.engines.contract import (
     Task,
     WallReport,
 )
-from sekisho_agent.engines.handoff import Handoff, Orders, State, open_plain
+from sekisho_agent.engines.handoff import Handoff, open_plain
 from sekisho_agent.engines.local import LocalEngine
-from sekisho_agent.engines.verdicts import UNKNOWN, NativeJob, Verdict, View, judge
+from sekisho_agent.engines.local_gang import lay_out
+from sekisho_agent.engines.tending import Tended, handoffs
+from sekisho_agent.engines.verdicts import UNKNOWN, NativeJob
 from sekisho_agent.errors import EngineError
+from sekisho_agent.sealing import KEY_BYTES
 from sekisho_agent.state import replace_file
 from sekisho_wire.messages import REASON_ENGINE_UNAVAILABLE, Capabilities, Capacity
 
 TEND_SECONDS: Final = 0.05
 LOOK_SECONDS: Final = 1.0
 LOOK_SECONDS_MAX: Final = 15.0
-GRACE_SECONDS: Final = 3.0
-"""From TERM to KILL, for an end that nobody asked for."""
-ENDING_SECONDS: Final = 5.0
-"""What a wrapper needs to end its payload once the lease is over."""
 LEAVE_SECONDS: Final = 10.0
 """How long a job may take to leave the scheduler after its wrapper has told the end."""
 NATIVE_FILE: Final = "native.json"
@@ -68,7 +68,10 @@ class Native(Protocol):
         ...
 
     def submit(self, task: Task) -> str:
-        """Queue a job that runs the wrapper; its id. EngineError `engine.full` or `engine.refused`: nothing queued."""
+        """Queue a job that runs the wrapper; its id. EngineError `engine.full` or `engine.refused`: nothing queued.
+
+        A gang is one job of as many nodes, given together, with one wrapper on each that knows its number.
+        """
         ...
 
     def find(self, attempt: str) -> str:
@@ -92,100 +95,6 @@ class Native(Protocol):
         ...
 
 
-class _Tended:
-    """A task and what is known of it. Guarded by the engine's condition."""
-
-    def __init__(self, task: Task, native: str, queue_max: float) -> None:
-        self.task = task
-        self.native = native
-        self.handoff = Handoff(task.folder)
-        self.lease_deadline = task.lease_deadline
-        self.state = State()
-        self.job = NativeJob("queued")
-        self.orders = self.handoff.ordered()
-        self.end: EndReport | None = None
-        self.pressing = False
-        self._queue_max = queue_max
-        self._queued_at = clock.monotonic()
-        # Until the wrapper was answered by this process, an earlier one may have given it a lease of this length.
-        self._answered_until = task.lease_deadline + ENDING_SECONDS
-        self._cancelled_at: float | None = None
-        self._told_at: float | None = None
-        self._gone_at: float | None = None
-        self._heard_at = clock.monotonic()
-
-    def hear(self, state: State) -> None:
-        """Take the wrapper's word, and answer what it asks while the lease holds."""
-        if state != self.state:
-            self.state, self._heard_at = state, clock.monotonic()
-        left = self.lease_deadline - clock.monotonic()
-        if state.end is not None:
-            self._told_at = self._told_at or clock.monotonic()
-        elif state.asks > self.orders.answers and left > 0:
-            self._answered_until = self.lease_deadline + ENDING_SECONDS
-            self._say(msgspec.structs.replace(self.orders, answers=state.asks, lease_seconds=left))
-
-    def look(self, job: NativeJob) -> None:
-        """Take the scheduler's word; what it says of another's job is none about ours."""
-        self.job = job if job.attempt in {"", self.task.attempt} else UNKNOWN
-        self._gone_at = (self._gone_at or clock.monotonic()) if self.job.phase == "gone" else None
-
-    def order_end(self, reason: str, grace_seconds: float) -> None:
-        """The first reason stays, a shorter grace is honoured."""
-        grace = min(grace_seconds, self.orders.grace_seconds) if self.orders.cancel else grace_seconds
-        self._cancelled_at = self._cancelled_at or clock.monotonic()
-        cancel = self.orders.cancel or reason
-        self._say(msgspec.structs.replace(self.orders, cancel=cancel, grace_seconds=grace))
-
-    def verdict(self) -> Verdict:
-        """What holds now."""
-        moment = clock.monotonic()
-
-        def age(since: float | None) -> float:
-            return moment - since if since is not None else 0.0
-
-        return judge(
-            View(
-                job=self.job,
-                claimed=self.handoff.claimed(),
-                told=self.state.end,
-                told_age=age(self._told_at),
-                silent_age=age(self._heard_at),
-                gone_age=age(self._gone_at),
-                queued_age=age(self._queued_at),
-                queue_max=self._queue_max,
-                lease_left=self.lease_deadline - moment,
-                answered_left=self._answered_until - moment,
-                cancel=self.orders.cancel,
-                cancel_age=age(self._cancelled_at),
-                cancel_grace=self.orders.grace_seconds,
-            )
-        )
-
-    def observation(self) -> Observation:
-        """The task as the contract shows it."""
-        phase: Phase = "ended" if self.end else "starting" if self.state.phase == "starting" else "running"
-        return Observation(
-            phase=phase,
-            wall=self.state.wall,
-            end=self.end,
-            progress=self.state.progress,
-            progress_lines=self.state.progress_lines,
-            log_bytes=self.state.log_bytes,
-            log_dropped_bytes=self.state.log_dropped_bytes,
-            healthy=self.state.healthy,
-            queued=self.job.said if phase == "starting" and self.job.phase == "queued" else "",
-        )
-
-    def _say(self, orders: Orders) -> None:
-        """What a full disk does not take now is said with the next answer."""
-        self.orders = orders
-        try:
-            self.handoff.order(orders)
-        except OSError as error:
-            log.warning("engine.order_unwritten", attempt=self.task.attempt, error=type(error).__name__)
-
-
 class WrappedEngine:
     """Implements `contract.Engine` over a scheduler. Two threads tend all tasks; images are built on this machine."""
 
@@ -197,7 +106,7 @@ class WrappedEngine:
         self._native = native
         self._builder = LocalEngine(config)
         self._changed = threading.Condition()
-        self._tasks: dict[str, _Tended] = {}
+        self._tasks: dict[str, Tended] = {}
         self._closing = threading.Event()
         self._leaving: dict[str, tuple[str, float]] = {}
         self._asked_at = 0.0
@@ -224,14 +133,17 @@ class WrappedEngine:
                 return Capacity(attempts=0, cpus=0, memory_bytes=0)
         total = self._total
         with self._changed:
-            held = [tended.task.limits for tended in self._tasks.values() if tended.end is None]
+            held = [tended.task for tended in self._tasks.values() if tended.end is None]
         return msgspec.structs.replace(
             total,
             attempts=max(0, configured.attempts - len(held)),
-            cpus=max(0, (configured.cpus or total.cpus) - sum(limits.cpus for limits in held)),
+            cpus=max(
+                0, (configured.cpus or total.cpus) - sum(task.nodes * task.limits.cpus for task in held)
+            ),
             memory_bytes=max(
                 0,
-                (configured.memory_bytes or total.memory_bytes) - sum(limits.memory_bytes for limits in held),
+                (configured.memory_bytes or total.memory_bytes)
+                - sum(task.nodes * task.limits.memory_bytes for task in held),
             ),
             disk_bytes=self._builder.capacity().disk_bytes,
             gpus=configured.gpus or total.gpus,
@@ -258,10 +170,12 @@ class WrappedEngine:
                 return
         handoff = Handoff(task.folder)
         native = self._native.find(task.attempt) if handoff.folder.exists() else ""
-        if not handoff.claimed():
-            handoff.give(task)
+        if not any(one.claimed() for one in handoffs(task)):
+            handoff.give(task if task.nodes == 1 else msgspec.structs.replace(task, secrets={}))
+            if task.nodes > 1 and not native:
+                _give_gang(task)
         native = native or self._submit(task, handoff)
-        self._keep(_Tended(task, native, self._native.queue_seconds_max))
+        self._keep(Tended(task, native, self._native.queue_seconds_max))
 
     def adopt(self, attempt_folder: Path, lease_deadline: float) -> Task | None:
         """Take up a task that an earlier process of the agent handed over; None when it never got that far."""
@@ -275,9 +189,9 @@ class WrappedEngine:
         except (OSError, ValueError, KeyError, TypeError):
             native = self._native.find(task.attempt)
         if not native:
-            handoff.forget_secrets()
+            _forget_secrets(task)
             return None
-        self._keep(_Tended(task, native, self._native.queue_seconds_max))
+        self._keep(Tended(task, native, self._native.queue_seconds_max))
         return task
 
     def observe(
@@ -340,6 +254,8 @@ class WrappedEngine:
         self._closing.set()
         for thread in self._threads:
             thread.join()
+        for tended in self._tasks.values():
+            tended.let_go()
         self._native.close()
         self._builder.close()
 
@@ -350,7 +266,7 @@ class WrappedEngine:
             native = self._native.submit(task)
         except EngineError as error:
             if error.code != REASON_ENGINE_UNAVAILABLE:  # else it may be queued all the same
-                handoff.forget_secrets()
+                _forget_secrets(task)
             raise
         try:
             replace_file(handoff.folder / NATIVE_FILE, msgspec.json.encode({"id": native}))
@@ -358,11 +274,11 @@ class WrappedEngine:
             log.warning("engine.id_unwritten", attempt=task.attempt, error=type(error).__name__)
         return native
 
-    def _keep(self, tended: _Tended) -> None:
+    def _keep(self, tended: Tended) -> None:
         with self._changed:
             self._tasks[tended.task.attempt] = tended
 
-    def _task(self, attempt: str) -> _Tended:
+    def _task(self, attempt: str) -> Tended:
         tended = self._tasks.get(attempt)
         if tended is None:
             raise EngineError("engine.unknown_task", f"no task {attempt}")
@@ -382,21 +298,18 @@ class WrappedEngine:
         """Hear every wrapper, answer it, and judge."""
         with self._changed:
             tended = [each for each in self._tasks.values() if each.end is None]
-        told = [(each, each.handoff.told()) for each in tended]
+        told = [(each, [one.handoff.told() for one in each.wrappers]) for each in tended]
+        for each in tended:
+            each.follow()
         with self._changed:
-            for each, state in told:
-                if state is not None:
-                    each.hear(state)
+            for each, states in told:
                 try:
-                    verdict = each.verdict()
+                    each.hear(states)
+                    each.judge()
                 except OSError as error:  # the shared folder is away: nothing is known of this task now
                     log.warning("engine.folder_away", attempt=each.task.attempt, error=type(error).__name__)
                     continue
-                if verdict.order:
-                    each.order_end(verdict.order, GRACE_SECONDS)
-                each.pressing = verdict.press
-                each.end = verdict.end
-                if verdict.end is not None:
+                if each.end is not None:
                     self._leaving[each.native] = each.task.attempt, clock.monotonic()
             self._changed.notify_all()
 
@@ -404,7 +317,7 @@ class WrappedEngine:
         """Hear the scheduler now and then, sooner while a task is coming to its end."""
         with self._changed:
             tended = [each for each in self._tasks.values() if each.end is None]
-            soon = any(each.state.end is not None or each.orders.cancel for each in tended)
+            soon = any(each.ending or each.bringing_together for each in tended)
             wanted = [*(each.native for each in tended), *self._leaving]
         pause = min(self._ask_pause, LOOK_SECONDS / 4) if soon else self._ask_pause
         if not wanted or clock.monotonic() - self._asked_at < pause:
@@ -447,3 +360,18 @@ class WrappedEngine:
             order(native)
         except EngineError as error:
             log.warning("engine.not_told", engine=self._native.name, job=native, code=error.code)
+
+
+def _give_gang(task: Task) -> None:
+    """To every node of a gang its part of the task, with the key by which they know each other."""
+    if task.nodes == 1:
+        return
+    lay_out(task)
+    key = secrets.token_bytes(KEY_BYTES)
+    for rank, handoff in enumerate(handoffs(task)):
+        handoff.give(msgspec.structs.replace(gangs.rank_task(task, rank), gang_key=key))
+
+
+def _forget_secrets(task: Task) -> None:
+    for handoff in handoffs(task):
+        handoff.forget_secrets()

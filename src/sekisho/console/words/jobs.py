@@ -224,6 +224,10 @@ WORDS = {
         "The connection between the job's nodes broke.",
         "ジョブのノード間の接続が切れました。",
     ),
+    "reason.peers.foreign_node": (
+        "A machine that the site's scheduler had not given to the job spoke as one of its nodes.",
+        "スケジューラーが割り当てていない機器が、ジョブのノードを名乗りました。",
+    ),
     "reason.refused": ("The site did not take it.", "拠点が引き受けませんでした。"),
     "reason.lost": ("The site's agent fell silent.", "拠点エージェントの応答がなくなりました。"),
     "reason.CharterForbids": ("No site meets the charter's conditions.", "条件に合う拠点がありません。"),
