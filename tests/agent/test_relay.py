@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from sekisho_agent import links, sealing
 from sekisho_agent import relay as relays
+from sekisho_agent.errors import EngineError
 from sekisho_agent.peers import Node, node_address
 from sekisho_agent.relay import Relay
 from sekisho_agent.sealing import Greeting, Opener, Sealer, SealError, directions
@@ -437,3 +438,19 @@ def test_each_direction_and_each_connection_has_a_key_of_its_own() -> None:
         directions(KEY, one, one)
     with pytest.raises(SealError):
         Greeting.decode(bytes(sealing.GREETING.size))
+
+
+def test_too_few_or_too_many_addresses_are_no_gang() -> None:
+    with ends(0, 1) as (low, high):
+        for count in (0, 1, 3):
+            with pytest.raises(EngineError):
+                low.connect([high.relay.address] * count)
+
+
+def test_a_node_is_found_on_the_way_to_whoever_launched_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relays, "host_address", lambda: None)
+    assert relays.own_address("10.1.2.3", "127.0.0.1") == "10.1.2.3"
+    assert relays.own_address("", "127.0.0.1") == "127.0.0.1"
+    assert relays.own_address("", "") == "127.0.0.1"
+    monkeypatch.setattr(relays, "host_address", lambda: "10.9.9.9")
+    assert relays.own_address("", "") == "10.9.9.9"
