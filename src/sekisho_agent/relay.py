@@ -7,10 +7,12 @@ to ours. Anything else is dropped and counted.
 
 No payload of the gang starts before every node has said that its own wall stands. A node that does not come in time,
 and a connection that ends without a word of leaving, end the payload (`peers.missing`, `peers.lost`): a program that
-waits for a node that is gone may wait for ever.
+waits for a node that is gone may wait for ever. A node whose payload has ended well says so and stays until the others
+have ended as well: what its programs sent last may still lie in its kernel, which goes on sending it.
 
 Known limits: no connection is made a second time; a payload's packets wait for the slowest receiver; packets are copied
-through this process, so RDMA is not carried.
+through this process, so RDMA is not carried. With the local engine that process is the agent: a gang that sends all it
+can makes the agent's own threads wait for the processor like everybody else.
 """
 
 from __future__ import annotations
@@ -27,44 +29,17 @@ import structlog
 
 from sekisho_agent import sealing
 from sekisho_agent.errors import AgentError, EngineError
+from sekisho_agent.links import Link, answered, dialled
 from sekisho_agent.listeners import host_address
 from sekisho_agent.peers import Node, node_address
-from sekisho_agent.sealing import (
-    FRAME_BYTES_MAX,
-    GREETING,
-    HEADER,
-    HERE,
-    LEAVING,
-    PACKET,
-    PAYLOAD_BYTES_MAX,
-    READY,
-    Greeting,
-    Opener,
-    Sealer,
-    SealError,
-    directions,
-)
+from sekisho_agent.sealing import LEAVING, PACKET, PAYLOAD_BYTES_MAX, READY, SealError
 from sekisho_wire.messages import REASON_PEERS_LOST, REASON_PEERS_MISSING
 
 START_SECONDS_MAX: Final = 120.0
 """From the moment that the addresses are known until every wall of the gang must stand."""
-GREETING_SECONDS_MAX: Final = 10.0
 DIAL_SECONDS_MAX: Final = 5.0
 DIAL_PAUSE_SECONDS: Final = 0.1
 STRANGERS_MAX: Final = 32
-LEAVING_SECONDS_MAX: Final = 1.0
-SILENT_SECONDS: Final = 10
-SILENT_TRIES: Final = 3
-SETTLED: Final = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_SECONDS),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENT_SECONDS),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, SILENT_TRIES),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_SECONDS * SILENT_TRIES * 1000),
-)
-"""A machine that answers nothing for half a minute is gone."""
-RECEIVED_BYTES: Final = 4 * FRAME_BYTES_MAX
 IPV4: Final = 4
 IPV4_HEADER_BYTES: Final = 20
 NAMED_MAX: Final = 20
@@ -74,63 +49,6 @@ Lost = Callable[[str, str], None]
 """Told once, with a reason and a sentence, when the gang cannot go on."""
 
 log = structlog.get_logger(__name__)
-
-
-class _Link:
-    """An authenticated connection to one node; sending is guarded, receiving is one thread's."""
-
-    def __init__(self, peer: int, connection: socket.socket, sealer: Sealer, opener: Opener) -> None:
-        self.peer = peer
-        self._connection = connection
-        self._sealer = sealer
-        self._opener = opener
-        self._guard = threading.Lock()
-        self._received = bytearray(RECEIVED_BYTES)
-        self._start = self._end = 0
-
-    def send(self, kind: int, payload: memoryview | bytes = b"") -> None:
-        """Waits for a slow receiver. OSError when the connection has ended."""
-        with self._guard:
-            self._connection.sendall(self._sealer.seal(kind, payload))
-
-    def leave(self) -> None:
-        """Say goodbye if the receiver is listening, and wake whoever sends or receives here."""
-        if self._guard.acquire(timeout=LEAVING_SECONDS_MAX):
-            with contextlib.suppress(OSError):
-                self._connection.sendmsg([self._sealer.seal(LEAVING)], (), socket.MSG_DONTWAIT)
-            self._guard.release()
-        with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-
-    def settle(self) -> None:
-        """From greeting to carrying: no time limit, but one for a machine that has fallen silent."""
-        self._connection.settimeout(None)
-        for level, option, value in SETTLED:
-            self._connection.setsockopt(level, option, value)
-
-    def receive(self) -> tuple[int, memoryview]:
-        """The next frame; SealError or OSError when there is none to be had any more."""
-        header = self._take(HEADER.size)
-        size = self._opener.size(header)
-        return self._opener.open(header, self._take(size))
-
-    def close(self) -> None:
-        """Only by the thread that receives, so that no number is read from that is somebody else's by now."""
-        self._connection.close()
-
-    def _take(self, size: int) -> bytes | memoryview:
-        while self._end - self._start < size:
-            if self._start:
-                left = self._received[self._start : self._end]
-                self._received[: len(left)] = left
-                self._start, self._end = 0, len(left)
-            count = self._connection.recv_into(memoryview(self._received)[self._end :])
-            if not count:
-                raise ConnectionResetError("the connection ended")
-            self._end += count
-        taken = memoryview(self._received)[self._start : self._start + size]
-        self._start += size
-        return bytes(taken) if size == HEADER.size else taken
 
 
 class Relay:
@@ -146,13 +64,14 @@ class Relay:
             socket.inet_aton(node_address(rank)): rank for rank in range(node.nodes) if rank != node.rank
         }
         self._guard = threading.Condition()
-        self._links: dict[int, _Link] = {}
+        self._links: dict[int, Link] = {}
         self._left: set[int] = set()
         self._ready: set[int] = set()
         self._stands = False
         self._then: Callable[[], None] | None = None
         self._lost: Lost | None = None
         self._interface = -1
+        self._leaving = False
         self._closing = threading.Event()
         self._strangers = threading.BoundedSemaphore(node.nodes + STRANGERS_MAX)
         self._server = socket.create_server((host, 0), backlog=node.nodes + STRANGERS_MAX)
@@ -200,8 +119,21 @@ class Relay:
             self._say(link, READY)
         self._begin()
 
+    def leave(self) -> None:
+        """The payload has ended well: tell the others, carry what is still under way, and close once all have left."""
+        with self._guard:
+            self._leaving = True
+            links = list(self._links.values())
+        for link in links:
+            self._say(link, LEAVING)
+        self._start(self._linger, "linger")
+
+    def over(self, timeout_seconds: float) -> bool:
+        """Whether it has closed, by itself or by order; waits up to the timeout."""
+        return self._closing.wait(timeout_seconds)
+
     def close(self) -> None:
-        """Take leave of the others and let go of everything. Not from a thread of the relay's own."""
+        """Take leave of the others and let go of everything. Not from a thread that carries or receives."""
         with self._guard:
             if self._closing.is_set():
                 return
@@ -260,11 +192,13 @@ class Relay:
                 self._listen(link)
                 return
 
-    def _greeted(self, connection: socket.socket, peer: int | None) -> _Link | None:
+    def _greeted(self, connection: socket.socket, peer: int | None) -> Link | None:
         """The connection as a link once both sides have shown that they hold the key; None, and closed, otherwise."""
         try:
-            connection.settimeout(GREETING_SECONDS_MAX)
-            link = self._dialled(connection, peer) if peer is not None else self._answered(connection)
+            if peer is not None:
+                link = dialled(connection, peer, self.node, self._key)
+            else:
+                link = answered(connection, self.node, self._key)
             if self._keep(link):
                 return link
         except (OSError, AgentError) as error:
@@ -272,38 +206,7 @@ class Relay:
         connection.close()
         return None
 
-    def _dialled(self, connection: socket.socket, peer: int) -> _Link:
-        ours = Greeting.fresh(self.node.rank, peer, self.node.nodes)
-        connection.sendall(ours.encode())
-        theirs = Greeting.decode(_exactly(connection, GREETING.size))
-        self._check(theirs)
-        if theirs.sender != peer:
-            raise SealError("another node than the one that was dialled")
-        there, back = directions(self._key, ours, theirs)
-        return self._proven(_Link(peer, connection, Sealer(there), Opener(back)))
-
-    def _answered(self, connection: socket.socket) -> _Link:
-        theirs = Greeting.decode(_exactly(connection, GREETING.size))
-        self._check(theirs)
-        if not self.node.rank < theirs.sender < self.node.nodes:
-            raise SealError("a node that does not dial this one")
-        ours = Greeting.fresh(self.node.rank, theirs.sender, self.node.nodes)
-        connection.sendall(ours.encode())
-        there, back = directions(self._key, theirs, ours)
-        return self._proven(_Link(theirs.sender, connection, Sealer(back), Opener(there)))
-
-    def _check(self, theirs: Greeting) -> None:
-        if theirs.receiver != self.node.rank or theirs.nodes != self.node.nodes:
-            raise SealError("a greeting for somebody else")
-
-    def _proven(self, link: _Link) -> _Link:
-        link.send(HERE)
-        kind, _ = link.receive()
-        if kind != HERE:
-            raise SealError("not the first frame")
-        return link
-
-    def _keep(self, link: _Link) -> bool:
+    def _keep(self, link: Link) -> bool:
         """Whether this is the node's one connection; this thread is then the one that receives on it."""
         with self._guard:
             if self._closing.is_set() or link.peer in self._links or link.peer in self._left:
@@ -311,31 +214,33 @@ class Relay:
             link.settle()
             self._links[link.peer] = link
             self._users.append(threading.current_thread())
-            stands = self._stands
+            stands, leaving = self._stands, self._leaving
         if stands:
             self._say(link, READY)
+        if leaving:
+            self._say(link, LEAVING)
         return True
 
-    def _say(self, link: _Link, kind: int, payload: memoryview | bytes = b"") -> None:
+    def _say(self, link: Link, kind: int, payload: memoryview | bytes = b"") -> None:
         """What cannot be sent is told by the end of the connection, to the thread that receives."""
         with contextlib.suppress(OSError):
             link.send(kind, payload)
 
     # --- receiving
 
-    def _listen(self, link: _Link) -> None:
+    def _listen(self, link: Link) -> None:
         try:
-            while self._take(link.peer, *link.receive()):
-                pass
+            while True:
+                self._take(link.peer, *link.receive())
         except (OSError, AgentError) as error:
             self._gone(link.peer, REASON_PEERS_LOST, str(error))
         with self._guard:
             self._left.add(link.peer)
             self._links.pop(link.peer, None)
+            self._guard.notify_all()
         link.close()
 
-    def _take(self, peer: int, kind: int, payload: memoryview) -> bool:
-        """Whether more is to come."""
+    def _take(self, peer: int, kind: int, payload: memoryview) -> None:
         match kind:
             case sealing.PACKET:
                 self._let_in(peer, payload)
@@ -344,14 +249,13 @@ class Relay:
                     self._ready.add(peer)
                 self._begin()
             case sealing.LEAVING:
-                with self._guard:
-                    self._left.add(peer)
                 if not self._begun():
                     self._gone(peer, REASON_PEERS_MISSING, "it ended before all of the gang had begun")
-                return False
+                with self._guard:
+                    self._left.add(peer)
+                    self._guard.notify_all()
             case _:
                 raise SealError("a second first frame")
-        return True
 
     def _let_in(self, peer: int, packet: memoryview) -> None:
         if (
@@ -397,6 +301,11 @@ class Relay:
             return
         self._say(link, PACKET, packet)
 
+    def _linger(self) -> None:
+        with self._guard:
+            self._guard.wait_for(lambda: self._closing.is_set() or not self._links.keys() - self._left)
+        self.close()
+
     # --- the gang
 
     def _begun(self) -> bool:
@@ -426,6 +335,10 @@ class Relay:
         self._tell(REASON_PEERS_MISSING, f"did not come up in {START_SECONDS_MAX:g} s: node {named}")
 
     def _gone(self, peer: int, reason: str, why: str) -> None:
+        """Of no consequence once it has taken its leave, or this node has."""
+        with self._guard:
+            if peer in self._left or self._leaving:
+                return
         self._tell(reason, f"node {peer}: {why}")
 
     def _tell(self, reason: str, detail: str) -> None:
@@ -439,16 +352,6 @@ class Relay:
 
 def _nobody(_reason: str, _detail: str) -> None:
     """It was told already."""
-
-
-def _exactly(connection: socket.socket, size: int) -> bytes:
-    received = b""
-    while len(received) < size:
-        chunk = connection.recv(size - len(received))
-        if not chunk:
-            raise ConnectionResetError("the connection ended")
-        received += chunk
-    return received
 
 
 def own_address(given: str, launcher: str) -> str:

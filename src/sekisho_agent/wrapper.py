@@ -94,6 +94,7 @@ class Wrapper:
         self._deadline = 0.0
         self._cancelled = False
         self._told = State()
+        self._relay: Relay | None = None
 
     def run(self, task: Task) -> None:
         """Until the task has ended and that was told."""
@@ -107,20 +108,26 @@ class Wrapper:
         give_up = clock.monotonic() + LAST_WORD_SECONDS_MAX
         while not self._tell(last) and self._handoff.folder.exists() and clock.monotonic() < give_up:
             threading.Event().wait(ASK_EVERY_SECONDS)
+        if self._relay is not None:
+            self._linger(self._relay)
+
+    def _linger(self, relay: Relay) -> None:
+        """What this node's programs sent last may still be under way; the relay closes when the others have ended."""
+        well = self._told.end is not None and self._told.end.reason == REASON_FINISHED
+        while well and not self._engine_ended.is_set() and not relay.over(LOOK_SECONDS):
+            pass
+        relay.close()
 
     def _run(self, task: Task) -> EndReport:
         if task.nodes == 1:
             refused = self._first_lease()
             return EndReport(reason=refused) if refused else self._walled(task, None)
         given, launcher = (os.environ.get(name, "") for name in (ADDRESS_VARIABLE, LAUNCHER_VARIABLE))
-        relay = Relay(node_of(task), task.gang_key, host=own_address(given, launcher))
-        try:
-            host, port = relay.address
-            self._told = msgspec.structs.replace(self._told, node=_node(), host=host, port=port)
-            refused = self._first_lease() or self._introduction()
-            return EndReport(reason=refused) if refused else self._walled(task, relay)
-        finally:
-            relay.close()
+        relay = self._relay = Relay(node_of(task), task.gang_key, host=own_address(given, launcher))
+        host, port = relay.address
+        self._told = msgspec.structs.replace(self._told, node=_node(), host=host, port=port)
+        refused = self._first_lease() or self._introduction()
+        return EndReport(reason=refused) if refused else self._walled(task, relay)
 
     def _walled(self, task: Task, relay: Relay | None) -> EndReport:
         host = LocalHost(self._handoff.folder / "bubblewrap")

@@ -153,6 +153,22 @@ class GangSuite:
         assert (end.reason, end.exit_status) == ("finished", 0)
         assert lines(engine, task) == ["done"]
 
+    def test_what_a_node_sent_last_arrives_though_it_has_ended(self, engine: Engine, tmp_path: Path) -> None:
+        """On a machine of its own its kernel would go on sending; the wall's must as well."""
+        task = talking(
+            tmp_path,
+            """
+            if RANK == 0:
+                dial(other(1)).sendall(bytes(900_000))
+            else:
+                connection, _ = socket.create_server((other(1), PORT)).accept()
+                time.sleep(1.5)
+                say(len(b"".join(iter(lambda: connection.recv(1 << 20), b""))))
+            """,
+        )
+        assert finish(engine, task).reason == "finished"
+        assert lines(engine, task) == ["[1] 900000"]
+
     def test_cancel_ends_all_nodes(self, engine: Engine, tmp_path: Path) -> None:
         mark = f"sekisho-gang-{time.monotonic_ns()}"
         run = f": {mark}; trap 'echo saved; exit 75' TERM; echo ready; while :; do sleep 0.1; done"
@@ -177,6 +193,11 @@ class GangSuite:
     def test_a_gang_has_a_time_limit(self, engine: Engine, tmp_path: Path) -> None:
         task = gang_task(tmp_path, "sleep 60", limits={"wall_s": 1, "grace_s": 1})
         assert finish(engine, task).reason == "job.time_limit"
+
+    def test_too_much_output_of_any_node_ends_the_gang(self, engine: Engine, tmp_path: Path) -> None:
+        run = "[ $RANK = 0 ] || for name in 1 2; do head -c 6000000 /dev/zero > /out/$name; done; sleep 60"
+        end = finish(engine, gang_task(tmp_path, run))
+        assert (end.reason, end.detail) == ("output.too_large", "node 1")
 
     def test_every_wall_of_a_gang_is_as_closed_as_any(self, engine: Engine, tmp_path: Path) -> None:
         single = make_task(tmp_path, "true")

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sekisho_agent import links, sealing
 from sekisho_agent import relay as relays
-from sekisho_agent import sealing
+from sekisho_agent.errors import EngineError
 from sekisho_agent.peers import Node, node_address
 from sekisho_agent.relay import Relay
 from sekisho_agent.sealing import Greeting, Opener, Sealer, SealError, directions
@@ -269,7 +272,7 @@ def test_our_own_greeting_sent_back_is_refused(door: End) -> None:
 
 
 def test_a_connection_that_says_nothing_is_closed_in_time(door: End, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relays, "GREETING_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(links, "GREETING_SECONDS_MAX", 0.2)
     with socket.create_connection(door.relay.address, 5) as silent:
         silent.settimeout(5)
         silent.sendall(b"seki")
@@ -299,9 +302,36 @@ def test_a_node_that_vanishes_ends_the_gang(door: End) -> None:
 def test_a_node_that_takes_its_leave_does_not(door: End) -> None:
     other = begun(door)
     other.send(sealing.LEAVING)
-    assert other.hung_up()
+    other.send(sealing.PACKET, packet(1, 0, b"what was still under way"))
+    assert door.inside.recv(70_000) == packet(1, 0, b"what was still under way")
+    other.connection.close()
+    time.sleep(0.2)
     door.inside.send(packet(0, 1))
     until(lambda: door.relay.dropped_count == 1, what="a packet for nobody")
+    assert not door.lost
+
+
+def test_a_node_that_has_ended_carries_until_the_others_have_too(pair: tuple[End, End]) -> None:
+    low, high = pair
+    low.relay.leave()
+    low.inside.send(packet(0, 1, b"late"))
+    assert high.inside.recv(70_000) == packet(0, 1, b"late")
+    high.inside.send(packet(1, 0, b"answer"))
+    assert low.inside.recv(70_000) == packet(1, 0, b"answer")
+    assert not low.relay.over(0.1)
+    high.relay.leave()
+    assert low.relay.over(5)
+    assert high.relay.over(5)
+    assert not low.lost
+    assert not high.lost
+
+
+def test_a_node_that_has_ended_does_not_stay_for_one_that_vanishes(door: End) -> None:
+    other = begun(door)
+    door.relay.leave()
+    assert not door.relay.over(0.1)
+    other.connection.close()
+    assert door.relay.over(5)
     assert not door.lost
 
 
@@ -367,6 +397,35 @@ def test_closing_twice_and_a_late_interface_leave_nothing_open() -> None:
     ours.close()
 
 
+@given(st.integers(0, 3), st.binary(max_size=200), st.data())
+def test_no_frame_opens_but_the_one_that_was_sealed_and_in_its_turn(
+    kind: int, content: bytes, data: st.DataObject
+) -> None:
+    content = content if kind == sealing.PACKET else b""
+    sealer, opener = Sealer(KEY), Opener(KEY)
+    frame = bytes(sealer.seal(kind, content))
+    bit = data.draw(st.integers(0, 8 * len(frame) - 1))
+    changed = bytearray(frame)
+    changed[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(SealError):
+        _opened(Opener(KEY), bytes(changed))
+    assert _opened(opener, frame) == (kind, content)
+    with pytest.raises(SealError):
+        _opened(opener, frame)
+    later = bytes(Sealer(KEY).seal(kind, content))
+    with pytest.raises(SealError):
+        _opened(opener, later)
+
+
+def _opened(opener: Opener, frame: bytes) -> tuple[int, bytes]:
+    """As a link takes a frame apart; one that is not as long as it says waits for ever or runs into the next."""
+    header, rest = frame[:4], frame[4:]
+    if opener.size(header) != len(rest):
+        raise SealError("not as long as it says")
+    kind, content = opener.open(header, rest)
+    return kind, bytes(content)
+
+
 def test_each_direction_and_each_connection_has_a_key_of_its_own() -> None:
     one, two = Greeting.fresh(1, 0, 2), Greeting.fresh(0, 1, 2)
     keys = {
@@ -379,3 +438,19 @@ def test_each_direction_and_each_connection_has_a_key_of_its_own() -> None:
         directions(KEY, one, one)
     with pytest.raises(SealError):
         Greeting.decode(bytes(sealing.GREETING.size))
+
+
+def test_too_few_or_too_many_addresses_are_no_gang() -> None:
+    with ends(0, 1) as (low, high):
+        for count in (0, 1, 3):
+            with pytest.raises(EngineError):
+                low.connect([high.relay.address] * count)
+
+
+def test_a_node_is_found_on_the_way_to_whoever_launched_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relays, "host_address", lambda: None)
+    assert relays.own_address("10.1.2.3", "127.0.0.1") == "10.1.2.3"
+    assert relays.own_address("", "127.0.0.1") == "127.0.0.1"
+    assert relays.own_address("", "") == "127.0.0.1"
+    monkeypatch.setattr(relays, "host_address", lambda: "10.9.9.9")
+    assert relays.own_address("", "") == "10.9.9.9"

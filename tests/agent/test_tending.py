@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sekisho_agent import wrapper
 from sekisho_agent.engines import gangs, verdicts
 from sekisho_agent.engines.contract import EndReport
 from sekisho_agent.engines.handoff import Handoff, State
@@ -124,3 +125,24 @@ def test_the_key_is_among_the_secrets_and_gone_once_it_was_taken(tmp_path: Path)
     assert (taken.gang_key, dict(taken.secrets)) == (b"\x07" * 32, {"a": b"1"})
     left = b"".join(path.read_bytes() for path in task.folder.rglob("*") if path.is_file())
     assert (b"\x07" * 32).hex().encode() not in left
+
+
+@pytest.mark.parametrize("number", ["", "x", "2", "-1", "../0", "0/../.."])
+def test_a_wrapper_that_is_no_node_of_the_gang_runs_nothing(
+    tended: Tended, monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["wrapper", str(tended.task.folder), "SLURM_PROCID"])
+    monkeypatch.setenv("SLURM_PROCID", number)
+    assert wrapper.main() == 1
+    monkeypatch.delenv("SLURM_PROCID")
+    assert wrapper.main() == 1
+    assert all(one.handoff.told() is None for one in tended.wrappers)
+
+
+def test_a_wrapper_that_comes_a_second_time_runs_nothing(
+    tended: Tended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["wrapper", str(tended.task.folder), "SLURM_PROCID"])
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert wrapper.main() == 1
+    assert tended.wrappers[1].handoff.told() is None

@@ -16,7 +16,7 @@ _NETWORK = (
 _SOCKETS = (
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho/http/serve\.py",
-    r"src/sekisho_agent/(canaries|egress|inside|listeners|relay|tunnel)\.py",
+    r"src/sekisho_agent/(canaries|egress|inside|links|listeners|relay|tunnel)\.py",
     r"src/sekisho_agent/engines/keeping\.py",
 )
 _PROCESSES = (

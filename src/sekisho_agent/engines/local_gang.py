@@ -78,6 +78,7 @@ class GangRun:
             self.cancel(REASON_WALL_BROKEN, 0)
             for run in self._nodes:
                 run.join()
+                run.let_go()
             end = EndReport(reason=REASON_WALL_BROKEN, detail=f"{type(error).__name__}: {error}")
             with self._changed:
                 self._seen = msgspec.structs.replace(self._seen, phase="ended", end=end)
@@ -98,6 +99,8 @@ class GangRun:
             log.follow(to_end=ended)
             if ended:
                 log.close()
+                for run in self._nodes:
+                    run.let_go()
             self._show(gangs.merge(nodes, failed), log)
             if ended:
                 return

@@ -115,10 +115,14 @@ class LocalRun:
             self._lost = self._lost or detail
         self.cancel(reason, self.task.limits.grace_s)
 
-    def abandon(self) -> None:
-        """Instead of `run`: nothing was started, and nothing will be."""
+    def let_go(self) -> None:
+        """The whole gang has ended: nobody needs to hear from this node any more."""
         if self._around.relay is not None:
             self._around.relay.close()
+
+    def abandon(self) -> None:
+        """Instead of `run`: nothing was started, and nothing will be."""
+        self.let_go()
         self._around.release()
         self._log.close()
 
@@ -159,12 +163,19 @@ class LocalRun:
             end = msgspec.structs.replace(end, detail=self._lost)
         group.release()
         if self._around.relay is not None:
-            self._around.relay.close()
+            self._part(self._around.relay, end)
         self._around.release()
         self._log.close()
         with self._changed:
             self._phase, self._end = "ended", end
             self._changed.notify_all()
+
+    def _part(self, relay: Relay, end: EndReport) -> None:
+        """A node that ended badly ends the gang; of one that ended well the last words may still be under way."""
+        if end.reason == REASON_FINISHED:
+            relay.leave()
+        else:
+            relay.close()
 
     def _run_walled(self, group: Group, proxy: EgressProxy | None) -> EndReport:
         held = hold(self.task.limits, group.controllers)

@@ -226,7 +226,7 @@ WORDS = {
     ),
     "reason.peers.foreign_node": (
         "A machine that the site's scheduler had not given to the job spoke as one of its nodes.",
-        "スケジューラーが割り当てていない機器が、ジョブのノードを名乗りました。",
+        "拠点のスケジューラーが割り当てていない機器が、ジョブのノードを名乗りました。",
     ),
     "reason.refused": ("The site did not take it.", "拠点が引き受けませんでした。"),
     "reason.lost": ("The site's agent fell silent.", "拠点エージェントの応答がなくなりました。"),
