@@ -39,7 +39,7 @@ def test_a_good_lock(lock: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", sorted((tree.ROOT / "examples").glob("*/image*.txt")), ids=lambda file: file.name
+    "file", sorted((tree.ROOT / "examples").glob("*/image*.txt")), ids=lambda file: "-".join(file.parts[-2:])
 )
 def test_the_examples_are_good(file: Path) -> None:
     check_lock(file.read_text())

@@ -321,7 +321,8 @@ class World:
         running = self.run("llm-running")
         running.log(self.detail("llm-running"), "step 1 loss 7.61\n")
         running.progress(self.detail("llm-running"), step=1, loss="7.61")
-        array = job_file("sweep", more="kind: array\narray: {size: 3, parallel: 1}\n")
+        elsewhere = "  sites: [softbank-tomakomai]\n"
+        array = job_file("sweep", more=f"{elsewhere}kind: array\narray: {{size: 3, parallel: 1}}\n")
         self.submit("sweep", array)
         until(lambda: self.detail("sweep").job.state is JobState.RUNNING, what="the array's first job")
         until(lambda: self.detail("nowhere").job.reason == "CharterForbids", what="the round over nowhere")
