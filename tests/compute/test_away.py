@@ -107,6 +107,16 @@ def test_where_no_lease_holds_a_job_is_placed_again_only_after_its_time_limit(
         assert world.reason(job)[0] == "succeeded"
 
 
+def test_an_offer_that_nobody_accepted_is_given_up_soon_where_no_lease_holds(world: World) -> None:
+    world.home.poll(holds_leases=False)
+    world.work()
+    job, order = world.offered(job_file(more="time_limit: 48h\n"))
+    world.clock.advance(90_001)
+    assert world.perform(SYSTEM, ReconcileAttempts()) == 1
+    assert world.reason(job) == ("waiting", "lost")
+    assert code_of(lambda: world.home.say(order, Accept())) == "attempt.fenced"
+
+
 def test_a_gang_goes_only_where_gangs_are_started(world: World) -> None:
     text = job_file(more="num_nodes: 2\n").replace("cpus: 1", "cpus: 2")
     job = world.submit(text).id

@@ -19,6 +19,8 @@ SHORT_RUN_MS = 60_000
 """A replica that ended sooner than this is begun again only after a pause."""
 RESTART_PAUSE_MS = 5_000
 RESTART_PAUSE_MS_MAX = 300_000
+RUNS_WEIGHED = 16
+"""More short runs in a row than it takes to the longest pause; of a job that runs for years, no others are read."""
 
 
 class Patience(msgspec.Struct, frozen=True):
