@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from sekisho.compute import AttemptState, JobState, SiteChoice, tables, tables_keepsakes, views
 from sekisho.kernel.ids import new_id
+from sekisho.kernel.migrate import schema_files
 from sekisho.kernel.tx import Row, Tx
 from tests.compute.world import World
 
@@ -91,6 +94,43 @@ def test_a_name_is_the_newest_job_of_that_name_in_one_organisation(world: World)
     ]
     assert [row and row["id"] for row in found] == ["job_3", "job_9", "job_1"], "an id goes before a name"
     assert job_row(world, "train") is None
+
+
+class Asked:
+    """Takes statements and gives nothing, to look at how a database would go about them."""
+
+    def __init__(self) -> None:
+        self.statements: list[tuple[str, dict[str, Any]]] = []
+
+    def all(self, sql: str, **params: Any) -> list[Row]:
+        self.statements.append((sql, params))
+        return []
+
+    def one(self, sql: str, **params: Any) -> Row | None:
+        self.statements.append((sql, params))
+        return None
+
+
+def test_no_question_about_one_job_or_array_reads_every_job() -> None:
+    asked = Asked()
+    tx = cast("Tx", asked)
+    tables.find_job(tx, "job_1", "org_a")
+    tables.members_of(tx, "job_1")
+    tables.waiting_member(tx, "job_1")
+    tables.members_to_cancel(tx, "job_1")
+    tables.member_counts(tx, "job_1")
+    tables.newest_attempts(tx, "job_1", 1)
+    for array in ("", "job_1"):
+        tables.page_jobs(tx, "", 50, array=array)
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        for file in schema_files(["kernel", "compute"]):
+            database.executescript(file.text.replace("{sequence}", "integer primary key"))
+        for sql, params in asked.statements:
+            plan = [row[3] for row in database.execute(f"explain query plan {sql}", params)]
+            assert [step for step in plan if step.startswith("SCAN")] == [], sql
+        (counts,) = [sql for sql, _ in asked.statements if "count(*)" in sql]
+        plan = [row[3] for row in database.execute(f"explain query plan {counts}", {"array": "job_1"})]
+        assert any("COVERING INDEX" in step for step in plan), "without the files of a thousand jobs"
 
 
 def test_the_queue_is_in_order_and_can_be_gone_through(world: World) -> None:

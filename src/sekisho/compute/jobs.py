@@ -168,7 +168,7 @@ class JobActions:
         names = {site.id: site.name for site in all_sites(ctx.tx)}
         return JobDetail(
             self._view(ctx, row),
-            [views.member(item, names, _note(ctx.tx, item)) for item in tables.members_of(ctx.tx, row["id"])],
+            [views.member(item, names) for item in tables.members_of(ctx.tx, row["id"])],
             [views.attempt_view(item, names) for item in tables.attempts_of(ctx.tx, row["id"])],
             views.site_choices(row),
             tables.events_of(ctx.tx, row["id"]),
@@ -178,8 +178,7 @@ class JobActions:
     def explain(self, ctx: Ctx, command: ExplainJob) -> Explanation:
         """Ask the charter again, now, for every site; of an array, the first job in it that waits."""
         row = find_job(ctx.tx, command.job, ctx.principal)
-        waiting = [one for one in tables.members_of(ctx.tx, row["id"]) if one["state"] == JobState.WAITING]
-        row = waiting[0] if waiting else row
+        row = tables.waiting_member(ctx.tx, row["id"]) or row
         submitter = self._principals.principal(ctx.tx, Actor(Ref("User", row["submitter"])))
         submitter = submitter or self._principals.principal(ctx.tx, Actor(Ref("Service", row["submitter"])))
         sites = views.site_choices(row)
@@ -218,14 +217,10 @@ class JobActions:
             raise SekishoError(ENDED, job=row["id"], state=state.value)
         if row["kind"] in GROUPS:
             _cancelling(ctx, row)
-            for member in tables.members_of(ctx.tx, row["id"]):
-                if not JobState(member["state"]).ended:
-                    with ctx.row(
-                        action=spec_of(CancelJob).name,
-                        resource=Ref("Job", member["id"]),
-                        stream=member["id"],
-                    ):
-                        _cancel(ctx, member)
+            for member in tables.members_to_cancel(ctx.tx, row["id"]):
+                resource = Ref("Job", member["id"])
+                with ctx.row(action=spec_of(CancelJob).name, resource=resource, stream=member["id"]):
+                    _cancel(ctx, member)
         else:
             _cancel(ctx, row)
         return self._view(ctx, find_job(ctx.tx, row["id"], ctx.principal))
