@@ -78,6 +78,24 @@ def test_an_array_ends_with_its_last_job_and_its_stream_closes_with_a_count(worl
     assert world.check().findings == []
 
 
+def test_an_array_that_was_not_told_of_its_last_job_ends_all_the_same(world: World) -> None:
+    array = world.submit(array_file(1)).id
+    world.settle()
+    (order,) = orders(world).values()
+    world.home.say(order, Accept(), Staged(), started(), FINISHED)
+    told = "delete from kernel_work where action = 'compute.array.settle'"
+    assert world.database.write(lambda tx: tx.run(told)) == 1
+    world.settle()
+    assert world.reason(array) == ("running", "")
+    for _ in range(2):
+        world.perform(SYSTEM, ReconcileAttempts())
+        world.settle()
+    assert world.reason(array) == ("succeeded", "")
+    assert [one["action"] for one in world.records(stream=array)].count("compute.array.settle") == 2
+    assert world.records(stream=array)[-1]["action"] == "ledger.stream.close"
+    assert world.check().findings == []
+
+
 def test_evidence_of_an_array_names_every_job_and_each_job_its_array(world: World) -> None:
     array = world.submit(array_file(2)).id
     submitted = world.records(stream=array)[0]

@@ -120,6 +120,7 @@ def test_no_question_about_one_job_or_array_reads_every_job() -> None:
     tables.members_to_cancel(tx, "job_1")
     tables.member_counts(tx, "job_1")
     tables.newest_attempts(tx, "job_1", 1)
+    tables.arrays_over(tx)
     for array in ("", "job_1"):
         tables.page_jobs(tx, "", 50, array=array)
     with contextlib.closing(sqlite3.connect(":memory:")) as database:

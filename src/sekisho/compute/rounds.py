@@ -71,7 +71,11 @@ class RoundActions:
         return candidates.judge(ctx, submitter, entity_of(row), spec=spec_of_row(row), sites=sites)
 
     def reconcile(self, ctx: Ctx, command: ReconcileAttempts) -> int:
-        """Attempts whose agent was not heard for too long are lost; their jobs wait again, under a new token."""
+        """Attempts whose agent was not heard for too long are lost; their jobs wait again, under a new token.
+
+        An array is told when its jobs move; whose end was not settled then, also because a charter of before an upgrade
+        did not know how, is told again.
+        """
         del command
         sites = {site.id: site for site in all_sites(ctx.tx)}
         lost = 0
@@ -82,6 +86,8 @@ class RoundActions:
             if heard_ms < patience.silent_since_ms(ctx.now_ms):
                 lose(ctx, attempt)
                 lost += 1
+        for over in tables.arrays_over(ctx.tx):
+            settle_later(ctx, over)
         ctx.later(ReconcileAttempts(), delay_ms=self._patience.reconcile_ms, dedupe="reconcile")
         return lost
 

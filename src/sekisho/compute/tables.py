@@ -145,6 +145,15 @@ def member_counts(tx: Tx, array: str) -> dict[JobState, int]:
     return {JobState(row["state"]): row["n"] for row in rows}
 
 
+def arrays_over(tx: Tx) -> list[Row]:
+    """Arrays and services that have not ended although all their jobs have, each named as a member names it."""
+    return tx.all(
+        "select id as array_job from compute_jobs where state in ('waiting', 'running')"
+        " and kind in ('array', 'service') and not exists (select 1 from compute_jobs as one"
+        " where one.array_job = compute_jobs.id and one.state in ('waiting', 'staging', 'starting', 'running'))"
+    )
+
+
 def members_under_way(tx: Tx) -> dict[str, int]:
     """How many jobs hold room, by the array they are of."""
     rows = tx.all(
