@@ -147,7 +147,7 @@ def settle_job(ctx: Ctx, job: str, state: AttemptState, reason: str) -> None:
 
 def _runs_ms(ctx: Ctx, job: str) -> list[int]:
     """How long the last attempts of a job ran, in order; nothing for one whose payload never began."""
-    rows = reversed(tables.newest_attempts(ctx.tx, job, rules.RUNS_WEIGHED))
+    rows = tables.attempts_of(ctx.tx, job, rules.RUNS_WEIGHED)
     return [row["ended_ms"] - row["started_ms"] if row["started_ms"] else 0 for row in rows]
 
 

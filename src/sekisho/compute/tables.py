@@ -234,17 +234,23 @@ def find_attempt(tx: Tx, attempt: str) -> Row | None:
     return tx.one("select * from compute_attempts where id = :id", id=attempt)
 
 
-def attempts_of(tx: Tx, job: str) -> list[Row]:
-    """All tries of a job, oldest first."""
-    return tx.all("select * from compute_attempts where job = :job order by number", job=job)
-
-
-def newest_attempts(tx: Tx, job: str, count: int) -> list[Row]:
-    """The last tries of a job, newest first."""
+def attempts_of(tx: Tx, job: str, count: int) -> list[Row]:
+    """The last `count` tries of a job, oldest first; a replica may have any number of them."""
     return tx.all(
-        "select * from compute_attempts where job = :job order by number desc limit :count",
+        "select * from (select * from compute_attempts where job = :job order by number desc limit :count) as last"
+        " order by number",
         job=job,
         count=count,
+    )
+
+
+def attempt_numbered(tx: Tx, job: str, number: int) -> Row | None:
+    """One try of a job; the newest for 0."""
+    return tx.one(
+        "select * from compute_attempts where job = :job and (:number = 0 or number = :number)"
+        " order by number desc limit 1",
+        job=job,
+        number=number,
     )
 
 
@@ -300,9 +306,14 @@ def add_event(tx: Tx, job: str, what: str, now_ms: int, **params: str) -> None:
     )
 
 
-def events_of(tx: Tx, job: str) -> list[Event]:
-    """The timeline, in order."""
-    rows = tx.all("select * from compute_events where job = :job order by number", job=job)
+def events_of(tx: Tx, job: str, count: int) -> list[Event]:
+    """The last `count` lines of the timeline, in order."""
+    rows = tx.all(
+        "select * from (select * from compute_events where job = :job order by number desc limit :count) as last"
+        " order by number",
+        job=job,
+        count=count,
+    )
     return [
         Event(row["time_ms"], row["what"], msgspec.json.decode(row["params"]), row["record_id"])
         for row in rows
