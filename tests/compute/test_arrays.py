@@ -286,6 +286,20 @@ def test_a_replica_that_cannot_stay_up_is_left_alone_for_a_while(world: World) -
     assert world.check().findings == []
 
 
+def test_a_service_that_is_asked_goes_only_where_somebody_can_ask(world: World) -> None:
+    world.home.poll(wall="none")
+    world.work()
+    asked = world.submit(service_file(1, ", health: {run: ./well}")).id
+    other = world.submit(service_file(1).replace("name: api", "name: other")).id
+    world.settle()
+    assert [(one.state.value, one.reason) for one in world.show(asked).members] == [("waiting", "NoSuchShape")]
+    assert states(world, other) == ["staging"]
+    world.hear()
+    world.clock.advance(5_000)
+    world.settle()
+    assert states(world, asked) == ["staging"]
+
+
 def test_the_pause_of_a_replica_outlives_a_round_that_goes_on_behind_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
