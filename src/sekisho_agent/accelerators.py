@@ -2,13 +2,15 @@
 
 A payload sees the files of the GPUs that it was given and no others, so inside they are numbered from 0, whatever they
 are called outside. What an engine has given its job already, through a control group or by number, is what is used.
-Several agents and wrappers may share a machine, so each GPU is held by a lock on a file, which goes with its process.
+Several agents and wrappers, also of several users, may share a machine, so each GPU is held by a lock on its device
+file, which goes with its process; no user can be kept from it by a folder of another's.
 
 Sources: the driver's device files as the NVIDIA and amdgpu kernel modules make them; `SLURM_JOB_GPUS` of sbatch(1).
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -24,7 +26,6 @@ from sekisho_agent.wall import Mount
 from sekisho_wire.messages import REASON_ENGINE_FULL
 
 DEVICES: Final = Path("/dev")
-LOCKS_FOLDER: Final = Path("/run/sekisho-accelerators")
 GIVEN_BY_ENGINE: Final = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 """Numbers of device files, as the engine tells a job whose control group does not hide the others."""
 VISIBLE: Final = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
@@ -70,9 +71,7 @@ class Lent:
 NOTHING_LENT: Final = Lent((), {}, [])
 
 
-def lend(
-    count: int, given: Mapping[str, str], *, devices: Path = DEVICES, locks_folder: Path = LOCKS_FOLDER
-) -> Lent:
+def lend(count: int, given: Mapping[str, str], *, devices: Path = DEVICES) -> Lent:
     """As many GPUs as a task asks for; none, and `mechanism` says so, on a machine that has device files of none.
 
     `given` is the environment in which the engine started this process. EngineError `engine.full` when too few of them
@@ -85,9 +84,8 @@ def lend(
         return Lent((), {name: given[name] for name in PASSED_ON if name in given}, [])
     wanted = chosen(present, count, given)
     chosen_ones, locks = list[Accelerator](), list[int]()
-    locks_folder.mkdir(mode=0o700, exist_ok=True)
     for one in wanted:
-        lock = _locked(locks_folder / f"{one.maker}-{one.number}") if len(locks) < count else None
+        lock = _locked(devices / one.name) if len(locks) < count else None
         if lock is not None:
             locks.append(lock)
             chosen_ones.append(one)
@@ -136,19 +134,30 @@ def chosen(present: Sequence[Accelerator], count: int, given: Mapping[str, str])
 def _usable(path: Path) -> bool:
     """Whether this is a device that can be opened here."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        os.close(_opened(path))
     except OSError:
         return False
-    device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
-    os.close(descriptor)
-    return device
+    return True
+
+
+def _opened(path: Path) -> int:
+    """A device, opened; OSError for what is none, or is not for this process."""
+    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if not stat.S_ISCHR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ENODEV, "no device")
+    return descriptor
 
 
 def _locked(path: Path) -> int | None:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    """The device with its lock, or None while somebody else has it."""
+    try:
+        lock = _opened(path)
+    except OSError:
+        return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:
         os.close(lock)
         return None
     return lock

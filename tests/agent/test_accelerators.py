@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import stat
+import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +17,13 @@ from sekisho_agent import accelerators
 from sekisho_agent.accelerators import Accelerator, lend
 from sekisho_agent.engines.local import LocalEngine
 from sekisho_agent.errors import EngineError
+from sekisho_agent.wall import Mount
 from tests.agent.engine_suite import finish, make_task, wait_end
 from tests.support import components
 
 ZERO = os.makedev(1, 5)
 """Major and minor of /dev/zero, which stands for a GPU here: it can be opened, and read."""
+NOBODY = 65_534
 
 
 def machine(folder: Path, *names: str) -> Path:
@@ -38,13 +42,13 @@ def machine(folder: Path, *names: str) -> Path:
 NVIDIA = ("nvidia0", "nvidia1", "nvidia3", "nvidiactl", "nvidia-uvm", "nvidia-caps/nvidia-cap1")
 
 
-def borrowed(folder: Path, devices: Path, count: int, **given: str) -> accelerators.Lent:
-    return lend(count, given, devices=devices, locks_folder=folder / "locks")
+def borrowed(devices: Path, count: int, **given: str) -> accelerators.Lent:
+    return lend(count, given, devices=devices)
 
 
 def test_a_payload_is_shown_its_own_gpus_and_what_all_share(tmp_path: Path) -> None:
     devices = machine(tmp_path, *NVIDIA)
-    first = borrowed(tmp_path, devices, 2)
+    first = borrowed(devices, 2)
     assert [mount.inside for mount in first.files] == [
         "/dev/nvidia0",
         "/dev/nvidia1",
@@ -53,24 +57,68 @@ def test_a_payload_is_shown_its_own_gpus_and_what_all_share(tmp_path: Path) -> N
         "/dev/nvidia-caps/nvidia-cap1",
     ]
     assert (first.environment, first.mechanism) == ({"CUDA_VISIBLE_DEVICES": "0,1"}, "device_files")
-    second = borrowed(tmp_path, devices, 1)
+    second = borrowed(devices, 1)
     assert second.files[0].inside == "/dev/nvidia3"
     assert second.environment == {"CUDA_VISIBLE_DEVICES": "0"}, "numbered anew behind the wall"
     with pytest.raises(EngineError) as caught:
-        borrowed(tmp_path, devices, 1)
+        borrowed(devices, 1)
     assert caught.value.code == "engine.full"
     first.release()
     first.release()
-    assert borrowed(tmp_path, devices, 2).files[0].inside == "/dev/nvidia0"
+    assert borrowed(devices, 2).files[0].inside == "/dev/nvidia0"
 
 
 def test_too_few_free_ones_leave_the_others_free(tmp_path: Path) -> None:
     devices = machine(tmp_path, *NVIDIA)
-    held = borrowed(tmp_path, devices, 2)
+    held = borrowed(devices, 2)
     with pytest.raises(EngineError):
-        borrowed(tmp_path, devices, 2)
-    assert borrowed(tmp_path, devices, 1).files[0].inside == "/dev/nvidia3"
+        borrowed(devices, 2)
+    assert borrowed(devices, 1).files[0].inside == "/dev/nvidia3"
     held.release()
+
+
+def as_nobody(count: int, devices: Path) -> int:
+    """How many GPUs a plain user is lent, who lets go of them at once; 0 where they are held."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = 100
+    try:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        numbered = [mount.inside for mount in lend(count, {}, devices=devices).files]
+        status = len([inside for inside in numbered if inside[-1].isdecimal()])
+    except EngineError:
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def test_a_plain_user_is_lent_what_root_does_not_hold_and_holds_it_against_nobody_afterwards() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        devices = machine(Path(folder), "nvidia0", "nvidia1", "nvidiactl")
+        assert as_nobody(2, devices) == 2
+        held = borrowed(devices, 1)
+        assert as_nobody(1, devices) == 1
+        assert as_nobody(2, devices) == 0
+        held.release()
+        assert as_nobody(2, devices) == 2
+
+
+def test_an_attempt_that_cannot_begin_holds_no_gpu(
+    local_engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = machine(tmp_path, *NVIDIA)
+    monkeypatch.setattr(
+        "sekisho_agent.engines.local_host.accelerators.lend", functools.partial(lend, devices=devices)
+    )
+    task = make_task(tmp_path, "true", gpus=3)
+    gone = Mount(source=tmp_path / "gone", inside="/out", writable=True)
+    with pytest.raises(OSError, match="gone"):
+        local_engine.submit(msgspec.structs.replace(task, mounts=(gone,)))
+    borrowed(devices, 3).release()
 
 
 @pytest.mark.parametrize(
@@ -79,13 +127,13 @@ def test_too_few_free_ones_leave_the_others_free(tmp_path: Path) -> None:
 )
 def test_what_the_engine_gave_is_taken(tmp_path: Path, given_numbers: str, first: str) -> None:
     devices = machine(tmp_path, *NVIDIA)
-    lent = borrowed(tmp_path, devices, 2, SLURM_JOB_GPUS=given_numbers)
+    lent = borrowed(devices, 2, SLURM_JOB_GPUS=given_numbers)
     assert lent.files[0].inside == first
 
 
 def test_another_maker_has_other_files(tmp_path: Path) -> None:
     devices = machine(tmp_path, "kfd", "dri/renderD128", "dri/renderD129", "dri/card0")
-    lent = borrowed(tmp_path, devices, 1)
+    lent = borrowed(devices, 1)
     assert [mount.inside for mount in lent.files] == ["/dev/dri/renderD128", "/dev/kfd"]
     assert lent.environment == {"ROCR_VISIBLE_DEVICES": "0"}
 
@@ -96,14 +144,14 @@ def test_what_is_no_device_is_no_gpu(tmp_path: Path) -> None:
     (devices / "nvidia0").write_text("a file")
     (devices / "nvidia1").symlink_to("/dev/zero")
     (devices / "nvidia2").mkdir()
-    lent = borrowed(tmp_path, devices, 2, CUDA_VISIBLE_DEVICES="4,5", SECRET="x")
+    lent = borrowed(devices, 2, CUDA_VISIBLE_DEVICES="4,5", SECRET="x")
     assert (lent.files, lent.mechanism) == ((), "none")
     assert lent.environment == {"CUDA_VISIBLE_DEVICES": "4,5"}, "the engine's word is all there is"
 
 
 def test_who_asks_for_none_is_shown_none(tmp_path: Path) -> None:
     devices = machine(tmp_path, *NVIDIA)
-    assert borrowed(tmp_path, devices, 0, CUDA_VISIBLE_DEVICES="0").environment == {}
+    assert borrowed(devices, 0, CUDA_VISIBLE_DEVICES="0").environment == {}
 
 
 @given(st.sets(st.integers(0, 9), min_size=1), st.integers(1, 9), st.lists(st.integers(0, 12)))
@@ -125,7 +173,7 @@ def test_behind_the_wall_the_given_device_works_and_no_other_is_there(
     devices = machine(tmp_path, *NVIDIA)
     monkeypatch.setattr(
         "sekisho_agent.engines.local_host.accelerators.lend",
-        functools.partial(lend, devices=devices, locks_folder=tmp_path / "locks"),
+        functools.partial(lend, devices=devices),
     )
     run = (
         "echo seen $CUDA_VISIBLE_DEVICES; cd /dev; echo nvidia* nvidia-caps/*;"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 
-from sekisho.compute import CancelJob, ExplainJob, JobState, ListJobs, PlanJob, ReconcileAttempts, rules
+from sekisho.compute import CancelJob, ExplainJob, JobState, ListJobs, PlanJob, ReconcileAttempts, rounds, rules
 from sekisho.kernel.facts import SYSTEM
+from sekisho.kernel.tx import Tx
 from sekisho_wire import messages
 from sekisho_wire.messages import Accept, Envelope, Offer, Staged
 from tests.compute.world import FAILED, FINISHED, World, code_of, job_file, started
@@ -73,6 +75,24 @@ def test_an_array_ends_with_its_last_job_and_its_stream_closes_with_a_count(worl
         records = world.records(stream=stream)
         assert records[-1]["action"] == "ledger.stream.close"
         assert records[-1]["detail"]["count"] == len(records)
+    assert world.check().findings == []
+
+
+def test_an_array_that_was_not_told_of_its_last_job_ends_all_the_same(world: World) -> None:
+    array = world.submit(array_file(1)).id
+    world.settle()
+    (order,) = orders(world).values()
+    world.home.say(order, Accept(), Staged(), started(), FINISHED)
+    told = "delete from kernel_work where action = 'compute.array.settle'"
+    assert world.database.write(lambda tx: tx.run(told)) == 1
+    world.settle()
+    assert world.reason(array) == ("running", "")
+    for _ in range(2):
+        world.perform(SYSTEM, ReconcileAttempts())
+        world.settle()
+    assert world.reason(array) == ("succeeded", "")
+    assert [one["action"] for one in world.records(stream=array)].count("compute.array.settle") == 2
+    assert world.records(stream=array)[-1]["action"] == "ledger.stream.close"
     assert world.check().findings == []
 
 
@@ -142,6 +162,22 @@ def test_cancelling_an_array_cancels_what_waits_and_what_runs(world: World) -> N
     assert world.check().findings == []
 
 
+def test_who_cancels_again_leaves_nothing_in_the_streams_of_its_jobs(world: World) -> None:
+    array = world.submit(array_file(2)).id
+    world.settle()
+    taken = orders(world)
+    for order in taken.values():
+        world.home.say(order, Accept(), Staged(), started())
+    for _ in range(2):
+        assert world.perform(world.engineer, CancelJob(job=array)).cancelling
+    for member in world.show(array).members:
+        assert len(world.records(stream=member.id, action="compute.job.cancel")) == 1
+    for order in taken.values():
+        world.home.say(order, messages.Ended(reason=messages.REASON_CANCELLED))
+    world.settle()
+    assert world.reason(array) == ("cancelled", "")
+
+
 def test_one_job_of_an_array_can_be_cancelled_alone(world: World) -> None:
     array = world.submit(array_file(2)).id
     world.perform(world.engineer, CancelJob(job="sweep-1"))
@@ -179,6 +215,31 @@ def test_an_array_whose_files_would_fill_the_database_is_refused(world: World) -
     assert code_of(lambda: world.submit(long)) == "compute.file.invalid"
     assert code_of(lambda: world.perform(world.engineer, PlanJob(file=long))) == "compute.file.invalid"
     assert world.perform(world.engineer, ListJobs()).items == []
+
+
+def test_a_look_at_an_array_costs_as_many_queries_however_many_jobs_it_has(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = Tx._run
+
+    def counted(tx: Tx, sql: str, params: dict[str, Any]) -> Any:
+        asked.append(sql)
+        return real(tx, sql, params)
+
+    arrays = [world.submit(array_file(size, name=f"of-{size}")).id for size in (1, 3)]
+    world.settle()
+    for order in world.home.offers():
+        world.home.say(order, Accept(), Staged(), started())
+        world.home.say(order, messages.Progress(line={"step": 7}), lane="log")
+    monkeypatch.setattr(Tx, "_run", counted)
+    costs = list[int]()
+    for array in arrays:
+        asked.clear()
+        members = world.show(array).members
+        assert {member.progress.get("step") for member in members if member.attempts} == {7}
+        costs.append(len(asked))
+    assert costs[0] == costs[1]
 
 
 def test_strangers_see_neither_the_array_nor_its_jobs(world: World) -> None:
@@ -223,6 +284,35 @@ def test_a_replica_that_cannot_stay_up_is_left_alone_for_a_while(world: World) -
         world.settle()
         assert states(world, service) == ["staging"]
     assert world.check().findings == []
+
+
+def test_a_service_that_is_asked_goes_only_where_somebody_can_ask(world: World) -> None:
+    world.home.poll(wall="none")
+    world.work()
+    asked = world.submit(service_file(1, ", health: {run: ./well}")).id
+    other = world.submit(service_file(1).replace("name: api", "name: other")).id
+    world.settle()
+    assert [(one.state.value, one.reason) for one in world.show(asked).members] == [("waiting", "NoSuchShape")]
+    assert states(world, other) == ["staging"]
+    world.hear()
+    world.clock.advance(5_000)
+    world.settle()
+    assert states(world, asked) == ["staging"]
+
+
+def test_the_pause_of_a_replica_outlives_a_round_that_goes_on_behind_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = world.submit(service_file(1)).id
+    monkeypatch.setattr(rounds, "ROUND_MAX", 1)
+    assert world.gate.do_work(), "the round places it, and another one waits to go on behind it"
+    world.seal_log()
+    (order,) = orders(world).values()
+    world.home.say(order, Accept(), Staged(), started(), FAILED)
+    world.clock.advance(5_000)
+    world.home.poll()
+    world.settle()
+    assert states(world, service) == ["staging"]
 
 
 def test_cancelling_a_service_lets_its_replicas_finish_and_ends_it(world: World) -> None:

@@ -42,6 +42,22 @@ def test_an_offer_waits_for_a_site_that_is_away(world: World, factory: Agent) ->
     assert order.body.lease_s == FOUR_HOURS
 
 
+def test_a_transfer_can_be_begun_again_for_as_long_as_the_site_may_be_away(
+    world: World, factory: Agent
+) -> None:
+    factory.poll()
+    world.work()
+    world.submit(job_file(more=FACTORY), workdir=world.workdir())
+    world.settle()
+    order = offer(factory)
+    assert isinstance(order.body, Offer)
+    assert order.body.workdir is not None
+    world.clock.advance(6 * HOUR_MS - 1)
+    assert world.control.tickets.open(order.body.workdir.ticket).want == "get"
+    world.clock.advance(1)
+    assert code_of(lambda: world.control.tickets.open(order.body.workdir.ticket)) == "data.ticket"
+
+
 def test_a_site_that_is_away_still_counts_as_one_that_answers(world: World, factory: Agent) -> None:
     factory.poll()
     world.work()
@@ -105,6 +121,16 @@ def test_where_no_lease_holds_a_job_is_placed_again_only_after_its_time_limit(
     else:
         world.home.say(order, FINISHED)
         assert world.reason(job)[0] == "succeeded"
+
+
+def test_an_offer_that_nobody_accepted_is_given_up_soon_where_no_lease_holds(world: World) -> None:
+    world.home.poll(holds_leases=False)
+    world.work()
+    job, order = world.offered(job_file(more="time_limit: 48h\n"))
+    world.clock.advance(90_001)
+    assert world.perform(SYSTEM, ReconcileAttempts()) == 1
+    assert world.reason(job) == ("waiting", "lost")
+    assert code_of(lambda: world.home.say(order, Accept())) == "attempt.fenced"
 
 
 def test_a_gang_goes_only_where_gangs_are_started(world: World) -> None:

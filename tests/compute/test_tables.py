@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from sekisho.compute import AttemptState, JobState, SiteChoice, tables, tables_keepsakes, views
 from sekisho.kernel.ids import new_id
+from sekisho.kernel.migrate import schema_files
 from sekisho.kernel.tx import Row, Tx
 from tests.compute.world import World
 
@@ -91,6 +94,46 @@ def test_a_name_is_the_newest_job_of_that_name_in_one_organisation(world: World)
     ]
     assert [row and row["id"] for row in found] == ["job_3", "job_9", "job_1"], "an id goes before a name"
     assert job_row(world, "train") is None
+
+
+class Asked:
+    """Takes statements and gives nothing, to look at how a database would go about them."""
+
+    def __init__(self) -> None:
+        self.statements: list[tuple[str, dict[str, Any]]] = []
+
+    def all(self, sql: str, **params: Any) -> list[Row]:
+        self.statements.append((sql, params))
+        return []
+
+    def one(self, sql: str, **params: Any) -> Row | None:
+        self.statements.append((sql, params))
+        return None
+
+
+def test_no_question_about_one_job_or_array_reads_every_job() -> None:
+    asked = Asked()
+    tx = cast("Tx", asked)
+    tables.find_job(tx, "job_1", "org_a")
+    tables.members_of(tx, "job_1")
+    tables.waiting_member(tx, "job_1")
+    tables.members_to_cancel(tx, "job_1")
+    tables.member_counts(tx, "job_1")
+    tables.attempts_of(tx, "job_1", 1)
+    tables.attempt_numbered(tx, "job_1", 0)
+    tables.events_of(tx, "job_1", 1)
+    tables.arrays_over(tx)
+    for array in ("", "job_1"):
+        tables.page_jobs(tx, "", 50, array=array)
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        for file in schema_files(["kernel", "compute"]):
+            database.executescript(file.text.replace("{sequence}", "integer primary key"))
+        for sql, params in asked.statements:
+            plan = [row[3] for row in database.execute(f"explain query plan {sql}", params)]
+            assert [step for step in plan if step.startswith("SCAN compute")] == [], sql
+        (counts,) = [sql for sql, _ in asked.statements if "count(*)" in sql]
+        plan = [row[3] for row in database.execute(f"explain query plan {counts}", {"array": "job_1"})]
+        assert any("COVERING INDEX" in step for step in plan), "without the files of a thousand jobs"
 
 
 def test_the_queue_is_in_order_and_can_be_gone_through(world: World) -> None:
@@ -187,17 +230,31 @@ def test_two_attempts_of_one_number_cannot_be(world: World) -> None:
     with pytest.raises(Exception, match=r"(?i)unique"):
         add_attempt(world, "att_2", "job_1", 1)
     add_attempt(world, "att_2", "job_1", 2)
-    assert [row["id"] for row in world.database.read(lambda tx: tables.attempts_of(tx, "job_1"))] == [
+    assert [row["id"] for row in world.database.read(lambda tx: tables.attempts_of(tx, "job_1", 9))] == [
         "att_1",
         "att_2",
     ]
+
+
+def test_of_a_job_that_never_ends_the_newest_is_shown(world: World) -> None:
+    add_job(world, "job_1")
+    for number in (1, 2, 3):
+        add_attempt(world, f"att_{number}", "job_1", number)
+        write(world, functools.partial(tables.add_event, job="job_1", what=f"w{number}", now_ms=number))
+    last = world.database.read(lambda tx: tables.attempts_of(tx, "job_1", 2))
+    assert [row["id"] for row in last] == ["att_2", "att_3"]
+    assert [one.what for one in world.database.read(lambda tx: tables.events_of(tx, "job_1", 2))] == ["w2", "w3"]
+    found = world.database.read(
+        lambda tx: [tables.attempt_numbered(tx, "job_1", number) for number in (0, 1, 4)]
+    )
+    assert [row and row["id"] for row in found] == ["att_3", "att_1", None]
 
 
 def test_a_timeline_is_numbered(world: World) -> None:
     add_job(world, "job_1")
     for what in ("accepted", "placed"):
         write(world, functools.partial(tables.add_event, job="job_1", what=what, now_ms=3, site="石狩"))
-    events = world.database.read(lambda tx: tables.events_of(tx, "job_1"))
+    events = world.database.read(lambda tx: tables.events_of(tx, "job_1", 9))
     assert [(event.what, event.time_ms, event.params) for event in events] == [
         ("accepted", 3, {"site": "石狩"}),
         ("placed", 3, {"site": "石狩"}),

@@ -34,13 +34,6 @@ def test_a_note_stays_until_the_next_note(database: Database) -> None:
     assert last(database, "progress:a") == (3, 8, "関所")
 
 
-def test_subjects_of_one_kind_by_their_ids(database: Database) -> None:
-    for subject in ("site:a", "site:b:c", "agent:a", "sites:x", "siteXy"):
-        beat(database, subject, 1)
-    assert set(database.read(lambda tx: heartbeats.all_of(tx, "site"))) == {"a", "b:c"}
-    assert set(database.read(lambda tx: heartbeats.all_of(tx, "agent"))) == {"a"}
-
-
 def test_what_ended_is_forgotten(database: Database) -> None:
     beat(database, "attempt:a", 1)
     beat(database, "attempt:b", 1)

@@ -46,6 +46,9 @@ from sekisho.sites import all_sites
 from sekisho_verify import canonical
 
 LEVEL_MAX = 4
+ATTEMPTS_SHOWN = 100
+"""The newest: a replica that cannot stay up has more of them every day."""
+EVENTS_SHOWN = 1_000
 
 
 class Logs(Protocol):
@@ -168,18 +171,17 @@ class JobActions:
         names = {site.id: site.name for site in all_sites(ctx.tx)}
         return JobDetail(
             self._view(ctx, row),
-            [views.member(item, names, _note(ctx.tx, item)) for item in tables.members_of(ctx.tx, row["id"])],
-            [views.attempt_view(item, names) for item in tables.attempts_of(ctx.tx, row["id"])],
+            [views.member(item, names) for item in tables.members_of(ctx.tx, row["id"])],
+            [views.attempt_view(one, names) for one in tables.attempts_of(ctx.tx, row["id"], ATTEMPTS_SHOWN)],
             views.site_choices(row),
-            tables.events_of(ctx.tx, row["id"]),
+            tables.events_of(ctx.tx, row["id"], EVENTS_SHOWN),
             row["file"],
         )
 
     def explain(self, ctx: Ctx, command: ExplainJob) -> Explanation:
         """Ask the charter again, now, for every site; of an array, the first job in it that waits."""
         row = find_job(ctx.tx, command.job, ctx.principal)
-        waiting = [one for one in tables.members_of(ctx.tx, row["id"]) if one["state"] == JobState.WAITING]
-        row = waiting[0] if waiting else row
+        row = tables.waiting_member(ctx.tx, row["id"]) or row
         submitter = self._principals.principal(ctx.tx, Actor(Ref("User", row["submitter"])))
         submitter = submitter or self._principals.principal(ctx.tx, Actor(Ref("Service", row["submitter"])))
         sites = views.site_choices(row)
@@ -218,14 +220,10 @@ class JobActions:
             raise SekishoError(ENDED, job=row["id"], state=state.value)
         if row["kind"] in GROUPS:
             _cancelling(ctx, row)
-            for member in tables.members_of(ctx.tx, row["id"]):
-                if not JobState(member["state"]).ended:
-                    with ctx.row(
-                        action=spec_of(CancelJob).name,
-                        resource=Ref("Job", member["id"]),
-                        stream=member["id"],
-                    ):
-                        _cancel(ctx, member)
+            for member in tables.members_to_cancel(ctx.tx, row["id"]):
+                resource = Ref("Job", member["id"])
+                with ctx.row(action=spec_of(CancelJob).name, resource=resource, stream=member["id"]):
+                    _cancel(ctx, member)
         else:
             _cancel(ctx, row)
         return self._view(ctx, find_job(ctx.tx, row["id"], ctx.principal))
@@ -233,13 +231,12 @@ class JobActions:
     def read_log(self, ctx: Ctx, command: ReadLog) -> LogText:
         """A piece of one attempt's log; the newest attempt's unless a number is given."""
         row = find_job(ctx.tx, command.job, ctx.principal)
-        attempts = tables.attempts_of(ctx.tx, row["id"])
+        chosen = tables.attempt_numbered(ctx.tx, row["id"], command.attempt)
         ended = JobState(row["state"]).ended
-        chosen = [item for item in attempts if command.attempt in {0, item["number"]}]
-        if not chosen:
+        if chosen is None:
             return LogText("", command.offset, command.offset, ended)
-        final = AttemptState(chosen[-1]["state"]).ended
-        content, length = self._logs.read(chosen[-1]["id"], command.offset, final=final)
+        final = AttemptState(chosen["state"]).ended
+        content, length = self._logs.read(chosen["id"], command.offset, final=final)
         following = command.offset + len(content)
         done = final and following >= length and (ended or command.attempt > 0)
         return LogText(content.decode(errors="replace"), command.offset, following, done)

@@ -162,7 +162,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class JobDetail(msgspec.Struct, frozen=True):
-    """A job with its attempts, the sites of its last placement, timeline and file; an array with its members."""
+    """A job with its newest attempts, the sites of its last placement, timeline and file; an array with its members."""
 
     job: JobView
     members: list[Member]

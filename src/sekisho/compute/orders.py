@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from sekisho.compute.leaving import may_leave, may_run
 from sekisho.compute.model import AttemptState, FindAgent, OrdersWaiting, PollOrders
 from sekisho.compute.seals import Seals
 from sekisho.compute.spec import JobSpec
-from sekisho.data import Tickets, arrived_for, newest_checkpoint
+from sekisho.data import ArtefactView, Tickets, arrived_for, newest_checkpoint
 from sekisho.identity import AgentView, find_agent
 from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
@@ -115,13 +116,16 @@ class OrderActions:
         job = tables.find_job(ctx.tx, row["job"], "") or {}
         spec = spec_of_row(job)
         leaves = may_leave(ctx, self._principals, job)
+        patience = self._patience.with_site(away_seconds(ctx.tx, row["site"]))
+        # As long as the attempt may be silent: a transfer that breaks off is begun again with the same ticket.
+        reference = functools.partial(self._reference, valid_ms=patience.silence_ms)
         return messages.Offer(
             job=job["id"],
             job_name=job["name"],
             level=job["level"],
             image=spec.image or messages.IMAGE_SYSTEM,
             limits=_limits(spec),
-            lease_s=self._patience.with_site(away_seconds(ctx.tx, row["site"])).lease_seconds,
+            lease_s=patience.lease_seconds,
             run=spec.run,
             env={**spec.envs, **_rendezvous(job, row, spec)},
             secrets=spec.secrets,
@@ -132,25 +136,25 @@ class OrderActions:
                     kind="tree" if item.kind == "tree" else "file",
                     size_bytes=item.size_bytes,
                     source="control",
-                    ticket=self._ticket(
+                    ticket=reference(
                         item.object, item.kind, item.size_bytes, into=arrived_for(ctx.tx, item.source)
-                    ),
+                    ).ticket,
                 )
                 for item in spec.inputs
             ],
             outputs=[
                 messages.OutputMount(name=item.name, mount=item.mount, upload=leaves) for item in spec.outputs
             ],
-            image_lock=self._reference(spec.lock, "file", spec.lock_bytes, into="") if spec.lock else None,
+            image_lock=reference(spec.lock, "file", spec.lock_bytes, into="") if spec.lock else None,
             setup=spec.setup,
             setup_workdir=spec.setup_workdir,
             workdir=(
-                self._reference(spec.workdir.object, "tree", spec.workdir.size_bytes, into=spec.workdir_id)
+                reference(spec.workdir.object, "tree", spec.workdir.size_bytes, into=spec.workdir_id)
                 if spec.workdir
                 else None
             ),
             checkpoint=messages.CheckpointPlan(**spec.checkpoint, upload=leaves) if spec.checkpoint else None,
-            resume=self._resume(ctx.tx, job["id"], row["site"], leaves=leaves),
+            resume=_resume(newest_checkpoint(ctx.tx, job["id"]), row["site"], reference, leaves=leaves),
             egress="none" if isinstance(spec.egress, str) else messages.EgressAllow(allow=spec.egress),
             gpus=spec.need.gpus,
             gpu_type=spec.need.gpu_type if spec.need.gpus else "",
@@ -158,31 +162,30 @@ class OrderActions:
             health=spec.health,
         )
 
-    def _resume(self, tx: Tx, job: str, site: str, *, leaves: bool) -> messages.ObjectRef | None:
-        """The newest training checkpoint, where this site can get it: from itself, or from here.
-
-        One that stays at another site is out of reach, and the job starts over.
-        """
-        newest = newest_checkpoint(tx, job)
-        if newest is None:
-            return None
-        if site in newest.copies:
-            return messages.ObjectRef(object=newest.object, kind="tree", size_bytes=newest.size_bytes)
-        if not leaves:
-            return None
-        return self._reference(newest.object, "tree", newest.size_bytes, into=newest.attempt)
-
-    def _reference(self, digest: str, kind: str, size_bytes: int, *, into: str) -> messages.ObjectRef:
+    def _reference(
+        self, digest: str, kind: str, size_bytes: int, *, into: str, valid_ms: int
+    ) -> messages.ObjectRef:
+        asked = "tree" if kind == "tree" else "file"
+        ticket = self._tickets.issue("get", digest, asked, size_bytes, into=into, valid_ms=valid_ms)
         return messages.ObjectRef(
-            object=digest,
-            kind="tree" if kind == "tree" else "file",
-            size_bytes=size_bytes,
-            source="control",
-            ticket=self._ticket(digest, kind, size_bytes, into=into),
+            object=digest, kind=asked, size_bytes=size_bytes, source="control", ticket=ticket
         )
 
-    def _ticket(self, digest: str, kind: str, size_bytes: int, *, into: str) -> str:
-        return self._tickets.issue("get", digest, "tree" if kind == "tree" else "file", size_bytes, into=into)
+
+def _resume(
+    newest: ArtefactView | None, site: str, reference: Callable[..., messages.ObjectRef], *, leaves: bool
+) -> messages.ObjectRef | None:
+    """The newest training checkpoint, where this site can get it: from itself, or from here.
+
+    One that stays at another site is out of reach, and the job starts over.
+    """
+    if newest is None:
+        return None
+    if site in newest.copies:
+        return messages.ObjectRef(object=newest.object, kind="tree", size_bytes=newest.size_bytes)
+    if not leaves:
+        return None
+    return reference(newest.object, "tree", newest.size_bytes, into=newest.attempt)
 
 
 def _limits(spec: JobSpec) -> messages.Limits:

@@ -27,7 +27,10 @@ class Reason(enum.StrEnum):
 
 
 class Need(msgspec.Struct, frozen=True):
-    """What one of a job's `nodes` takes. `seconds` is its time limit, `yen_max` its whole budget (0: none)."""
+    """What one of a job's `nodes` takes. `seconds` is its time limit, `yen_max` its whole budget (0: none).
+
+    `asked`: whether somebody inside the wall has to ask it now and then whether it is well.
+    """
 
     cpus: int
     memory_bytes: int
@@ -37,6 +40,7 @@ class Need(msgspec.Struct, frozen=True):
     yen_max: int = 0
     deadline_ms: int = 0
     nodes: int = 1
+    asked: bool = False
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -64,7 +68,10 @@ class Room(msgspec.Struct, frozen=True):
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A site at the moment of the round. Prices in whole yen an hour; `nodes` is the largest gang it starts."""
+    """A site at the moment of the round. Prices in whole yen an hour; `nodes` is the largest gang it starts.
+
+    `asks`: whether it has a wall, and in it somebody who asks a payload whether it is well.
+    """
 
     id: str
     name: str
@@ -74,10 +81,11 @@ class Site(msgspec.Struct, frozen=True):
     yen_per_hour: int
     gpu_yen_per_hour: Mapping[str, int] = {}
     nodes: int = 1
+    asks: bool = True
 
     def could_hold(self, need: Need) -> bool:
         """Whether the need fits while nothing else runs here."""
-        return self.nodes >= need.nodes and self.total.holds(need)
+        return self.nodes >= need.nodes and self.total.holds(need) and (self.asks or not need.asked)
 
     def yen(self, need: Need) -> int:
         """What the whole time limit costs here on all nodes, rounded up."""

@@ -46,7 +46,8 @@ class RoundActions:
     def place(self, ctx: Ctx, command: PlaceRound) -> int:
         """Take a stretch of the queue, judge, choose, offer: one record per job whose standing changed."""
         rows = tables.waiting_jobs(ctx.tx, command.after, ROUND_MAX, ctx.now_ms)
-        judged = {row["id"]: self._judge(ctx, row) for row in rows}
+        sites = all_sites(ctx.tx)
+        judged = {row["id"]: self._judge(ctx, row, sites) for row in rows}
         snapshot = placement.Snapshot(
             ctx.now_ms,
             tuple(_waiting(row, judged[row["id"]]) for row in rows),
@@ -63,16 +64,18 @@ class RoundActions:
             ctx.later(PlaceRound(), delay_ms=RETRY_ROUND_MS, dedupe="place-again")
         return sum(1 for choice in choices if choice.site)
 
-    def _judge(self, ctx: Ctx, row: Row) -> list[Judged]:
+    def _judge(self, ctx: Ctx, row: Row, sites: list[SiteView]) -> list[Judged]:
         submitter = submitter_of(ctx.tx, self._principals, row["submitter"])
         if submitter is None:
             return []
-        return candidates.judge(
-            ctx, submitter, entity_of(row), spec=spec_of_row(row), sites=all_sites(ctx.tx)
-        )
+        return candidates.judge(ctx, submitter, entity_of(row), spec=spec_of_row(row), sites=sites)
 
     def reconcile(self, ctx: Ctx, command: ReconcileAttempts) -> int:
-        """Attempts whose agent was not heard for too long are lost; their jobs wait again, under a new token."""
+        """Attempts whose agent was not heard for too long are lost; their jobs wait again, under a new token.
+
+        An array is told when its jobs move; whose end was not settled then, also because a charter of before an upgrade
+        did not know how, is told again.
+        """
         del command
         sites = {site.id: site for site in all_sites(ctx.tx)}
         lost = 0
@@ -83,13 +86,18 @@ class RoundActions:
             if heard_ms < patience.silent_since_ms(ctx.now_ms):
                 lose(ctx, attempt)
                 lost += 1
+        for over in tables.arrays_over(ctx.tx):
+            settle_later(ctx, over)
         ctx.later(ReconcileAttempts(), delay_ms=self._patience.reconcile_ms, dedupe="reconcile")
         return lost
 
 
 def _away_seconds(ctx: Ctx, attempt: Row, site: SiteView) -> int:
-    """How long the agent may be silent while its payload goes on; without leases, until the time limit is over."""
-    if site.holds_leases:
+    """How long the agent may be silent while its payload goes on; without leases, until the time limit is over.
+
+    Of an offer that no agent has accepted nothing runs anywhere, and nothing will: its acceptance is fenced from then on.
+    """
+    if site.holds_leases or AttemptState(attempt["state"]) is AttemptState.OFFERED:
         return site.away_seconds
     job = tables.find_job(ctx.tx, attempt["job"], "") or {}
     return max(site.away_seconds, spec_of_row(job).need.seconds + ENGINE_LAG_SECONDS)
@@ -132,13 +140,14 @@ def settle_job(ctx: Ctx, job: str, state: AttemptState, reason: str) -> None:
     pause_ms = rules.restart_pause_ms(_runs_ms(ctx, job)) if lasting else 0
     if pause_ms:
         tables.hold_back(ctx.tx, job, ctx.now_ms + pause_ms)
-    ctx.later(PlaceRound(), delay_ms=pause_ms, dedupe=f"place:{job}" if pause_ms else "place")
+    # Not `place:`, under which a round goes on behind a job: one of the two would be taken for the other, and dropped.
+    ctx.later(PlaceRound(), delay_ms=pause_ms, dedupe=f"begin-again:{job}" if pause_ms else "place")
     settle_later(ctx, row)
 
 
 def _runs_ms(ctx: Ctx, job: str) -> list[int]:
-    """How long each attempt of a job ran, in order; nothing for one whose payload never began."""
-    rows = tables.attempts_of(ctx.tx, job)
+    """How long the last attempts of a job ran, in order; nothing for one whose payload never began."""
+    rows = tables.attempts_of(ctx.tx, job, rules.RUNS_WEIGHED)
     return [row["ended_ms"] - row["started_ms"] if row["started_ms"] else 0 for row in rows]
 
 

@@ -19,6 +19,8 @@ SHORT_RUN_MS = 60_000
 """A replica that ended sooner than this is begun again only after a pause."""
 RESTART_PAUSE_MS = 5_000
 RESTART_PAUSE_MS_MAX = 300_000
+RUNS_WEIGHED = 16
+"""More short runs in a row than it takes to the longest pause; of a job that runs for years, no others are read."""
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -40,13 +42,18 @@ class Patience(msgspec.Struct, frozen=True):
         """How often silent attempts are looked for: as often as leases are renewed."""
         return self.lease_ms // 4
 
-    def silent_since_ms(self, now_ms: int) -> int:
-        """Whoever was last heard before this moment is lost.
+    @property
+    def silence_ms(self) -> int:
+        """How long an attempt may be silent before it is lost.
 
-        Later than any lease ends, with the time in which a payload is ended then, so that the old payload is dead
-        before the next one starts.
+        Longer than any lease, with the time in which a payload is ended then, so that the old payload is dead before
+        the next one starts.
         """
-        return now_ms - self.lease_ms - max(self.lease_ms // 2, ENDING_MS)
+        return self.lease_ms + max(self.lease_ms // 2, ENDING_MS)
+
+    def silent_since_ms(self, now_ms: int) -> int:
+        """Whoever was last heard before this moment is lost."""
+        return now_ms - self.silence_ms
 
     def site_silent_since_ms(self, now_ms: int) -> int:
         """A site last heard before this moment is offered nothing.

@@ -227,6 +227,7 @@ def _need(file: JobFile) -> Need:
         yen_max=file.budget.max_yen if file.budget else 0,
         deadline_ms=jobfile.deadline_ms(file.deadline),
         nodes=file.num_nodes,
+        asked=file.service is not None and file.service.health is not None,
     )
 
 

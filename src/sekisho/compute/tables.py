@@ -93,21 +93,47 @@ def page_jobs(
     tx: Tx, before: str, limit: int, *, state: str = "", submitter: str = "", array: str = ""
 ) -> list[Row]:
     """Jobs newest first, before an id: those of one array, or those of none."""
+    within = "array_job = :array" if array else "array_job is null"
     return tx.all(
-        "select * from compute_jobs where (:before = '' or id < :before) and (:state = '' or state = :state)"
-        " and (:submitter = '' or submitter = :submitter) and coalesce(array_job, '') = :array"
+        f"select * from compute_jobs where {within} and (:before = '' or id < :before)"
+        " and (:state = '' or state = :state) and (:submitter = '' or submitter = :submitter)"
         " order by id desc limit :limit",
         before=before,
         state=state,
         submitter=submitter,
-        array=array,
         limit=limit,
+        **({"array": array} if array else {}),
     )
 
 
 def members_of(tx: Tx, array: str) -> list[Row]:
-    """The jobs of an array, in order."""
-    return tx.all("select * from compute_jobs where array_job = :array order by array_index", array=array)
+    """The jobs of an array in short, in order, each with its latest progress line in `note`.
+
+    Each has a copy of the file, which a look at all of them does not need.
+    """
+    return tx.all(
+        "select array_index, id, name, state, reason, site, attempts, kernel_heartbeats.note"
+        " from compute_jobs left join kernel_heartbeats on subject = 'progress:' || id"
+        " where array_job = :array order by array_index",
+        array=array,
+    )
+
+
+def waiting_member(tx: Tx, array: str) -> Row | None:
+    """The first job of an array that waits."""
+    return tx.one(
+        "select * from compute_jobs where array_job = :array and state = 'waiting' order by array_index limit 1",
+        array=array,
+    )
+
+
+def members_to_cancel(tx: Tx, array: str) -> list[Row]:
+    """The jobs of an array that have not ended and were not told to, in order: their ids and their array's."""
+    return tx.all(
+        "select id, array_job, cancelling from compute_jobs where array_job = :array and cancelling = 0"
+        " and state in ('waiting', 'staging', 'starting', 'running') order by array_index",
+        array=array,
+    )
 
 
 def member_counts(tx: Tx, array: str) -> dict[JobState, int]:
@@ -117,6 +143,15 @@ def member_counts(tx: Tx, array: str) -> dict[JobState, int]:
         array=array,
     )
     return {JobState(row["state"]): row["n"] for row in rows}
+
+
+def arrays_over(tx: Tx) -> list[Row]:
+    """Arrays and services that have not ended although all their jobs have, each named as a member names it."""
+    return tx.all(
+        "select id as array_job from compute_jobs where state in ('waiting', 'running')"
+        " and kind in ('array', 'service') and not exists (select 1 from compute_jobs as one"
+        " where one.array_job = compute_jobs.id and one.state in ('waiting', 'staging', 'starting', 'running'))"
+    )
 
 
 def members_under_way(tx: Tx) -> dict[str, int]:
@@ -199,9 +234,24 @@ def find_attempt(tx: Tx, attempt: str) -> Row | None:
     return tx.one("select * from compute_attempts where id = :id", id=attempt)
 
 
-def attempts_of(tx: Tx, job: str) -> list[Row]:
-    """All tries of a job, oldest first."""
-    return tx.all("select * from compute_attempts where job = :job order by number", job=job)
+def attempts_of(tx: Tx, job: str, count: int) -> list[Row]:
+    """The last `count` tries of a job, oldest first; a replica may have any number of them."""
+    return tx.all(
+        "select * from (select * from compute_attempts where job = :job order by number desc limit :count) as last"
+        " order by number",
+        job=job,
+        count=count,
+    )
+
+
+def attempt_numbered(tx: Tx, job: str, number: int) -> Row | None:
+    """One try of a job; the newest for 0."""
+    return tx.one(
+        "select * from compute_attempts where job = :job and (:number = 0 or number = :number)"
+        " order by number desc limit 1",
+        job=job,
+        number=number,
+    )
 
 
 def active_attempts(tx: Tx, site: str = "") -> list[Row]:
@@ -256,9 +306,14 @@ def add_event(tx: Tx, job: str, what: str, now_ms: int, **params: str) -> None:
     )
 
 
-def events_of(tx: Tx, job: str) -> list[Event]:
-    """The timeline, in order."""
-    rows = tx.all("select * from compute_events where job = :job order by number", job=job)
+def events_of(tx: Tx, job: str, count: int) -> list[Event]:
+    """The last `count` lines of the timeline, in order."""
+    rows = tx.all(
+        "select * from (select * from compute_events where job = :job order by number desc limit :count) as last"
+        " order by number",
+        job=job,
+        count=count,
+    )
     return [
         Event(row["time_ms"], row["what"], msgspec.json.decode(row["params"]), row["record_id"])
         for row in rows

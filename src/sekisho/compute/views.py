@@ -36,18 +36,17 @@ def job_view(row: Row, site_names: dict[str, str], note: str | None) -> JobView:
     )
 
 
-def member(row: Row, site_names: dict[str, str], note: str | None) -> Member:
+def member(row: Row, site_names: dict[str, str]) -> Member:
     """A job of an array, in short."""
-    view = job_view(row, site_names, note)
     return Member(
         index=row["array_index"],
-        id=view.id,
-        name=view.name,
-        state=view.state,
-        reason=view.reason,
-        site_name=view.site_name,
-        attempts=view.attempts,
-        progress=view.progress,
+        id=row["id"],
+        name=row["name"],
+        state=JobState(row["state"]),
+        reason=row["reason"],
+        site_name=site_names.get(row["site"], ""),
+        attempts=row["attempts"],
+        progress=msgspec.json.decode(row["note"]) if row["note"] else {},
     )
 
 

@@ -1,7 +1,7 @@
 """Short-lived permission for one object: what it opens, until when, under a MAC of the control plane's own key.
 
 `base64url(canonical JSON) "." base64url(HMAC-SHA256)`. It carries no secret and grants nothing once it expired, so a
-leaked log line is worth minutes. It is checked without a database, because the gate already decided when it was made.
+leaked log line is worth minutes, or what a site that goes away for hours is given. It is checked without a database, because the gate already decided when it was made.
 """
 
 from __future__ import annotations
@@ -58,9 +58,11 @@ class Tickets:
         size_bytes: int,
         *,
         into: str,
+        valid_ms: int = 0,
     ) -> str:
-        """A ticket good for `VALID_MS` from now."""
-        grant = Grant(want, digest, kind, size_bytes, self.expiry_ms(), into)
+        """A ticket good for `VALID_MS` from now; for longer where whoever gets it may be out of touch for longer."""
+        expires_ms = self._clock.now_ms() + max(valid_ms, VALID_MS)
+        grant = Grant(want, digest, kind, size_bytes, expires_ms, into)
         payload = canonical.encode(msgspec.to_builtins(grant))
         return f"{canonical.to_base64url(payload)}.{canonical.to_base64url(self._mac(payload))}"
 

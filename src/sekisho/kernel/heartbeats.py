@@ -25,12 +25,6 @@ def last(tx: Tx, subject: str) -> Row | None:
     )
 
 
-def all_of(tx: Tx, kind: str) -> dict[str, Row]:
-    """Every subject of one kind (`agent`, `attempt`), by the id after the colon."""
-    rows = tx.all("select * from kernel_heartbeats where subject like :prefix", prefix=f"{kind}:%")
-    return {row["subject"].partition(":")[2]: row for row in rows}
-
-
 def forget(tx: Tx, subject: str) -> None:
     """Remove the sign of life of something that ended."""
     tx.run("delete from kernel_heartbeats where subject = :subject", subject=subject)

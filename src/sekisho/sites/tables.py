@@ -127,8 +127,7 @@ def views(tx: Tx, rows: list[Row]) -> list[SiteView]:
     for row in tx.all("select * from sites_facts order by site, name"):
         if row["site"] in wanted:
             facts.setdefault(row["site"], {})[row["name"]] = _fact(row)
-    heard = heartbeats.all_of(tx, "site")
-    return [_view(row, accelerators, facts, heard.get(row["id"])) for row in rows]
+    return [_view(row, accelerators, facts, heartbeats.last(tx, f"site:{row['id']}")) for row in rows]
 
 
 def _fact(row: Row) -> Fact:

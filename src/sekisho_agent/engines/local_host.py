@@ -5,6 +5,7 @@ The local engine owns one for all its tasks; the wrapper inside another engine's
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -93,19 +94,14 @@ class LocalHost:
         as_root = os.geteuid() == 0
         folder = task.image.folder
         interpreter = image_interpreter(folder) if folder else base_interpreter()
-        lent = accelerators.lend(task.gpus, os.environ)
-        try:
+        with contextlib.ExitStack() as held:
+            lent = accelerators.lend(task.gpus, os.environ)
+            held.callback(lent.release)
             user = PayloadUser(as_root=as_root)
-        except EngineError:
-            lent.release()
-            raise
-        if as_root:
-            _give(task, user.uid)
-
-        def release() -> None:
-            user.release()
-            lent.release()
-
+            held.callback(user.release)
+            if as_root:
+                _give(task, user.uid)
+            release = held.pop_all().close
         plan = wall.WallPlan(
             bubblewrap=self._bubblewrap.path,
             interpreter=interpreter,

@@ -213,8 +213,8 @@ WORDS = {
         "ジョブが拠点の待ち行列で長く待ちすぎました。",
     ),
     "reason.service.unhealthy": (
-        "It did not answer its health check.",
-        "死活確認に応答しませんでした。",
+        "Its health check failed too often in a row.",
+        "死活確認に連続して失敗しました。",
     ),
     "reason.peers.missing": (
         "Not all nodes of the job came up in time.",
