@@ -80,19 +80,24 @@ def test_too_few_free_ones_leave_the_others_free(tmp_path: Path) -> None:
 def as_nobody(count: int, devices: Path) -> int:
     """How many GPUs a plain user is lent, who lets go of them at once; 0 where they are held."""
     child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    status = 100
+    if not child:
+        status = 100
+        try:
+            status = lent_to_nobody(count, devices)
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def lent_to_nobody(count: int, devices: Path) -> int:
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
     try:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
-        numbered = [mount.inside for mount in lend(count, {}, devices=devices).files]
-        status = len([inside for inside in numbered if inside[-1].isdecimal()])
+        files = lend(count, {}, devices=devices).files
     except EngineError:
-        status = 0
-    finally:
-        os._exit(status)
+        return 0
+    return len([mount for mount in files if mount.inside[-1].isdecimal()])
 
 
 def test_a_plain_user_is_lent_what_root_does_not_hold_and_holds_it_against_nobody_afterwards() -> None:
@@ -118,6 +123,9 @@ def test_an_attempt_that_cannot_begin_holds_no_gpu(
     gone = Mount(source=tmp_path / "gone", inside="/out", writable=True)
     with pytest.raises(OSError, match="gone"):
         local_engine.submit(msgspec.structs.replace(task, mounts=(gone,)))
+    (task.folder / "log").mkdir()
+    with pytest.raises(OSError, match="log"):
+        local_engine.submit(task)
     borrowed(devices, 3).release()
 
 

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from sekisho.compute import CancelJob, ExplainJob, JobState, ListJobs, PlanJob, ReconcileAttempts, rounds, rules
+from sekisho.compute import (
+    CancelJob,
+    ExplainJob,
+    JobState,
+    ListJobs,
+    PlanJob,
+    ReconcileAttempts,
+    arrays,
+    rounds,
+    rules,
+)
 from sekisho.kernel.facts import SYSTEM
 from sekisho.kernel.tx import Tx
 from sekisho_wire import messages
@@ -178,6 +188,25 @@ def test_who_cancels_again_leaves_nothing_in_the_streams_of_its_jobs(world: Worl
     assert world.reason(array) == ("cancelled", "")
 
 
+def test_a_large_array_is_cancelled_portion_by_portion(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "CANCELLED_AT_ONCE", 2)
+    array = world.submit(array_file(5)).id
+    assert world.perform(world.engineer, CancelJob(job=array)).cancelling
+    assert states(world, array) == ["cancelled"] * 2 + ["waiting"] * 3
+    world.settle()
+    assert states(world, array) == ["cancelled"] * 5
+    assert world.reason(array) == ("cancelled", "")
+    (asked,) = world.records(stream=array, action="compute.job.cancel")
+    for member in world.show(array).members:
+        (record,) = world.records(stream=member.id, action="compute.job.cancel")
+        assert record["detail"] == {
+            "array": array,
+            "asked": asked["id"],
+            "asked_by": world.engineer.ref.id,
+        }
+    assert world.check().findings == []
+
+
 def test_one_job_of_an_array_can_be_cancelled_alone(world: World) -> None:
     array = world.submit(array_file(2)).id
     world.perform(world.engineer, CancelJob(job="sweep-1"))
@@ -292,7 +321,9 @@ def test_a_service_that_is_asked_goes_only_where_somebody_can_ask(world: World) 
     asked = world.submit(service_file(1, ", health: {run: ./well}")).id
     other = world.submit(service_file(1).replace("name: api", "name: other")).id
     world.settle()
-    assert [(one.state.value, one.reason) for one in world.show(asked).members] == [("waiting", "NoSuchShape")]
+    assert [(one.state.value, one.reason) for one in world.show(asked).members] == [
+        ("waiting", "NoSuchShape")
+    ]
     assert states(world, other) == ["staging"]
     world.hear()
     world.clock.advance(5_000)

@@ -117,7 +117,7 @@ def test_no_question_about_one_job_or_array_reads_every_job() -> None:
     tables.find_job(tx, "job_1", "org_a")
     tables.members_of(tx, "job_1")
     tables.waiting_member(tx, "job_1")
-    tables.members_to_cancel(tx, "job_1")
+    tables.members_to_cancel(tx, "job_1", 1)
     tables.member_counts(tx, "job_1")
     tables.attempts_of(tx, "job_1", 1)
     tables.attempt_numbered(tx, "job_1", 0)
@@ -243,7 +243,10 @@ def test_of_a_job_that_never_ends_the_newest_is_shown(world: World) -> None:
         write(world, functools.partial(tables.add_event, job="job_1", what=f"w{number}", now_ms=number))
     last = world.database.read(lambda tx: tables.attempts_of(tx, "job_1", 2))
     assert [row["id"] for row in last] == ["att_2", "att_3"]
-    assert [one.what for one in world.database.read(lambda tx: tables.events_of(tx, "job_1", 2))] == ["w2", "w3"]
+    assert [one.what for one in world.database.read(lambda tx: tables.events_of(tx, "job_1", 2))] == [
+        "w2",
+        "w3",
+    ]
     found = world.database.read(
         lambda tx: [tables.attempt_numbered(tx, "job_1", number) for number in (0, 1, 4)]
     )

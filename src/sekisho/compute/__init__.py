@@ -11,6 +11,7 @@ from sekisho.compute.model import AddImage as AddImage
 from sekisho.compute.model import AttemptState as AttemptState
 from sekisho.compute.model import AttemptView as AttemptView
 from sekisho.compute.model import CancelJob as CancelJob
+from sekisho.compute.model import CancelMembers as CancelMembers
 from sekisho.compute.model import DeleteSecret as DeleteSecret
 from sekisho.compute.model import ExplainJob as ExplainJob
 from sekisho.compute.model import Explanation as Explanation

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from sekisho.compute import rules, tables
-from sekisho.compute.endings import end_job
-from sekisho.compute.model import JobState, SettleArray, SubmitJob
+from sekisho.compute.endings import cancel_job, end_job
+from sekisho.compute.model import CancelJob, CancelMembers, JobState, SettleArray, SubmitJob
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError
@@ -24,6 +24,7 @@ from sekisho.kernel.tx import Row, Tx
 
 NAME_LENGTH_MAX = 63
 REPLICA = "replica"
+CANCELLED_AT_ONCE = 50
 
 
 def add_members(ctx: Ctx, array: tables.NewJob, size: int, evidence: Mapping[str, Evidence]) -> list[str]:
@@ -68,6 +69,25 @@ def settle(ctx: Ctx, command: SettleArray) -> JobState:
     return state
 
 
+def cancel_some(ctx: Ctx, command: CancelMembers) -> int:
+    """Cancel some members now; the others follow, because agents change them all the while.
+
+    One transaction over a thousand jobs that are under way would collide each time it is tried.
+    """
+    members = tables.members_to_cancel(ctx.tx, command.job, CANCELLED_AT_ONCE)
+    for member in members:
+        with ctx.row(
+            action=spec_of(CancelJob).name,
+            resource=Ref("Job", member["id"]),
+            stream=member["id"],
+            detail={"array": command.job, "asked": command.asked, "asked_by": command.asked_by},
+        ):
+            cancel_job(ctx, member)
+    if len(members) == CANCELLED_AT_ONCE:
+        ctx.later(command, dedupe=f"cancel:{command.job}")
+    return len(members)
+
+
 def _array(tx: Tx, job: str) -> Row:
     row = tables.find_job(tx, job, "")
     if row is None:
@@ -75,12 +95,15 @@ def _array(tx: Tx, job: str) -> Row:
     return row
 
 
-def _settle_target(tx: Tx, principal: Entity, command: SettleArray) -> Target:
-    """A settling that changes nothing leaves no record, so none follows the end of the array's stream."""
+def _target(tx: Tx, principal: Entity, command: SettleArray | CancelMembers) -> Target:
+    """What changes nothing leaves no record, so none follows the end of the array's stream."""
     del tx, principal
     return Target(resource=Entity(Ref("Ledger", "queue")), stream=command.job)
 
 
 def handlers() -> tuple[Handler[Any], ...]:
     """Every command about arrays."""
-    return (Handler(SettleArray, _settle_target, settle, lambda command: f"array:{command.job}"),)
+    return (
+        Handler(SettleArray, _target, settle, lambda command: f"array:{command.job}"),
+        Handler(CancelMembers, _target, cancel_some, lambda command: f"array:{command.job}"),
+    )

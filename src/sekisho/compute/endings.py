@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sekisho.compute import tables
-from sekisho.compute.model import JobState, PlaceRound, SettleArray
+from sekisho.compute.model import AttemptState, JobState, PlaceRound, SettleArray
 from sekisho.kernel.context import Ctx
 from sekisho.kernel.tx import Row
 from sekisho.ledger import CloseStream
@@ -17,6 +17,24 @@ def end_job(ctx: Ctx, row: Row, state: JobState, reason: str) -> None:
     ctx.later(CloseStream(stream=job, resource_type="Job", resource_id=job), dedupe=f"close:{job}")
     ctx.later(PlaceRound(), dedupe="place")
     settle_later(ctx, row)
+
+
+def cancel_job(ctx: Ctx, row: Row) -> None:
+    """End a job that waits at once; tell the site of one that runs."""
+    active = tables.active_of_job(ctx.tx, row["id"])
+    if active is not None and AttemptState(active["state"]) is not AttemptState.OFFERED:
+        mark_cancelling(ctx, row)
+        return
+    if active is not None:
+        tables.move_attempt(ctx.tx, active["id"], AttemptState.CANCELLED, ctx.now_ms, reason="job.cancelled")
+    end_job(ctx, row, JobState.CANCELLED, "job.cancelled")
+
+
+def mark_cancelling(ctx: Ctx, row: Row) -> None:
+    """Somebody asked; once is enough."""
+    if not row["cancelling"]:
+        tables.mark_cancelling(ctx.tx, row["id"], ctx.now_ms)
+        tables.add_event(ctx.tx, row["id"], "cancelling", ctx.now_ms)
 
 
 def settle_later(ctx: Ctx, row: Row) -> None:

@@ -10,12 +10,13 @@ import msgspec
 
 from sekisho.charter import Labels
 from sekisho.compute import arrays, candidates, placement, rules, tables, texts, views
-from sekisho.compute.endings import end_job
+from sekisho.compute.endings import cancel_job, mark_cancelling
 from sekisho.compute.errors import ENDED, LEVEL_FIVE
 from sekisho.compute.model import (
     GROUPS,
     AttemptState,
     CancelJob,
+    CancelMembers,
     ExplainJob,
     Explanation,
     JobDetail,
@@ -36,7 +37,6 @@ from sekisho.compute.spec import Asker, JobSpec, Resolved, resolve
 from sekisho.compute.submitters import teams_of
 from sekisho.data import owner_of
 from sekisho.kernel import heartbeats
-from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.evidence import Evidence
@@ -219,13 +219,12 @@ class JobActions:
         if state.ended:
             raise SekishoError(ENDED, job=row["id"], state=state.value)
         if row["kind"] in GROUPS:
-            _cancelling(ctx, row)
-            for member in tables.members_to_cancel(ctx.tx, row["id"]):
-                resource = Ref("Job", member["id"])
-                with ctx.row(action=spec_of(CancelJob).name, resource=resource, stream=member["id"]):
-                    _cancel(ctx, member)
+            mark_cancelling(ctx, row)
+            arrays.cancel_some(
+                ctx, CancelMembers(job=row["id"], asked_by=ctx.actor.ref.id, asked=ctx.record_id)
+            )
         else:
-            _cancel(ctx, row)
+            cancel_job(ctx, row)
         return self._view(ctx, find_job(ctx.tx, row["id"], ctx.principal))
 
     def read_log(self, ctx: Ctx, command: ReadLog) -> LogText:
@@ -258,22 +257,6 @@ def _submission(resolved: Resolved, file_digest: str) -> dict[str, Evidence]:
             "residency": [*sorted(label.residency)],
         },
     }
-
-
-def _cancel(ctx: Ctx, row: Row) -> None:
-    active = tables.active_of_job(ctx.tx, row["id"])
-    if active is not None and AttemptState(active["state"]) is not AttemptState.OFFERED:
-        _cancelling(ctx, row)
-        return
-    if active is not None:
-        tables.move_attempt(ctx.tx, active["id"], AttemptState.CANCELLED, ctx.now_ms, reason="job.cancelled")
-    end_job(ctx, row, JobState.CANCELLED, "job.cancelled")
-
-
-def _cancelling(ctx: Ctx, row: Row) -> None:
-    if not row["cancelling"]:
-        tables.mark_cancelling(ctx.tx, row["id"], ctx.now_ms)
-        tables.add_event(ctx.tx, row["id"], "cancelling", ctx.now_ms)
 
 
 def _note(tx: Tx, row: Row) -> str | None:

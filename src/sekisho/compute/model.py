@@ -389,6 +389,22 @@ class PlaceRound(Command[int]):
 
 
 @command(
+    "compute.array.cancel",
+    kind=Kind.RECORDED,
+    resource="Ledger",
+    principals=("System",),
+    groups=("system",),
+    ja="取り消された配列に含まれるジョブを、順に取り消します。",
+)
+class CancelMembers(Command[int]):
+    """Cancel the next jobs of a cancelled array, for who asked and in which record; answers how many."""
+
+    job: str
+    asked_by: str
+    asked: str
+
+
+@command(
     "compute.array.settle",
     kind=Kind.RECORDED,
     resource="Ledger",

@@ -95,7 +95,7 @@ class RoundActions:
 def _away_seconds(ctx: Ctx, attempt: Row, site: SiteView) -> int:
     """How long the agent may be silent while its payload goes on; without leases, until the time limit is over.
 
-    Of an offer that no agent has accepted nothing runs anywhere, and nothing will: its acceptance is fenced from then on.
+    Of an offer that no agent has accepted nothing runs, and nothing will: from then on its acceptance is fenced.
     """
     if site.holds_leases or AttemptState(attempt["state"]) is AttemptState.OFFERED:
         return site.away_seconds

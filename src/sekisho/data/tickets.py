@@ -1,7 +1,8 @@
 """Short-lived permission for one object: what it opens, until when, under a MAC of the control plane's own key.
 
 `base64url(canonical JSON) "." base64url(HMAC-SHA256)`. It carries no secret and grants nothing once it expired, so a
-leaked log line is worth minutes, or what a site that goes away for hours is given. It is checked without a database, because the gate already decided when it was made.
+leaked log line is worth minutes, or what a site that goes away for hours is given. It is checked without a database,
+because the gate already decided when it was made.
 """
 
 from __future__ import annotations

@@ -86,24 +86,34 @@ class LocalHost:
 
         A node of a gang comes with its relay, which is the run's from then on.
         """
-        if self._bubblewrap is None:
+        wrapping = self._bubblewrap
+        if wrapping is None:
             raise EngineError(REASON_WALL_MISSING, "this machine has no working bubblewrap")
         if (task.nodes > 1) != (relay is not None) or (relay is not None and self.gang_hindrance):
             raise EngineError(REASON_WALL_MISSING, f"no overlay here: {self.gang_hindrance or 'no relay'}")
         wall.check_mounts(task.mounts)
+        held = contextlib.ExitStack()
+        try:
+            return LocalRun(task, self._surroundings(task, relay, wrapping.path, held))
+        except BaseException:
+            held.close()
+            raise
+
+    def _surroundings(
+        self, task: Task, relay: Relay | None, bubblewrap: Path, held: contextlib.ExitStack
+    ) -> Surroundings:
+        """What is the run's until it has ended: its user and its GPUs, which `held` lets go of."""
         as_root = os.geteuid() == 0
         folder = task.image.folder
         interpreter = image_interpreter(folder) if folder else base_interpreter()
-        with contextlib.ExitStack() as held:
-            lent = accelerators.lend(task.gpus, os.environ)
-            held.callback(lent.release)
-            user = PayloadUser(as_root=as_root)
-            held.callback(user.release)
-            if as_root:
-                _give(task, user.uid)
-            release = held.pop_all().close
+        lent = accelerators.lend(task.gpus, os.environ)
+        held.callback(lent.release)
+        user = PayloadUser(as_root=as_root)
+        held.callback(user.release)
+        if as_root:
+            _give(task, user.uid)
         plan = wall.WallPlan(
-            bubblewrap=self._bubblewrap.path,
+            bubblewrap=bubblewrap,
             interpreter=interpreter,
             image=folder,
             image_writable=task.image_writable,
@@ -114,17 +124,16 @@ class LocalHost:
             node=relay.node if relay else None,
             devices=lent.files,
         )
-        around = Surroundings(
+        return Surroundings(
             wall_name=self.wall_name + (WALL_PEERS if relay else ""),
             listeners=self._listeners,
             groups=self._groups,
             start_process=self._start_process,
             plan=plan,
-            release=release,
+            release=held.close,
             relay=relay,
             accelerators=lent,
         )
-        return LocalRun(task, around)
 
     def close(self) -> None:
         """Let go of listeners and threads; call when nothing runs any more."""
