@@ -14,7 +14,8 @@ import msgspec
 
 from sekisho.compute import rules, tables
 from sekisho.compute.endings import cancel_job, end_job
-from sekisho.compute.model import CancelJob, CancelMembers, JobState, SettleArray, SubmitJob
+from sekisho.compute.model import CancelJob, JobState, SubmitJob
+from sekisho.compute.model_rounds import CancelMembers, SettleArray
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError
@@ -24,7 +25,7 @@ from sekisho.kernel.tx import Row, Tx
 
 NAME_LENGTH_MAX = 63
 REPLICA = "replica"
-CANCELLED_AT_ONCE = 50
+CANCELLED_AT_ONCE = 10
 
 
 def add_members(ctx: Ctx, array: tables.NewJob, size: int, evidence: Mapping[str, Evidence]) -> list[str]:
