@@ -75,7 +75,7 @@ def cancel_some(ctx: Ctx, command: CancelMembers) -> int:
 
     One transaction over a thousand jobs that are under way would collide each time it is tried.
     """
-    members = tables.members_to_cancel(ctx.tx, command.job, CANCELLED_AT_ONCE)
+    members = tables.members_to_cancel(ctx.tx, command.job, command.after, CANCELLED_AT_ONCE)
     for member in members:
         with ctx.row(
             action=spec_of(CancelJob).name,
@@ -85,7 +85,8 @@ def cancel_some(ctx: Ctx, command: CancelMembers) -> int:
         ):
             cancel_job(ctx, member)
     if len(members) == CANCELLED_AT_ONCE:
-        ctx.later(command, dedupe=f"cancel:{command.job}")
+        following = msgspec.structs.replace(command, after=members[-1]["array_index"])
+        ctx.later(following, dedupe=f"cancel:{command.job}")
     return len(members)
 
 

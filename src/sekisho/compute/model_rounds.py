@@ -34,6 +34,7 @@ class CancelMembers(Command[int]):
     job: str
     asked_by: str
     asked: str
+    after: int = -1
 
 
 @command(
