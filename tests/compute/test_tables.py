@@ -117,7 +117,7 @@ def test_no_question_about_one_job_or_array_reads_every_job() -> None:
     tables.find_job(tx, "job_1", "org_a")
     tables.members_of(tx, "job_1")
     tables.waiting_member(tx, "job_1")
-    tables.members_to_cancel(tx, "job_1", 1)
+    tables.members_to_cancel(tx, "job_1", -1, 1)
     tables.member_counts(tx, "job_1")
     tables.attempts_of(tx, "job_1", 1)
     tables.attempt_numbered(tx, "job_1", 0)

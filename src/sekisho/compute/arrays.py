@@ -14,7 +14,8 @@ import msgspec
 
 from sekisho.compute import rules, tables
 from sekisho.compute.endings import cancel_job, end_job
-from sekisho.compute.model import CancelJob, CancelMembers, JobState, SettleArray, SubmitJob
+from sekisho.compute.model import CancelJob, JobState, SubmitJob
+from sekisho.compute.model_rounds import CancelMembers, SettleArray
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError
@@ -24,7 +25,7 @@ from sekisho.kernel.tx import Row, Tx
 
 NAME_LENGTH_MAX = 63
 REPLICA = "replica"
-CANCELLED_AT_ONCE = 50
+CANCELLED_AT_ONCE = 10
 
 
 def add_members(ctx: Ctx, array: tables.NewJob, size: int, evidence: Mapping[str, Evidence]) -> list[str]:
@@ -74,7 +75,7 @@ def cancel_some(ctx: Ctx, command: CancelMembers) -> int:
 
     One transaction over a thousand jobs that are under way would collide each time it is tried.
     """
-    members = tables.members_to_cancel(ctx.tx, command.job, CANCELLED_AT_ONCE)
+    members = tables.members_to_cancel(ctx.tx, command.job, command.after, CANCELLED_AT_ONCE)
     for member in members:
         with ctx.row(
             action=spec_of(CancelJob).name,
@@ -84,7 +85,8 @@ def cancel_some(ctx: Ctx, command: CancelMembers) -> int:
         ):
             cancel_job(ctx, member)
     if len(members) == CANCELLED_AT_ONCE:
-        ctx.later(command, dedupe=f"cancel:{command.job}")
+        following = msgspec.structs.replace(command, after=members[-1]["array_index"])
+        ctx.later(following, dedupe=f"cancel:{command.job}")
     return len(members)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sekisho.compute import tables
-from sekisho.compute.model import AttemptState, JobState, PlaceRound, SettleArray
+from sekisho.compute.model import AttemptState, JobState
+from sekisho.compute.model_rounds import PlaceRound, SettleArray
 from sekisho.kernel.context import Ctx
 from sekisho.kernel.tx import Row
 from sekisho.ledger import CloseStream

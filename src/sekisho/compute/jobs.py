@@ -16,7 +16,6 @@ from sekisho.compute.model import (
     GROUPS,
     AttemptState,
     CancelJob,
-    CancelMembers,
     ExplainJob,
     Explanation,
     JobDetail,
@@ -25,13 +24,13 @@ from sekisho.compute.model import (
     JobView,
     ListJobs,
     LogText,
-    PlaceRound,
     Plan,
     PlanJob,
     ReadLog,
     ShowJob,
     SubmitJob,
 )
+from sekisho.compute.model_rounds import CancelMembers, PlaceRound
 from sekisho.compute.snapshot import read_sites
 from sekisho.compute.spec import Asker, JobSpec, Resolved, resolve
 from sekisho.compute.submitters import teams_of

@@ -11,13 +11,8 @@ from sekisho.compute.arrays import REPLICA
 from sekisho.compute.candidates import Judged
 from sekisho.compute.endings import end_job, settle_later
 from sekisho.compute.jobs import entity_of, spec_of_row
-from sekisho.compute.model import (
-    AttemptState,
-    JobState,
-    PlaceJob,
-    PlaceRound,
-    ReconcileAttempts,
-)
+from sekisho.compute.model import AttemptState, JobState, PlaceJob
+from sekisho.compute.model_rounds import PlaceRound, ReconcileAttempts
 from sekisho.compute.placement import Choice
 from sekisho.compute.snapshot import read_sites
 from sekisho.compute.submitters import submitter_of

@@ -127,12 +127,13 @@ def waiting_member(tx: Tx, array: str) -> Row | None:
     )
 
 
-def members_to_cancel(tx: Tx, array: str, count: int) -> list[Row]:
-    """The first jobs of an array that have not ended and were not told to: their ids and their array's."""
+def members_to_cancel(tx: Tx, array: str, after: int, count: int) -> list[Row]:
+    """The first jobs of an array behind an index that have not ended and were not told to, in short."""
     return tx.all(
-        "select id, array_job, cancelling from compute_jobs where array_job = :array and cancelling = 0"
-        " and state in ('waiting', 'staging', 'starting', 'running') order by array_index limit :count",
+        "select id, array_job, array_index, cancelling from compute_jobs where array_job = :array"
+        " and array_index > :after and cancelling = 0 and state in ('waiting', 'staging', 'starting', 'running') order by array_index limit :count",
         array=array,
+        after=after,
         count=count,
     )
 
