@@ -203,6 +203,20 @@ def verify_note(
     return cosignatures
 
 
+def verify_log_lines(note: SignedNote, log_keys: Iterable[VerifierKey]) -> None:
+    """What C2SP asks before a checkpoint is taken over: other keys' lines are ignored, the log's own must hold.
+
+    For a witness, and for a log that reads its own notes back. Evidence goes through `verify_note`. SignatureError
+    where a line by a log key fails, or there is none.
+    """
+    known = {(key.name, key.key_id): key for key in log_keys}
+    lines = [line for line in note.signatures if (line.name, line.key_id) in known]
+    for line in lines:
+        verify_signature(known[line.name, line.key_id].public, line.data, note.text.encode())
+    if not lines:
+        raise SignatureError("signature.no_log_key", "no signature by a trusted key of the log")
+
+
 def verify_signature(public: bytes, signature: bytes, message: bytes) -> None:
     """SignatureError unless this is the Ed25519 signature of the message under 32 raw key bytes."""
     try:

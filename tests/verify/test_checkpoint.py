@@ -22,6 +22,7 @@ from sekisho_verify.checkpoint import (
     parse_key,
     parse_note,
     sign_note,
+    verify_log_lines,
     verify_note,
     verify_signature,
 )
@@ -239,3 +240,14 @@ def test_no_other_exception_escapes(parse: Callable[[bytes], object], data: byte
         parse(data)
     except VerifyError:
         return
+
+
+def test_who_takes_a_checkpoint_over_ignores_strangers_but_not_a_line_of_the_log_that_fails() -> None:
+    stranger = Signer.make("stranger.example")
+    crowd = lines(sign_note(TEXT, stranger.key, stranger.sign), witness_line(), log_line())
+    verify_log_lines(crowd, [LOG.key])
+    for wrong in (lines(witness_line()), lines(log_line()._replace(data=bytes(64)))):
+        with pytest.raises(SignatureError):
+            verify_log_lines(wrong, [LOG.key])
+    with pytest.raises(SignatureError):
+        verify_log_lines(lines(log_line(), log_line()._replace(data=bytes(64))), [LOG.key])
