@@ -195,7 +195,7 @@ def verify_note(
                 "signature.unknown_key", f"a line by {line.name!r} whose key is not trusted, or twice"
             )
         if key.kind == COSIGNATURE_V1:
-            cosignatures.append(Cosignature(key.name, _verify_cosignature(note.text, key, line.data)))
+            cosignatures.append(Cosignature(key.name, verify_cosignature(note.text, key, line.data)))
         else:
             verify_signature(key.public, line.data, note.text.encode())
     if len(cosignatures) == len(note.signatures):
@@ -225,7 +225,8 @@ def verify_signature(public: bytes, signature: bytes, message: bytes) -> None:
         raise SignatureError("signature.invalid", "an Ed25519 signature does not hold") from error
 
 
-def _verify_cosignature(text: str, key: VerifierKey, data: bytes) -> int:
+def verify_cosignature(text: str, key: VerifierKey, data: bytes) -> int:
+    """The time, in seconds since the epoch, of a witness's line over a checkpoint's text; SignatureError."""
     time_s = int.from_bytes(data[:_TIME_BYTES], "big")
     if len(data) != _TIME_BYTES + _SIGNATURE_BYTES or time_s >= TIME_S_LIMIT:
         raise SignatureError("signature.cosignature", "a cosignature of the wrong length or time")
