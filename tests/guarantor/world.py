@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,8 +67,13 @@ class GrowingLog:
 class House:
     """One witness. `reopen` is a restart; the clock stands still."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, name: str = NAME, logs: Mapping[str, tuple[VerifierKey, ...]] | None = None
+    ) -> None:
         self.folder = folder
+        self._name = name
+        self.logs = dict(logs or {ORIGIN: (LOG.key,)})
+        self.now_s = NOW_S
         if not folder.exists():
             WitnessState.create(folder)
         self.open()
@@ -77,7 +82,7 @@ class House:
         """Take the folder."""
         self.state = WitnessState.open(self.folder)
         key = read_key(self.folder)
-        self.witness = Witness(key, NAME, logs={ORIGIN: (LOG.key,)}, state=self.state, now_s=lambda: NOW_S)
+        self.witness = Witness(key, self._name, logs=self.logs, state=self.state, now_s=lambda: self.now_s)
 
     def reopen(self) -> None:
         """As after a restart: only what is on disk is known."""

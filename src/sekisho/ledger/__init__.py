@@ -20,9 +20,13 @@ from sekisho.ledger.model import CloseStream as CloseStream
 from sekisho.ledger.model import EraseRecord as EraseRecord
 from sekisho.ledger.model import ExportBundle as ExportBundle
 from sekisho.ledger.model import Finding as Finding
+from sekisho.ledger.model import KeepCosignature as KeepCosignature
 from sekisho.ledger.model import KeyRotated as KeyRotated
 from sekisho.ledger.model import ListRecords as ListRecords
 from sekisho.ledger.model import LogRestored as LogRestored
+from sekisho.ledger.model import NoteWitness as NoteWitness
+from sekisho.ledger.model import Offer as Offer
+from sekisho.ledger.model import OfferCheckpoint as OfferCheckpoint
 from sekisho.ledger.model import ReadBundle as ReadBundle
 from sekisho.ledger.model import ReadTiles as ReadTiles
 from sekisho.ledger.model import RecordLine as RecordLine
