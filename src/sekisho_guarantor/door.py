@@ -40,11 +40,13 @@ class _Bounded(io.RawIOBase):
         self._connection = connection
         self.until = time.monotonic() + REQUEST_SECONDS
 
-    def readable(self) -> bool:  # pyrefly: ignore[missing-override-decorator] - begins with Python 3.12
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def readable(self) -> bool:
         """Yes."""
         return True
 
-    def readinto(self, buffer: Any) -> int:  # pyrefly: ignore[missing-override-decorator]
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def readinto(self, buffer: Any) -> int:
         """As a socket's file, but the time left is for the whole request."""
         left = self.until - time.monotonic()
         if left <= 0:

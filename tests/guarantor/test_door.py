@@ -21,10 +21,9 @@ from tests.guarantor.world import LOG, NAME, GrowingLog, House
 from tests.verify.builders import ORIGIN
 
 
-def _config(folder: Path, **changes: str | int) -> WitnessConfig:
+def _config(folder: Path, *, port: int = 0, certificate: str = "", key: str = "") -> WitnessConfig:
     logs = [LogConfig(ORIGIN, [LOG.key.vkey])]
-    fields = {"name": NAME, "state": str(folder), "port": 0} | changes
-    return WitnessConfig(logs=logs, **fields)  # type: ignore[arg-type]
+    return WitnessConfig(NAME, str(folder), logs, port=port, certificate=certificate, key=key)
 
 
 @pytest.fixture

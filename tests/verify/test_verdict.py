@@ -8,18 +8,10 @@ import pytest
 
 from sekisho_verify import Exit, Trust, Verdict, parse_trust, render, verify_bundle, write_bundle
 from sekisho_verify.canonical import digest, encode
-from sekisho_verify.checkpoint import (
-    COSIGNATURE_V1,
-    SignedNote,
-    cosign_note,
-    format_note,
-    parse_note,
-    sign_note,
-)
+from sekisho_verify.checkpoint import SignedNote, cosign_note, format_note, parse_note, sign_note
 from sekisho_verify.record import parse_record
 from tests.verify.builders import (
     AGENT_ID,
-    ORIGIN,
     ROUTES_CLOSED,
     Body,
     Signer,
@@ -174,15 +166,6 @@ def test_a_foreign_cosignature_is_refused_and_a_missing_one_is_less_than_demande
     assert check(with_lines(add)).exit_code is Exit.SIGNATURE
     verdict = check(with_lines(drop))
     assert (verdict.exit_code, reasons(verdict)) == (Exit.DEMAND, ["demand.quorum"])
-
-
-def test_the_logs_own_line_is_no_cosignature_though_a_witness_has_its_name() -> None:
-    twin = Signer.make(ORIGIN, kind=COSIGNATURE_V1, seed="witness")
-    log = TestLog(witnesses=())
-    log.append(job_stream())
-    plain = parse_trust(log.trust())
-    trust = Trust(plain.origin, plain.keys, (twin.key,), quorum=1)
-    assert check(job_members(log), trust).exit_code is Exit.DEMAND
 
 
 def test_without_witnesses_the_verdict_says_so() -> None:

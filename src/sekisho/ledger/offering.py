@@ -61,7 +61,7 @@ class Post(Protocol):
 
 
 class Perform(Protocol):
-    """The gate."""
+    """The gate: `Gate.perform`, without what a background thread never gives."""
 
     def __call__(self, actor: Actor, command: Command[ResultT], /) -> ResultT:
         """The command's answer."""
