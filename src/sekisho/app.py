@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -81,7 +82,9 @@ class Control:
         self.log_keys = ledger.KeyFolder(self.folders.log_keys, settings.ledger.origin)
         self.objects = ObjectsByDigest.open(settings.objects_url, self.folders.incoming)
         self.logs = compute.LogFiles(self.folders.logs)
-        self.network = Network([settings.oidc.issuer] if settings.oidc.issuer else [])
+        self.witnesses = ledger.read_witnesses(settings.ledger.witnesses)
+        outside = [settings.oidc.issuer] if settings.oidc.issuer else []
+        self.network = Network([*outside, *(witness.url for witness in self.witnesses)])
         self.database: Database = open_database(settings.database_url)
         try:
             migrate(self.database, MODULES, self.clock.now_ms())
@@ -90,6 +93,7 @@ class Control:
             self.database.close()
             raise
         self.publisher = ledger.Publisher(self.folders.published)
+        self.witness_answers = ledger.figures()
         self.sign_in = identity.SignIn(self.gate.perform)
         self.outside = self._outside()
 
@@ -110,6 +114,7 @@ class Control:
             subjects=compute.JobSubjects(),
             holder=self.seals.public_key,
             published=self.folders.published,
+            witnesses=self.witnesses,
         )
         patience = compute.Patience(self.settings.compute.lease_seconds)
         actions = compute.ComputeActions(
@@ -191,8 +196,30 @@ class Control:
         if not done.leads or (not done.taken and not self._behind(done.size)):
             return False
         self.gate.perform(SYSTEM, ledger.SignCheckpoint())
-        self.publisher.advance(lambda size: self.gate.perform(SYSTEM, ledger.ReadTiles(size=size)))
+        self.publish()
         return done.more
+
+    def publish(self) -> None:
+        """Bring the published log up to the newest checkpoint and its cosignatures; any thread may."""
+        self.publisher.advance(lambda size: self.gate.perform(SYSTEM, ledger.ReadTiles(size=size)))
+
+    def offerings(self) -> list[tuple[str, ledger.Offering]]:
+        """For each witness its name and the rounds that bring its cosignatures home, to be run by one thread each."""
+        return [
+            (
+                witness.name,
+                ledger.Offering(
+                    witness,
+                    perform=self.gate.perform,
+                    post=self.network.post_bytes,
+                    publish=self.publish,
+                    clock=self.clock,
+                    interval_ms=self.settings.ledger.witness_interval_ms,
+                    answers=self.witness_answers,
+                ),
+            )
+            for witness in self.witnesses
+        ]
 
     def _behind(self, size: int) -> bool:
         head = self.publisher.published()
@@ -206,9 +233,11 @@ class Control:
         )
 
     def write_trust(self) -> Path:
-        """Write the trust file that auditors are handed, apart from any bundle."""
-        text = self.gate.perform(SYSTEM, ledger.ShowTrust()).text
-        self.folders.trust.write_text(text + "\n", encoding="utf-8")
+        """Write the trust file that auditors are handed, apart from any bundle; whole or not at all."""
+        text = self.gate.perform(SYSTEM, ledger.ShowTrust()).text + "\n"
+        draft = self.folders.trust.with_name(f".{TRUST_FILE}.{os.getpid()}")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(self.folders.trust)
         return self.folders.trust
 
     def close(self) -> None:

@@ -195,12 +195,26 @@ def verify_note(
                 "signature.unknown_key", f"a line by {line.name!r} whose key is not trusted, or twice"
             )
         if key.kind == COSIGNATURE_V1:
-            cosignatures.append(Cosignature(key.name, _verify_cosignature(note.text, key, line.data)))
+            cosignatures.append(Cosignature(key.name, verify_cosignature(note.text, key, line.data)))
         else:
             verify_signature(key.public, line.data, note.text.encode())
     if len(cosignatures) == len(note.signatures):
         raise SignatureError("signature.no_log_key", "no signature by a trusted key of the log")
     return cosignatures
+
+
+def verify_log_lines(note: SignedNote, log_keys: Iterable[VerifierKey]) -> None:
+    """What C2SP asks before a checkpoint is taken over: other keys' lines are ignored, the log's own must hold.
+
+    For a witness, and for a log that reads its own notes back. Evidence goes through `verify_note`. SignatureError
+    where a line by a log key fails, or there is none.
+    """
+    known = {(key.name, key.key_id): key for key in log_keys}
+    lines = [line for line in note.signatures if (line.name, line.key_id) in known]
+    for line in lines:
+        verify_signature(known[line.name, line.key_id].public, line.data, note.text.encode())
+    if not lines:
+        raise SignatureError("signature.no_log_key", "no signature by a trusted key of the log")
 
 
 def verify_signature(public: bytes, signature: bytes, message: bytes) -> None:
@@ -211,7 +225,8 @@ def verify_signature(public: bytes, signature: bytes, message: bytes) -> None:
         raise SignatureError("signature.invalid", "an Ed25519 signature does not hold") from error
 
 
-def _verify_cosignature(text: str, key: VerifierKey, data: bytes) -> int:
+def verify_cosignature(text: str, key: VerifierKey, data: bytes) -> int:
+    """The time, in seconds since the epoch, of a witness's line over a checkpoint's text; SignatureError."""
     time_s = int.from_bytes(data[:_TIME_BYTES], "big")
     if len(data) != _TIME_BYTES + _SIGNATURE_BYTES or time_s >= TIME_S_LIMIT:
         raise SignatureError("signature.cosignature", "a cosignature of the wrong length or time")

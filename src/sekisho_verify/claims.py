@@ -135,8 +135,9 @@ def demands(case: Case) -> list[Line]:
         return []
     wanted = trust.demand
     errors: list[DemandError] = []
-    witnesses = {key.name for key in trust.witnesses}
-    cosigned = sum(line.name in witnesses for line in case.bundle.note.signatures)
+    # Name and key id: the log may sign under the name that one of its witnesses has.
+    witnesses = {(key.name, key.key_id) for key in trust.witnesses}
+    cosigned = sum((line.name, line.key_id) in witnesses for line in case.bundle.note.signatures)
     if cosigned < trust.quorum:
         errors.append(
             DemandError("demand.quorum", f"{cosigned} cosignatures where {trust.quorum} are demanded")

@@ -135,8 +135,8 @@ def verify_consistency(
             "consistency.size", f"a tree of {second_size} cannot extend one of {first_size}"
         )
     if first_size in {0, second_size}:
-        expected = second_root if first_size else EMPTY_ROOT
-        if path or first_root != expected:
+        expected = second_root if first_size == second_size else EMPTY_ROOT
+        if path or first_root != expected or (not first_size and first_root != EMPTY_ROOT):
             raise ConsistencyError("consistency.root", "equal sizes with different roots, or a needless path")
         return
     if set(map(len, path)) != _hash_lengths:

@@ -7,7 +7,11 @@ import tomllib
 
 from tests.support import style, tree
 
-_CLOCK = (r"src/sekisho/kernel/clock\.py", r"src/sekisho_agent/clock\.py", r"src/sekisho_client/render\.py")
+_CLOCK = (
+    r"src/sekisho/kernel/clock\.py",
+    r"src/sekisho_(agent|guarantor)/clock\.py",
+    r"src/sekisho_client/render\.py",
+)
 _NETWORK = (
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho_(client|agent)/client\.py",
@@ -18,6 +22,7 @@ _SOCKETS = (
     r"src/sekisho/http/serve\.py",
     r"src/sekisho_agent/(canaries|egress|inside|links|listeners|relay|tunnel)\.py",
     r"src/sekisho_agent/engines/keeping\.py",
+    r"src/sekisho_guarantor/door\.py",
 )
 _PROCESSES = (
     r"src/sekisho/kernel/postgres\.py",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,6 +93,44 @@ def test_an_answer_just_within_the_bound_is_taken(network: Network, provider: tu
     assert len(network.get_json(provider[0] + "/just")["a"]) == net.ANSWER_BYTES_MAX - 9
 
 
+def test_bytes_are_posted_and_any_status_is_an_answer(
+    network: Network, provider: tuple[str, list[Any]]
+) -> None:
+    url, asked = provider
+    assert network.post_bytes(url + "/text", b"x\n", seconds=5, bytes_max=5) == (200, b"hello")
+    assert network.post_bytes(url + "/wrong", b"", seconds=5, bytes_max=5) == (400, b"{}")
+    assert network.post_bytes(url + "/moved", b"", seconds=5, bytes_max=9) == (302, b"<html>")
+    assert [item[1] for item in asked] == ["/text", "/wrong", "/moved"]
+    with pytest.raises(UnavailableError):
+        network.post_bytes(url + "/text", b"", seconds=5, bytes_max=4)
+
+
+def test_who_dribbles_an_answer_is_left(network: Network) -> None:
+    """Each byte is in time, all of them together are not."""
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", "1000")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(100):
+                    self.wfile.write(b"x")
+                    time.sleep(0.1)
+
+        # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name for it
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(UnavailableError):
+            network.post_bytes(f"http://127.0.0.1:{server.server_port}/", b"", seconds=0.5, bytes_max=2000)
+        assert time.monotonic() < began + 4
+        server.shutdown()
+
+
 def test_a_host_that_does_not_answer_is_unavailable(
     network: Network, provider: tuple[str, list[Any]]
 ) -> None:
@@ -133,6 +173,9 @@ def test_no_other_address_is_called(network: Network, url: str, monkeypatch: pyt
     assert caught.value.code == "net.not_listed"
     with pytest.raises(SekishoError) as caught:
         network.post_form(url, {})
+    assert caught.value.code == "net.not_listed"
+    with pytest.raises(SekishoError) as caught:
+        network.post_bytes(url, b"", seconds=1, bytes_max=1)
     assert caught.value.code == "net.not_listed"
 
 

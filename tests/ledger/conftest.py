@@ -9,7 +9,11 @@ import pytest
 
 from sekisho.kernel.db import open_database
 from sekisho.kernel.migrate import migrate
-from tests.ledger.world import World, opened
+from sekisho.ledger import read_witnesses
+from sekisho_verify.checkpoint import parse_key
+from tests.guarantor.world import House
+from tests.ledger.watching import NAMES, Yard, settings_of
+from tests.ledger.world import ORIGIN, World, opened
 from tests.support import postgres
 
 
@@ -24,6 +28,21 @@ def world(db_url: str, tmp_path: Path) -> Iterator[World]:
     """A fresh world on a fresh database."""
     with opened(db_url, tmp_path) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def yard(db_url: str, tmp_path: Path) -> Iterator[Yard]:
+    """A fresh log and two witnesses that have seen nothing."""
+    with opened(db_url, tmp_path) as first:
+        key = parse_key(first.keys.first)
+    houses = {
+        name: House(tmp_path / name.replace("/", "-"), name=name, logs={ORIGIN: (key,)}) for name in NAMES
+    }
+    cosigners = read_witnesses(settings_of(houses))
+    with opened(db_url, tmp_path, witnesses=cosigners) as world:
+        yield Yard(world, houses, cosigners)
+    for house in houses.values():
+        house.state.close()
 
 
 @pytest.fixture(scope="session")

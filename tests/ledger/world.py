@@ -29,6 +29,7 @@ from sekisho.ledger import (
     SequenceBatch,
     ShowRoot,
     SignCheckpoint,
+    Witness,
     handlers,
     sequencer,
 )
@@ -78,13 +79,19 @@ class World(toy.World):
     """The toy world with a ledger, its keys and a folder to publish to."""
 
     def __init__(
-        self, database: Database, folder: Path, holder: str = "control-1", *, clock: Clock | None = None
+        self,
+        database: Database,
+        folder: Path,
+        holder: str = "control-1",
+        *,
+        clock: Clock | None = None,
+        witnesses: tuple[Witness, ...] = (),
     ) -> None:
         keys = folder / "keys"
         self.keys = KeyFolder(keys, ORIGIN) if keys.exists() else KeyFolder.create(keys, ORIGIN)
         self.ledger = Ledger(self.keys.stream_key)
         self.published = folder / "published"
-        self.parts = Parts(self.ledger, self.keys, Things(), holder, self.published)
+        self.parts = Parts(self.ledger, self.keys, Things(), holder, self.published, witnesses)
         self.charter = Charter()
         super().__init__(
             database, decider=self.charter, recorder=self.ledger, more=handlers(self.parts), clock=clock
@@ -178,10 +185,12 @@ def draft(number: int, *, stream: str = "job_x", now_ms: int = toy.START_MS, **c
 
 
 @contextlib.contextmanager
-def opened(db_url: str, folder: Path, *, clock: Clock | None = None) -> Iterator[World]:
+def opened(
+    db_url: str, folder: Path, *, clock: Clock | None = None, witnesses: tuple[Witness, ...] = ()
+) -> Iterator[World]:
     """A world on this database, with its keys and published files in `folder`."""
     database = open_database(db_url)
     try:
-        yield World(database, folder, clock=clock)
+        yield World(database, folder, clock=clock, witnesses=witnesses)
     finally:
         database.close()

@@ -22,6 +22,7 @@ from sekisho_verify.checkpoint import (
     parse_key,
     parse_note,
     sign_note,
+    verify_log_lines,
     verify_note,
     verify_signature,
 )
@@ -239,3 +240,39 @@ def test_no_other_exception_escapes(parse: Callable[[bytes], object], data: byte
         parse(data)
     except VerifyError:
         return
+
+
+def test_who_takes_a_checkpoint_over_ignores_strangers_but_not_a_line_of_the_log_that_fails() -> None:
+    stranger = Signer.make("stranger.example")
+    crowd = lines(sign_note(TEXT, stranger.key, stranger.sign), witness_line(), log_line())
+    verify_log_lines(crowd, [LOG.key])
+    for wrong in (lines(witness_line()), lines(log_line()._replace(data=bytes(64)))):
+        with pytest.raises(SignatureError):
+            verify_log_lines(wrong, [LOG.key])
+    with pytest.raises(SignatureError):
+        verify_log_lines(lines(log_line(), log_line()._replace(data=bytes(64))), [LOG.key])
+
+
+# Made once, from the words of C2SP tlog-cosignature alone, by a program that shares no code with this one.
+FROZEN_KEYS = (
+    "example.com/frozen+fa0f2a8b+AfMR8S1O3UZsghUfirMYnAnRbJ/43k3/HFTfncnvDqFC",
+    "witness.example.com/w1+b2835b51+BNj1sK1yd9eOEcD+j1EgzuqUULaOuFlaaJQfyNkAXAF7",
+)
+FROZEN = (
+    "example.com/frozen\n20852163\n5zPmbjRlAxOlQp8hCMXJzOyL+L3bzROyNr0ulV6k6nk=\n\n"
+    "\u2014 example.com/frozen +g8qi7mbFlbhGvycceSCj1ngirVyGhI+0Ssc1H0TbntQ9IcA/cyrQvGw/8wHnuuxGfy9/x4bIc0FTNFd2Bf63E2sdAI="
+    "\n\u2014 witness.example.com/w1 soNbUQAAAABkGFDLe0GwnTFPZSik22RXXGG1Uoj33RDRA7qAr1UG1cbqyChR1wFIyTOla/dCaQa8dDG7VTkmuV6PJ5"
+    "+46G2mjEa5Cw==\n"
+).encode()
+
+
+def test_a_frozen_cosignature_holds_and_no_other_time_does() -> None:
+    log, witness = map(parse_key, FROZEN_KEYS)
+    note = parse_note(FROZEN)
+    assert verify_note(note, log_keys=[log], witness_keys=[witness]) == [
+        Cosignature("witness.example.com/w1", 1679315147)
+    ]
+    own, cosigned = note.signatures
+    later = cosigned._replace(data=(1679315148).to_bytes(8, "big") + cosigned.data[8:])
+    with pytest.raises(SignatureError):
+        verify_note(SignedNote(note.text, (own, later)), log_keys=[log], witness_keys=[witness])

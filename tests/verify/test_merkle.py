@@ -204,7 +204,9 @@ def test_consistency_edges() -> None:
     root = TREE.root(9)
     verify_consistency([], first_size=0, first_root=EMPTY_ROOT, second_size=9, second_root=root)
     verify_consistency([], first_size=9, first_root=root, second_size=9, second_root=root)
+    verify_consistency([], first_size=0, first_root=EMPTY_ROOT, second_size=0, second_root=EMPTY_ROOT)
     wrong = [(9, root, 8, root), (0, root, 9, root), (9, TREE.root(8), 9, root), (-1, root, 9, root)]
+    wrong += [(0, EMPTY_ROOT, 0, root), (0, root, 0, root), (0, root, 0, EMPTY_ROOT)]
     for first_size, first_root, second_size, second_root in wrong:
         with pytest.raises(ConsistencyError):
             verify_consistency(

@@ -21,13 +21,23 @@ TROUBLE_SECONDS = 1.0
 """How long it sleeps after an error, so that a database that is away is not asked a thousand times a second."""
 
 
+WITNESS_PATIENCE_SECONDS = 6.0
+"""How long the end of the server waits for an answer of a witness; a little more than the answer may take."""
+
+
 class Loop:
     """Calls a function again and again until told to stop; an error is logged and waited out, never fatal."""
 
-    def __init__(self, name: str, step: Callable[[], float]) -> None:
-        """`step` does one piece and answers how many seconds to wait before the next; 0 for at once."""
+    def __init__(
+        self, name: str, step: Callable[[], float], *, patience_seconds: float | None = None
+    ) -> None:
+        """`step` does one piece and answers how many seconds to wait before the next; 0 for at once.
+
+        `patience_seconds` bounds how long `stop` waits for a step that may hang on somebody outside.
+        """
         self._name = name
         self._step = step
+        self._patience_seconds = patience_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._log = logger(name)
@@ -36,10 +46,14 @@ class Loop:
         """Begin in a thread."""
         self._thread.start()
 
+    def tell(self) -> None:
+        """Begin no further step."""
+        self._stop.set()
+
     def stop(self) -> None:
         """Finish the present step and end."""
-        self._stop.set()
-        self._thread.join()
+        self.tell()
+        self._thread.join(self._patience_seconds)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -78,6 +92,11 @@ def log_loop(advance: Callable[[], bool], interval_ms: int) -> Loop:
     return Loop("ledger", step)
 
 
+def witness_loop(name: str, step: Callable[[], float]) -> Loop:
+    """Shows checkpoints to one witness; a witness that hangs does not hold up the end of the server."""
+    return Loop(f"witness-{name}", step, patience_seconds=WITNESS_PATIENCE_SECONDS)
+
+
 @contextlib.contextmanager
 def running(*loops: Loop) -> Iterator[None]:
     """Start the loops, and stop them in reverse at the end."""
@@ -86,5 +105,7 @@ def running(*loops: Loop) -> Iterator[None]:
     try:
         yield
     finally:
+        for loop in loops:
+            loop.tell()
         for loop in reversed(loops):
             loop.stop()

@@ -67,6 +67,17 @@ class Database(_Section):
     """PostgreSQL connection string; empty for the SQLite file in the data folder. Never printed."""
 
 
+class Witness(_Section):
+    """Somebody outside who cosigns the log's checkpoints."""
+
+    name: Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
+    """What logs, metrics and `sekishod doctor` call it."""
+    url: str
+    """Where it answers; `/add-checkpoint` is put behind it. HTTPS off loopback."""
+    vkey: str
+    """Its verifier key (`name+id+base64`), as its operator handed it over."""
+
+
 class Ledger(_Section):
     """The transparency log."""
 
@@ -74,6 +85,10 @@ class Ledger(_Section):
     """Name of the log, in every checkpoint and trust file. It never changes after `init`."""
     interval_ms: Annotated[int, Meta(ge=5, le=60_000)] = 100
     """How long records wait at most for the next checkpoint."""
+    witnesses: tuple[Witness, ...] = ()
+    """Who cosigns checkpoints: a list of tables with `name`, `url` and `vkey` (docs/how-to/run-a-witness.md)."""
+    witness_interval_ms: Annotated[int, Meta(ge=10, le=3_600_000)] = 1000
+    """How often a checkpoint is offered to the witnesses: the newest one that is older than each such moment."""
 
 
 class Objects(_Section):

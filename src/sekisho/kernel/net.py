@@ -1,12 +1,13 @@
 """The control plane's HTTP calls out: every address is checked before a byte goes, time and size are bounded.
 
-The hosts that may be called are named by the settings (today the identity provider alone); redirects are not followed,
-because a redirect is somebody else choosing the destination. An object store at `s3://` or `az://` is the other way
-out: it is reached through obstore (`sekisho_wire.objects`), not through this file.
+The hosts that may be called are named by the settings (the identity provider, the log's witnesses); redirects are not
+followed, because a redirect is somebody else choosing the destination. An object store at `s3://` or `az://` is the
+other way out: it is reached through obstore (`sekisho_wire.objects`), not through this file.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,6 +46,21 @@ class Network:
     def post_form(self, url: str, data: Mapping[str, str]) -> dict[str, Any]:
         """A JSON object by POST of a form; the answer's status does not matter, OAuth errors are JSON too."""
         return self._json("POST", url, data)
+
+    def post_bytes(self, url: str, data: bytes, *, seconds: float, bytes_max: int) -> tuple[int, bytes]:
+        """Status and body of a POST, whatever the status; UnavailableError for none in time, or one too long."""
+        host, until = self._check(url), time.monotonic() + seconds
+        headers = {"accept-encoding": "identity", "content-type": "text/plain; charset=utf-8"}
+        try:
+            with self._client.stream("POST", url, content=data, headers=headers, timeout=seconds) as answer:
+                content = b""
+                for chunk in answer.iter_raw():
+                    content += chunk
+                    if len(content) > bytes_max or time.monotonic() > until:
+                        raise UnavailableError(part=host, seconds=30)
+                return answer.status_code, content
+        except httpx2.HTTPError as error:
+            raise UnavailableError(part=host, seconds=30) from error
 
     def close(self) -> None:
         """Close idle connections."""

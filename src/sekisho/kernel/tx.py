@@ -36,12 +36,14 @@ PLUMBING = frozenset(
         "ledger_bodies",
         "ledger_charters",
         "ledger_checkpoints",
+        "ledger_cosignatures",
         "ledger_entries",
         "ledger_facts",
         "ledger_files",
         "ledger_outbox",
         "ledger_sequencer",
         "ledger_tiles",
+        "ledger_witnesses",
     }
 )
 """Tables that carry no effects. `tests/architecture` holds this list equal to the schema files."""

@@ -20,9 +20,13 @@ from sekisho.ledger.model import CloseStream as CloseStream
 from sekisho.ledger.model import EraseRecord as EraseRecord
 from sekisho.ledger.model import ExportBundle as ExportBundle
 from sekisho.ledger.model import Finding as Finding
+from sekisho.ledger.model import KeepCosignature as KeepCosignature
 from sekisho.ledger.model import KeyRotated as KeyRotated
 from sekisho.ledger.model import ListRecords as ListRecords
 from sekisho.ledger.model import LogRestored as LogRestored
+from sekisho.ledger.model import NoteWitness as NoteWitness
+from sekisho.ledger.model import Offer as Offer
+from sekisho.ledger.model import OfferCheckpoint as OfferCheckpoint
 from sekisho.ledger.model import ReadBundle as ReadBundle
 from sekisho.ledger.model import ReadTiles as ReadTiles
 from sekisho.ledger.model import RecordLine as RecordLine
@@ -41,7 +45,13 @@ from sekisho.ledger.model import SignCheckpoint as SignCheckpoint
 from sekisho.ledger.model import StreamClosed as StreamClosed
 from sekisho.ledger.model import TileBatch as TileBatch
 from sekisho.ledger.model import TrustFile as TrustFile
+from sekisho.ledger.offering import Offering as Offering
+from sekisho.ledger.offering import figures as figures
 from sekisho.ledger.publish import Publisher as Publisher
 from sekisho.ledger.recorder import Ledger as Ledger
 from sekisho.ledger.recorder import newest_time_ms as newest_time_ms
 from sekisho.ledger.recorder import under_checkpoint as under_checkpoint
+from sekisho.ledger.witnesses import Witness as Witness
+from sekisho.ledger.witnesses import WitnessState as WitnessState
+from sekisho.ledger.witnesses import read_witnesses as read_witnesses
+from sekisho.ledger.witnesses import witness_states as witness_states

@@ -13,7 +13,7 @@ from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import InvalidInputError, NotFoundError, SekishoError
 from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import DELETED, Tx
-from sekisho.ledger import bundle, files, sequencer, tables
+from sekisho.ledger import bundle, files, sequencer, tables, witnesses
 from sekisho.ledger.bundle import Subjects
 from sekisho.ledger.check import check
 from sekisho.ledger.errors import KEY_MISSING, KEY_USED, NOT_COVERED, NOTHING_LOGGED, RECORD_ERASED
@@ -27,9 +27,13 @@ from sekisho.ledger.model import (
     CloseStream,
     EraseRecord,
     ExportBundle,
+    KeepCosignature,
     KeyRotated,
     ListRecords,
     LogRestored,
+    NoteWitness,
+    Offer,
+    OfferCheckpoint,
     ReadBundle,
     ReadTiles,
     RecordLine,
@@ -52,6 +56,7 @@ from sekisho.ledger.model import (
 from sekisho.ledger.recorder import Ledger, under_checkpoint
 from sekisho.ledger.rules import DIGEST_PREFIX
 from sekisho.ledger.tree import Tree
+from sekisho.ledger.witnesses import Witness
 from sekisho_verify.canonical import to_base64url
 from sekisho_verify.checkpoint import ED25519, parse_key
 from sekisho_verify.errors import VerifyError
@@ -73,6 +78,7 @@ class Parts(msgspec.Struct, frozen=True):
     subjects: Subjects
     holder: str
     published: Path | None = None
+    witnesses: tuple[Witness, ...] = ()
     tree: Tree = msgspec.field(default_factory=Tree)
 
 
@@ -174,7 +180,7 @@ def _checkpoint(parts: Parts, ctx: Ctx, command: ShowCheckpoint) -> CheckpointVi
         origin=parts.keys.origin,
         size=head["size"],
         root=to_base64url(head["root"]),
-        note=bytes(head["note"]).decode(),
+        note=witnesses.cosigned_note(ctx.tx, head, parts.witnesses).decode(),
         vkey=head["vkey"],
         signed_ms=head["signed_ms"],
     )
@@ -182,7 +188,7 @@ def _checkpoint(parts: Parts, ctx: Ctx, command: ShowCheckpoint) -> CheckpointVi
 
 def _trust(parts: Parts, ctx: Ctx, command: ShowTrust) -> TrustFile:
     del command
-    return TrustFile(bundle.trust_file(ctx.tx, parts.keys).decode())
+    return TrustFile(bundle.trust_file(ctx.tx, parts.keys, parts.witnesses).decode())
 
 
 def _root(parts: Parts, ctx: Ctx, command: ShowRoot) -> RootView:
@@ -198,8 +204,24 @@ def _check(parts: Parts, ctx: Ctx, command: CheckLedger) -> CheckReport:
     return check(ctx.tx, parts.keys, published=parts.published)
 
 
-def _tiles(ctx: Ctx, command: ReadTiles) -> TileBatch:
-    return files.batch(ctx.tx, command.size)
+def _tiles(parts: Parts, ctx: Ctx, command: ReadTiles) -> TileBatch:
+    return files.batch(ctx.tx, command.size, parts.witnesses)
+
+
+def _offer(parts: Parts, ctx: Ctx, command: OfferCheckpoint) -> Offer:
+    with parts.tree.at(ctx.tx) as tree:
+        return witnesses.offer(ctx.tx, tree, command.vkey, before_ms=command.before_ms, seen=command.seen)
+
+
+def _keep(parts: Parts, ctx: Ctx, command: KeepCosignature) -> bool:
+    witness = witnesses.by_vkey(parts.witnesses, command.vkey)
+    return witnesses.keep(ctx.tx, witness, size=command.size, answer=command.answer, now_ms=ctx.now_ms)
+
+
+def _note(ctx: Ctx, command: NoteWitness) -> bool:
+    return witnesses.note_finding(
+        ctx.tx, command.vkey, finding=command.finding, size=command.size, now_ms=ctx.now_ms
+    )
 
 
 def _sequence(parts: Parts, ctx: Ctx, command: SequenceBatch) -> Sequenced:
@@ -241,7 +263,14 @@ def _read_bundle(parts: Parts, ctx: Ctx, command: ReadBundle) -> BundleFile:
     job = ctx.target.resource.ref.id
     stream = parts.ledger.pseudonym(job)
     with parts.tree.at(ctx.tx) as tree:
-        content = bundle.build(ctx.tx, tree, stream=stream, subject=job, seen_size=command.seen_size)
+        content = bundle.build(
+            ctx.tx,
+            tree,
+            stream=stream,
+            subject=job,
+            cosigners=parts.witnesses,
+            seen_size=command.seen_size,
+        )
     return BundleFile(f"{job}.bundle.zip", content)
 
 
@@ -285,7 +314,10 @@ def handlers(parts: Parts) -> tuple[Handler[Any], ...]:
         Handler(ShowTrust, _ledger_target, of(_trust)),
         Handler(ShowRoot, _ledger_target, of(_root)),
         Handler(CheckLedger, _ledger_target, of(_check)),
-        Handler(ReadTiles, _system_target, _tiles),
+        Handler(ReadTiles, _system_target, of(_tiles)),
+        Handler(OfferCheckpoint, _system_target, of(_offer)),
+        Handler(KeepCosignature, _system_target, of(_keep), lambda _command: "ledger witnesses"),
+        Handler(NoteWitness, _system_target, _note, lambda _command: "ledger witnesses"),
         Handler(SequenceBatch, _system_target, of(_sequence), lambda _command: "ledger"),
         Handler(SignCheckpoint, _system_target, of(_sign), lambda _command: "ledger"),
         Handler(CloseStream, _system_target, of(_close), lambda command: f"stream {command.stream}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -10,10 +10,11 @@ import msgspec
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.facts import Entity
 from sekisho.kernel.tx import Row, Tx
-from sekisho.ledger import sequencer, tables
+from sekisho.ledger import sequencer, tables, witnesses
 from sekisho.ledger.errors import NOT_COVERED, NOTHING_LOGGED, RECORD_ERASED
 from sekisho.ledger.keys import KeyFolder
 from sekisho.ledger.tables import Entry
+from sekisho.ledger.witnesses import Witness
 from sekisho_verify.bundle import Consistency, Proof, assemble, write_bundle
 from sekisho_verify.canonical import encode
 from sekisho_verify.tiles import TileTree
@@ -27,20 +28,31 @@ class Subjects(Protocol):
         ...
 
 
-def build(tx: Tx, tree: TileTree, *, stream: str, subject: str, seen_size: int = 0) -> bytes:
-    """The canonical zip of one stream under the newest checkpoint, and of nothing that its records do not name.
+def build(
+    tx: Tx,
+    tree: TileTree,
+    *,
+    stream: str,
+    subject: str,
+    cosigners: Sequence[Witness] = (),
+    seen_size: int = 0,
+) -> bytes:
+    """The canonical zip of one stream under a checkpoint, and of nothing that its records do not name.
 
+    The checkpoint is the newest, or an earlier one that holds all of the stream too and that more witnesses cosigned.
     `stream` is the pseudonym, `subject` only names it in errors. With `seen_size` a consistency proof from that
     size is added. Raises `ledger.nothing_logged`, and `ledger.record_erased` where a body is gone.
     """
-    head = covering(tx)
-    entries = tables.entries_of(tx, stream, below=head["size"])
+    newest = covering(tx)
+    entries = tables.entries_of(tx, stream, below=newest["size"])
     if not entries:
         raise SekishoError(NOTHING_LOGGED, id=subject)
+    needed = max(entries[-1].log_index + 1, seen_size if seen_size <= newest["size"] else 0)
+    head = witnesses.best_head(tx, newest, cosigners, at_least=needed)
     bodies = [_body(tx, entry) for entry in entries]
     named = [msgspec.json.decode(body) for body in bodies]
     members = assemble(
-        checkpoint=bytes(head["note"]),
+        checkpoint=witnesses.cosigned_note(tx, head, cosigners),
         records=bodies,
         proofs=[
             Proof(entry.log_index, entry.stream_seq, tree.inclusion_path(entry.log_index, head["size"]))
@@ -54,14 +66,17 @@ def build(tx: Tx, tree: TileTree, *, stream: str, subject: str, seen_size: int =
     return write_bundle(members)
 
 
-def trust_file(tx: Tx, keys: KeyFolder) -> bytes:
-    """The trust file of this log as canonical JSON: every key that has signed for it, no witnesses yet."""
+def trust_file(tx: Tx, keys: KeyFolder, cosigners: Iterable[Witness] = ()) -> bytes:
+    """The trust file of this log as canonical JSON: every key that has signed for it, and its witnesses.
+
+    How many of them must have cosigned is the auditor's to say, so the quorum is 0.
+    """
     return encode(
         {
             "v": 1,
             "origin": keys.origin,
             "keys": list(sequencer.log_keys(tx, keys)),
-            "witnesses": [],
+            "witnesses": [witness.key.vkey for witness in cosigners],
             "quorum": 0,
         }
     )

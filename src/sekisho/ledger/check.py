@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sekisho.kernel.tx import Tx
-from sekisho.ledger import check_files, check_log, check_rows
+from sekisho.ledger import check_files, check_log, check_rows, check_witnesses
 from sekisho.ledger.keys import KeyFolder
 from sekisho.ledger.model import CheckReport
 from sekisho.ledger.notes import Notes
@@ -33,5 +33,6 @@ def check(
         # First, because a server at work goes on publishing: what it adds after this snapshot looks like too much.
         check_files.run(tx, keys, published, notes)
     check_log.run(tx, keys, notes)
+    check_witnesses.run(tx, notes)
     check_rows.run(tx, notes)
     return notes.report()

@@ -10,7 +10,7 @@ from sekisho.ledger import files, sequencer, tables
 from sekisho.ledger.keys import KeyFolder
 from sekisho.ledger.notes import Notes
 from sekisho.ledger.publish import CHECKPOINT
-from sekisho_verify.checkpoint import parse_checkpoint, parse_key, parse_note, verify_note
+from sekisho_verify.checkpoint import parse_checkpoint, parse_key, parse_note, verify_log_lines
 from sekisho_verify.errors import VerifyError
 
 
@@ -21,7 +21,7 @@ def run(tx: Tx, keys: KeyFolder, folder: Path, notes: Notes) -> None:
         return
     try:
         note = parse_note(head.read_bytes())
-        verify_note(note, log_keys=[parse_key(vkey) for vkey in sequencer.log_keys(tx, keys)])
+        verify_log_lines(note, map(parse_key, sequencer.log_keys(tx, keys)))
         size = parse_checkpoint(note.text).size
     except VerifyError as error:
         notes.find("published.checkpoint", CHECKPOINT, str(error))

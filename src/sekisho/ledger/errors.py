@@ -126,3 +126,71 @@ PUBLISHED_UNREADABLE = define(
         "公開済みのチェックポイントを読み取れないか、この台帳の署名ではありません。",
     ),
 )
+COSIGNATURE_WRONG = define(
+    "ledger.cosignature_wrong",
+    502,
+    Exit.FAILED,
+    Text(
+        "The witness's answer holds no cosignature of this checkpoint by its key.",
+        "立会人の応答に、この確認点への有効な立会署名がありません。",
+    ),
+)
+WITNESS_UNKNOWN = define(
+    "ledger.witness_unknown",
+    404,
+    Exit.NOT_FOUND,
+    Text("No such witness in the settings.", "設定にない立会人です。"),
+)
+
+# What can be wrong with a witness. The first four must be looked into by a person.
+WITNESS_AHEAD = define(
+    "ledger.witness_ahead",
+    502,
+    Exit.FAILED,
+    Text(
+        "says it has cosigned {size} entries, more than this log has: somebody showed it a longer history",
+        "この台帳より多い{size}件に立会署名したと答えています。誰かがより長い履歴を示した疑いがあります",
+    ),
+)
+WITNESS_DIFFERS = define(
+    "ledger.witness_differs",
+    502,
+    Exit.FAILED,
+    Text(
+        "refuses our proof from {size} entries on: somebody showed it another history",
+        "{size}件からの証明を拒んでいます。誰かが別の履歴を示した疑いがあります",
+    ),
+)
+WITNESS_FORGOT = define(
+    "ledger.witness_forgot",
+    502,
+    Exit.FAILED,
+    Text(
+        "says it has seen {size} entries, fewer than it has cosigned: it lost its memory",
+        "立会署名した件数より少ない{size}件までしか見ていないと答えています。記憶を失った疑いがあります",
+    ),
+)
+WITNESS_WRONG = define(
+    "ledger.witness_wrong",
+    502,
+    Exit.FAILED,
+    Text(
+        "answers what is no cosignature by its key, at {size} entries",
+        "{size}件の確認点に、その鍵の立会署名ではないものを返しています",
+    ),
+)
+WITNESS_REFUSES = define(
+    "ledger.witness_refuses",
+    502,
+    Exit.FAILED,
+    Text(
+        "refuses our checkpoints (HTTP {size}): does it know this log and its key?",
+        "確認点を拒否しています（HTTP {size}）。この台帳とその鍵が登録されているか確認してください",
+    ),
+)
+WITNESS_AWAY = define(
+    "ledger.witness_away",
+    502,
+    Exit.FAILED,
+    Text("does not answer; last offered {size} entries", "応答がありません。最後に示したのは{size}件です"),
+)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.tx import Tx
-from sekisho.ledger import tables
+from sekisho.ledger import tables, witnesses
 from sekisho.ledger.errors import NOT_COVERED, PUBLISHED_AHEAD, TREE_DAMAGED
 from sekisho.ledger.model import TileBatch, TileFile
 from sekisho.ledger.sequencer import leaf_data
+from sekisho.ledger.witnesses import Witness
 from sekisho_verify.merkle import HASH_BYTES
 from sekisho_verify.tiles import TILE_WIDTH, Tile, encode_entries, tiles_between
 
 BATCH_LEAVES = 64 * TILE_WIDTH
 
 
-def batch(tx: Tx, size: int) -> TileBatch:
+def batch(tx: Tx, size: int, cosigners: Sequence[Witness] = ()) -> TileBatch:
     """Files from a published `size` towards the newest checkpoint; the checkpoint itself with the last batch.
+
+    It carries the lines of the witnesses that have cosigned it by now.
 
     `ledger.published_ahead` when more was published than the database has signed, `ledger.not_covered` before the
     first checkpoint.
@@ -30,9 +33,8 @@ def batch(tx: Tx, size: int) -> TileBatch:
         raise SekishoError(PUBLISHED_AHEAD, published=size, size=goal)
     end = min(goal, (size // TILE_WIDTH) * TILE_WIDTH + BATCH_LEAVES)
     last = end == goal
-    return TileBatch(
-        size=end, files=list(between(tx, size, end)), checkpoint=bytes(head["note"]) if last else b""
-    )
+    checkpoint = witnesses.cosigned_note(tx, head, cosigners) if last else b""
+    return TileBatch(size=end, files=list(between(tx, size, end)), checkpoint=checkpoint)
 
 
 def between(tx: Tx, start: int, end: int) -> Iterator[TileFile]:

@@ -14,6 +14,7 @@ EVERYBODY = (*PEOPLE, "Agent", "Operator", "System", "Anonymous")
 RecordId = Annotated[str, Meta(pattern=r"^rec_[0-9a-hjkmnp-tv-z]{26}\Z")]
 Name = Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]
 Limit = Annotated[int, Meta(ge=1, le=500)]
+Vkey = Annotated[str, Meta(max_length=400)]
 Size = Annotated[int, Meta(ge=0, lt=2**53)]
 
 
@@ -97,6 +98,21 @@ class TileBatch(msgspec.Struct, frozen=True):
     size: int
     files: list[TileFile]
     checkpoint: bytes = b""
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """What to show a witness next. `size` is -1 where there is nothing to show it.
+
+    `seen` is the size that the proof starts from, `cosigned` the greatest that this witness has cosigned, `signed` the
+    greatest size this log has signed.
+    """
+
+    size: int
+    seen: int = 0
+    cosigned: int = 0
+    signed: int = 0
+    note: bytes = b""
+    proof: list[bytes] = []
 
 
 class Sequenced(msgspec.Struct, frozen=True):
@@ -267,6 +283,58 @@ class ReadTiles(Command[TileBatch]):
 
 
 @command(
+    "ledger.witness.offer",
+    kind=Kind.READ,
+    resource="Ledger",
+    principals=("System",),
+    groups=("system",),
+    ja="立会人に示す確認点とその証明を読み出します。",
+)
+class OfferCheckpoint(Command[Offer]):
+    """Read the checkpoint to show to a witness, with its proof.
+
+    It is the newest one signed before `before_ms`, so that all who ask at about the same time show the same one.
+    `seen` is the size that the witness says it has; -1 for the one on our side's memory.
+    """
+
+    vkey: Vkey
+    before_ms: int
+    seen: Annotated[int, Meta(ge=-1, lt=2**53)] = -1
+
+
+@command(
+    "ledger.witness.keep",
+    kind=Kind.PLUMBING,
+    resource="Ledger",
+    principals=("System",),
+    groups=("system",),
+    ja="立会人の署名を検証して保存します。",
+)
+class KeepCosignature(Command[bool]):
+    """Verify a witness's answer and keep its cosignature; answers whether it was the first for this size."""
+
+    vkey: Vkey
+    size: Size
+    answer: bytes
+
+
+@command(
+    "ledger.witness.note",
+    kind=Kind.PLUMBING,
+    resource="Ledger",
+    principals=("System",),
+    groups=("system",),
+    ja="立会人についての所見を保存します。",
+)
+class NoteWitness(Command[bool]):
+    """Keep what is wrong with a witness until it cosigns again; answers whether that is news."""
+
+    vkey: Vkey
+    finding: str
+    size: Size
+
+
+@command(
     "ledger.log.sequence",
     kind=Kind.PLUMBING,
     resource="Ledger",
@@ -345,7 +413,7 @@ class ReadBundle(Command[BundleFile]):
 class RotateKey(Command[KeyRotated]):
     """Let the log sign with another key of its key folder."""
 
-    vkey: Annotated[str, Meta(max_length=400)]
+    vkey: Vkey
     reason: Annotated[str, Meta(min_length=1, max_length=300)]
 
 

@@ -21,7 +21,7 @@ from sekisho.kernel.errors import SekishoError
 from sekisho.ledger.errors import PUBLISHED_AHEAD, PUBLISHED_DIFFERS, PUBLISHED_UNREADABLE
 from sekisho.ledger.model import RootView, TileBatch
 from sekisho_verify.canonical import to_base64url
-from sekisho_verify.checkpoint import Checkpoint, parse_checkpoint, parse_key, parse_note, verify_note
+from sekisho_verify.checkpoint import Checkpoint, parse_checkpoint, parse_key, parse_note, verify_log_lines
 from sekisho_verify.errors import VerifyError
 
 CHECKPOINT = "checkpoint"
@@ -57,7 +57,7 @@ class Publisher:
         if head is None:
             return
         try:
-            verify_note(parse_note(self._read(CHECKPOINT) or b""), log_keys=list(map(parse_key, keys)))
+            verify_log_lines(parse_note(self._read(CHECKPOINT) or b""), map(parse_key, keys))
         except VerifyError as error:
             raise SekishoError(PUBLISHED_UNREADABLE) from error
         tree = root_at(head.size)

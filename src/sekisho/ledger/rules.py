@@ -132,3 +132,17 @@ def _check_deeply(detail: dict[str, Evidence]) -> None:
 def _second(seconds: int) -> str:
     """A moment's text up to the point before its milliseconds; commands come many to a second."""
     return rfc3339(seconds * 1000)[: -len("000Z")]
+
+
+def stale_heads(counts: Mapping[int, int], *, kept: int) -> list[int]:
+    """Sizes whose cosignatures may go: not among the newest `kept`, and a newer head has as many.
+
+    So a head that more witnesses cosigned than any since stays, however long some of them are away.
+    """
+    stale: list[int] = []
+    most = 0
+    for number, size in enumerate(sorted(counts, reverse=True)):
+        if number >= kept and counts[size] <= most:
+            stale.append(size)
+        most = max(most, counts[size])
+    return stale

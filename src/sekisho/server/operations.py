@@ -18,10 +18,10 @@ from sekisho.kernel import config as settings_module
 from sekisho.kernel.clock import rfc3339
 from sekisho.kernel.errors import InvalidInputError, SekishoError
 from sekisho.kernel.facts import SYSTEM
-from sekisho.ledger import CheckLedger, newest_time_ms
+from sekisho.ledger import CheckLedger, newest_time_ms, witness_states
 from sekisho.server.commands import Call
 from sekisho.server.texts import SAYS
-from sekisho_wire.problems import Exit
+from sekisho_wire.problems import Exit, Language
 
 FREE_BYTES_MIN = 1 << 30
 PYTHON_MIN = (3, 11)
@@ -68,7 +68,7 @@ def fsck(call: Call) -> int:
 
 def doctor(call: Call) -> int:
     """What this machine has and lacks; exit status 1 when something needed is missing."""
-    checks = list(_checks(call.settings))
+    checks = list(_checks(call.settings, call.language))
     good = all(fine for _, fine, _ in checks)
     text = "\n".join(f"{'✓' if fine else '✗'} {name:<12} {detail}" for name, fine, detail in checks)
     call.write({name: {"ok": fine, "detail": detail} for name, fine, detail in checks}, text)
@@ -101,7 +101,7 @@ def _charter(file: str) -> str:
         ) from error
 
 
-def _checks(settings: settings_module.Settings) -> Iterator[tuple[str, bool, str]]:
+def _checks(settings: settings_module.Settings, language: Language) -> Iterator[tuple[str, bool, str]]:
     """Name, whether it is well, and what was seen."""
     yield "python", sys.version_info >= PYTHON_MIN, sys.version.split()[0]
     folder = settings.folder
@@ -117,8 +117,19 @@ def _checks(settings: settings_module.Settings) -> Iterator[tuple[str, bool, str
             yield ("clock", *_clock(control))
             if ready["charter"]:
                 yield ("commands", *_commands(control))
+                yield from _witnesses(control, language)
     except SekishoError as error:
         yield "database", False, error.code
+
+
+def _witnesses(control: Control, language: Language) -> Iterator[tuple[str, bool, str]]:
+    """What each witness did last, or what is wrong with it."""
+    for state in control.database.read(lambda tx: witness_states(tx, control.witnesses)):
+        if state.finding is None:
+            yield f"witness {state.name}", True, state.seen
+        else:
+            sentence = state.finding.text.render(language, {"size": state.finding_size})
+            yield f"witness {state.name}", False, f"{sentence} [{state.finding.code}]; {state.seen}"
 
 
 def _clock(control: Control) -> tuple[bool, str]:

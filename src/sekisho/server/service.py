@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from sekisho import console
 from sekisho.app import Control, migrate_only, opened
-from sekisho.background import log_loop, running, work_loop
+from sekisho.background import log_loop, running, witness_loop, work_loop
 from sekisho.compute import ReconcileAttempts
 from sekisho.http import AgentDoor, DeviceDoor, Listen, Listener, ObjectDoor, answer, build
 from sekisho.identity import RemoveExpired
@@ -42,6 +43,8 @@ def application(control: Control, *, stopping: Callable[[], bool] = lambda: Fals
         secure=control.settings.server.public_url.startswith("https://"),
         stopping=stopping,
     )
+    registry = CollectorRegistry()
+    registry.register(control.witness_answers)
     door = AgentDoor(control.gate, control.seals, control.clock)
     store = ObjectDoor(control.objects, control.tickets)
     return build(
@@ -56,6 +59,7 @@ def application(control: Control, *, stopping: Callable[[], bool] = lambda: Fals
             *console.routes(pages),
         ],
         log_directory=control.folders.published,
+        registry=registry,
     )
 
 
@@ -63,11 +67,13 @@ def application(control: Control, *, stopping: Callable[[], bool] = lambda: Fals
 def started(control: Control) -> Iterator[None]:
     """The loops of one control plane, after the published log was found to be ours."""
     control.check_published()
+    control.write_trust()
     for dedupe, command in ALWAYS_WAITING.items():
         control.gate.schedule(command, dedupe=dedupe)
     loops = (
         work_loop(control.gate, control.clock),
         log_loop(control.advance_log, control.settings.ledger.interval_ms),
+        *(witness_loop(name, offering.step) for name, offering in control.offerings()),
     )
     with running(*loops):
         yield

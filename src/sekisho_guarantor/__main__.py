@@ -1,0 +1,125 @@
+"""`sekisho-guarantor`: make and run a witness.
+
+Standard output holds the answer of `init` and nothing else; errors are one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import structlog
+
+from sekisho_guarantor.clock import now_s
+from sekisho_guarantor.config import WitnessConfig, load_config
+from sekisho_guarantor.door import WitnessServer
+from sekisho_guarantor.errors import GuarantorError
+from sekisho_guarantor.state import WitnessState, read_key
+from sekisho_guarantor.texts import HELP, SAYS
+from sekisho_guarantor.witness import Witness, witness_key
+from sekisho_wire.problems import Language
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; answers the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    language = _language(words)
+    options = _parser(language).parse_args(words)
+    try:
+        config = load_config(Path(options.config))
+        verbs = {"init": _init, "run": _run}
+        return verbs[options.verb](config, options, language)
+    except GuarantorError as error:
+        sentence = error.problem.text.render(language, error.params)
+        sys.stderr.write(f"error: {sentence}  [{error.code}]\n")
+        return int(error.problem.exit)
+
+
+def _init(config: WitnessConfig, options: argparse.Namespace, language: Language) -> int:
+    key = witness_key(config.name, WitnessState.create(config.folder))
+    said = SAYS["made"].render(language, {"folder": config.folder, "vkey": key.vkey})
+    print(json.dumps({"name": key.name, "vkey": key.vkey}) if options.json else said)
+    return 0
+
+
+def _run(config: WitnessConfig, _options: argparse.Namespace, language: Language) -> int:
+    _configure_logs(config.log_form)
+    key = read_key(config.folder)
+    state = WitnessState.open(config.folder)
+    try:
+        witness = Witness(key, config.name, logs=config.known_logs(), state=state, now_s=now_s)
+        server = WitnessServer(witness, config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # In a thread, because `shutdown` waits for the loop that this signal has interrupted.
+            signal.signal(number, lambda _number, _frame: threading.Thread(target=server.shutdown).start())
+        told = SAYS["serving"].render(language, {"name": config.name, "url": server.url})
+        sys.stderr.write(f"{told}\n")
+        sys.stderr.flush()
+        with server:
+            server.serve_forever(poll_interval=0.1)
+    finally:
+        state.close()
+    return 0
+
+
+def _language(words: Sequence[str]) -> Language:
+    """`--lang`, else SEKISHO_LANG, else the locale; read before parsing because the help is in it."""
+    wished = [after for before, after in pairwise(words) if before == "--lang"]
+    wished += [os.environ.get(name, "") for name in ("SEKISHO_LANG", "LC_ALL", "LC_MESSAGES", "LANG")]
+    first = next(filter(None, wished), "")
+    return Language.JA if first.startswith("ja") else Language.EN
+
+
+def _parser(language: Language) -> argparse.ArgumentParser:
+    def says(key: str) -> str:
+        return HELP[key].render(language, {})
+
+    parser = argparse.ArgumentParser(
+        prog="sekisho-guarantor", description=says(""), epilog=says("codes"), add_help=False
+    )
+    _common(parser, says)
+    kinds = parser.add_subparsers(title=says("commands"), metavar="", required=True)
+    witness = kinds.add_parser(
+        "witness", help=says("witness"), description=says("witness"), add_help=False, allow_abbrev=False
+    )
+    witness.add_argument("-h", "--help", action="help", help=says("help"))
+    verbs = witness.add_subparsers(dest="verb", title=says("commands"), metavar="", required=True)
+    for name in ("init", "run"):
+        verb = verbs.add_parser(name, help=says(name), description=says(name), add_help=False)
+        verb.add_argument("-h", "--help", action="help", help=says("help"))
+        verb.add_argument("--config", required=True, metavar="FILE", help=says("config"))
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, says: Callable[[str], str]) -> None:
+    parser.add_argument("-h", "--help", action="help", help=says("help"))
+    parser.add_argument("--lang", default="", choices=["en", "ja"], help=says("lang"))
+    parser.add_argument("--json", action="store_true", help=says("json"))
+
+
+def _configure_logs(form: str) -> None:
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer(ensure_ascii=False)
+    if form == "text":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""The witness on a socket: HTTP/1.1 by the standard library, every wait and every size bounded.
+
+A connection has `REQUEST_SECONDS` for each request, idle time included, whatever it dribbles; one address may hold
+`PER_PEER` connections and all together `CONNECTIONS`, beyond which a connection is closed unanswered.
+"""
+
+from __future__ import annotations
+
+import http.server
+import io
+import socket
+import ssl
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+
+from sekisho_guarantor.config import WitnessConfig
+from sekisho_guarantor.errors import ADDRESS_UNUSABLE, CONFIG_INVALID, REQUEST_MALFORMED, GuarantorError
+from sekisho_guarantor.witness import TEXT_MEDIA, Answer, Witness, refusal
+from sekisho_wire.witnessing import PATH, REQUEST_BYTES_MAX
+
+REQUEST_SECONDS = 30.0
+CONNECTIONS = 128
+PER_PEER = 32
+
+logger = structlog.get_logger("sekisho.witness")
+
+
+class _Bounded(io.RawIOBase):
+    """Reads from a connection until a moment that each request sets anew."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.until = time.monotonic() + REQUEST_SECONDS
+
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def readinto(self, buffer: Any) -> int:
+        """As a socket's file, but the time left is for the whole request."""
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """One connection. Its class is made per server, with the witness in it."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "sekisho-guarantor"
+    sys_version = ""
+    witness: Witness
+
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def setup(self) -> None:
+        """The TLS handshake is done here, in the connection's own thread and time."""
+        self.request.settimeout(REQUEST_SECONDS)
+        if isinstance(self.request, ssl.SSLSocket):
+            self.request.do_handshake()
+        super().setup()
+        self._bounded = _Bounded(self.connection)
+        self.rfile = io.BufferedReader(self._bounded)
+
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def handle_one_request(self) -> None:
+        """Each request has its own time."""
+        self._bounded.until = time.monotonic() + REQUEST_SECONDS
+        super().handle_one_request()
+
+    def do_POST(self) -> None:
+        """Take a checkpoint."""
+        length = self.headers.get("content-length", "")
+        if self.path != PATH:
+            self._answer(_plain(HTTPStatus.NOT_FOUND), close=True)
+        elif "transfer-encoding" in self.headers or not length.isascii() or not length.isdecimal():
+            self._answer(_plain(HTTPStatus.LENGTH_REQUIRED), close=True)
+        elif len(length) > 9 or int(length) > REQUEST_BYTES_MAX:  # noqa: PLR2004 - digits of any real length
+            self._answer(_plain(HTTPStatus.REQUEST_ENTITY_TOO_LARGE), close=True)
+        else:
+            body = self.rfile.read(int(length))
+            if len(body) < int(length):
+                self._answer(refusal(REQUEST_MALFORMED, what="ends early"), close=True)
+            else:
+                self._answer(self.witness.add_checkpoint(body))
+
+    def do_GET(self) -> None:
+        """Say that the witness is alive."""
+        if self.path != "/healthz":
+            self._answer(_plain(HTTPStatus.NOT_FOUND))
+            return
+        alive = {"status": "ok", "witness": self.witness.key.vkey}
+        self._answer(Answer(200, "application/json", msgspec.json.encode(alive) + b"\n"))
+
+    def _answer(self, answer: Answer, *, close: bool = False) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.media)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.send_header("Cache-Control", "no-store")
+        if close:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's names
+        """Nothing: what was asked is logged by the witness, without text from outside."""
+
+
+class WitnessServer(http.server.ThreadingHTTPServer):
+    """One bound socket; `serve_forever` and `shutdown` as the standard library has them."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, witness: Witness, config: WitnessConfig) -> None:
+        """Bind; `guarantor.address_unusable` for a taken port, `guarantor.config_invalid` for a wrong certificate."""
+        self.address_family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        self._guard = threading.Lock()
+        self._peers: Counter[str] = Counter()
+        handler = type("Handler", (_Handler,), {"witness": witness})
+        tls = _tls(config)
+        try:
+            super().__init__((config.host, config.port), handler)
+        except OSError as error:
+            where = f"{config.host}:{config.port}"
+            raise GuarantorError(ADDRESS_UNUSABLE, address=where, what=error.strerror or "") from error
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        self.url = f"{'https' if tls else 'http'}://{host}:{self.server_address[1]}"
+
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether there is room for one more connection from there."""
+        peer = str(client_address[0])
+        with self._guard:
+            room = self._peers[peer] < PER_PEER and self._peers.total() < CONNECTIONS
+            if room:
+                self._peers[peer] += 1
+            return room
+
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Give the place back at the end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._guard:
+                self._peers[str(client_address[0])] -= 1
+                self._peers += Counter()
+
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that broke is no news; a mistake of ours is, without text from outside."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            logger.error("request_failed", error=type(error).__name__, where=_places(error))
+
+
+def _places(error: BaseException | None) -> list[str]:
+    """Files and lines of a mistake of ours; never its message, which may quote what came from outside."""
+    frames = traceback.extract_tb(error.__traceback__ if error else None)
+    return [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames]
+
+
+def _plain(status: HTTPStatus) -> Answer:
+    return Answer(status, TEXT_MEDIA, f"{status.phrase}\n".encode())
+
+
+def _tls(config: WitnessConfig) -> ssl.SSLContext | None:
+    if not config.certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(config.certificate, config.key)
+    except (OSError, ssl.SSLError) as error:
+        raise GuarantorError(CONFIG_INVALID, name="certificate", what="cannot be read") from error
+    return context

@@ -1,0 +1,38 @@
+"""What `sekisho-guarantor` says, in both languages."""
+
+from __future__ import annotations
+
+from sekisho_wire.problems import Text
+
+HELP: dict[str, Text] = {
+    "": Text(
+        "Vouch for what you saw: programs of organisations beside the log's operator.",
+        "台帳の運営者とは別の組織が、見たものを保証するためのプログラムです。",
+    ),
+    "witness": Text(
+        "Cosign the checkpoints of a log that extend all that was seen of it before.",
+        "台帳の確認点が、以前に見た内容の続きであるときに立会署名します。",
+    ),
+    "init": Text(
+        "Make the state folder and the key of a new witness, and print its verifier key.",
+        "新しい立会人の状態フォルダーと鍵を作り、検証鍵を表示します。",
+    ),
+    "run": Text("Answer logs until stopped.", "停止されるまで台帳に応答します。"),
+    "codes": Text(
+        "Exit status: 0 done, 2 wrong use or configuration, 6 conflict, 7 cannot listen, 70 key or state unusable.",
+        "終了コード：0 完了、2 使い方または設定の誤り、6 競合、7 待ち受け不可、70 鍵または状態が使用不可。",
+    ),
+    "commands": Text("commands", "コマンド"),
+    "help": Text("show this help and exit", "この説明を表示して終了します"),
+    "config": Text("the witness's configuration (TOML)", "立会人の設定ファイル（TOML）"),
+    "lang": Text("language of messages: en or ja", "表示言語：enまたはja"),
+    "json": Text("answer JSON on standard output", "標準出力にJSONで答えます"),
+}
+
+SAYS: dict[str, Text] = {
+    "made": Text(
+        "Witness ready in {folder}. Hand out its verifier key:\n{vkey}",
+        "{folder}に立会人を用意しました。次の検証鍵を配布してください。\n{vkey}",
+    ),
+    "serving": Text("{name} answers at {url}", "{name}が{url}で応答します"),
+}
