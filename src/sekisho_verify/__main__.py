@@ -7,12 +7,14 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
 
+from sekisho_verify.against import head_seen
 from sekisho_verify.archive import ARCHIVE_BYTES_MAX
-from sekisho_verify.errors import Exit, TrustError
+from sekisho_verify.errors import Exit, TrustError, VerifyError
 from sekisho_verify.text import LANGUAGES, document, render, visible
 from sekisho_verify.trust import Trust, parse_trust
 from sekisho_verify.verdict import verify_bundle
@@ -26,6 +28,10 @@ _HELP = {
     "trust": (
         "whom to believe: origin, keys, witnesses, demands; never taken from the bundle",
         "信頼の根拠（台帳、鍵、立会人、要求事項）。証跡一式の中からは取りません",
+    ),
+    "against": (
+        "another bundle or checkpoint of the same log: fails if the two tell different histories",
+        "同じ台帳の別の証跡一式または確認点。二つの履歴が食い違う場合は失敗となります",
     ),
     "json": ("print one JSON object", "結果を一つのJSONオブジェクトとして出力する"),
     "lang": ("language of the text", "表示する言語"),
@@ -55,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")
     try:
         trust = _read_trust(options.trust) if options.trust else None
+        if options.against:
+            trust = _with_head(trust, options.against)
         verdict = verify_bundle(_read(options.bundle, limit=ARCHIVE_BYTES_MAX), trust)
     except _UsageError as error:
         _complain(error, as_json=options.json)
@@ -73,6 +81,7 @@ def _parser(language: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help=_HELP["bundle"][column])
     parser.add_argument("--trust", type=Path, metavar="FILE", help=_HELP["trust"][column])
+    parser.add_argument("--against", type=Path, metavar="FILE", help=_HELP["against"][column])
     parser.add_argument("--json", action="store_true", help=_HELP["json"][column])
     parser.add_argument("--lang", choices=LANGUAGES, default=language, help=_HELP["lang"][column])
     return parser
@@ -90,6 +99,18 @@ def _read_trust(path: Path) -> Trust:
     try:
         return parse_trust(_read(path, limit=ARCHIVE_BYTES_MAX))
     except TrustError as error:
+        raise _UsageError(error.code, f"{path}: {error.where or 'file'}: {error.detail}") from error
+
+
+def _with_head(trust: Trust | None, path: Path) -> Trust:
+    """The other file's head as the one seen before."""
+    if trust is None:
+        raise _UsageError("input.against_untrusted", "--against needs --trust: anybody can make up a history")
+    if trust.seen is not None:
+        raise _UsageError("input.against_seen", "--against and `seen` in the trust file exclude each other")
+    try:
+        return replace(trust, seen=head_seen(_read(path, limit=ARCHIVE_BYTES_MAX), trust))
+    except VerifyError as error:
         raise _UsageError(error.code, f"{path}: {error.where or 'file'}: {error.detail}") from error
 
 
