@@ -21,7 +21,7 @@ from sekisho_wire.messages import HealthPlan, Limits
 from tests.agent.control import make_id
 from tests.agent.support import LIMITS, until
 
-SECONDS = float(os.environ.get("SEKISHO_ENGINE_SECONDS", "20"))
+SECONDS = float(os.environ.get("SEKISHO_ENGINE_SECONDS", "40"))
 """How long a task may take to begin or end; a live service that fetches images first needs more."""
 Behaviour = Callable[[Engine, Path], None]
 
