@@ -21,7 +21,14 @@ from msgspec import inspect as types
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "reference"
-PROGRAMS = ("sekisho", "sekisho_agent", "sekisho_client", "sekisho_verify", "sekisho_wire")
+PROGRAMS = (
+    "sekisho",
+    "sekisho_agent",
+    "sekisho_client",
+    "sekisho_guarantor",
+    "sekisho_verify",
+    "sekisho_wire",
+)
 _NOTE = "<!-- Written by `make reference` from the code. Change the code, not this page. -->\n"
 _SIMPLE: dict[type[types.Type], str] = {
     types.StrType: "text",

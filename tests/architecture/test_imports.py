@@ -27,6 +27,7 @@ EXTRAS = {
     "sekisho": ("server", "postgres"),
     "sekisho_agent": ("agent",),
     "sekisho_client": ("client",),
+    "sekisho_guarantor": ("guarantor",),
     "sekisho_verify": (),
     "sekisho_wire": (),
 }
