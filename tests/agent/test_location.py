@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import socket
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 
@@ -15,10 +18,13 @@ from hypothesis import strategies as st
 from sekisho_agent.config import LocationConfig, LocationLandmark
 from sekisho_agent.errors import ConfigError
 from sekisho_agent.location import HELLOS_AT_ONCE, LocationService, Responder, landmark_names
+from sekisho_verify import canonical
 from sekisho_verify import location_packets as packets
 from sekisho_verify.checkpoint import verify_signature
 from sekisho_verify.errors import SignatureError
 from sekisho_wire.signing import encode_public_key
+from tests.agent import support
+from tests.agent.control import ControlPlane
 
 NOW_MS = 1_795_000_000_000
 HERE = ("192.0.2.1", 7000)
@@ -278,3 +284,41 @@ def test_it_listens_on_ipv6_where_asked() -> None:
     found = LocationService(_config(_key(), listen="[::1]:0"), Ed25519PrivateKey.generate())
     assert found.address[0] == "::1"
     found.stop()
+
+
+def test_the_agent_answers_where_its_configuration_says(control: ControlPlane, needs_bwrap: None) -> None:
+    """`sekisho-agent run` as a process: the landmark that it names has a session signed with the agent's own key."""
+    yard = Yard()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+        link.bind(("127.0.0.1", 0))
+        port = link.getsockname()[1]
+    location = {
+        "listen": f"127.0.0.1:{port}",
+        "landmarks": [{"name": "north", "key": encode_public_key(yard.landmark.public_key())}],
+    }
+    with (
+        support.agent_process(control, location=location) as agent,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link,
+    ):
+        identity = json.loads((agent.folder / "state" / "identity.json").read_text())
+        key = Ed25519PrivateKey.from_private_bytes(canonical.from_base64url(identity["private_key"]))
+        public = key.public_key().public_bytes_raw()
+        link.connect(("127.0.0.1", port))
+        link.settimeout(0.3)
+
+        def welcomed() -> bool:
+            hello = yard.hello(site=public, time_ms=time.time_ns() // 1_000_000)
+            try:
+                link.send(hello)
+                welcome = link.recv(300)
+            except OSError:
+                return False
+            packets.check_signature(welcome, public)
+            return packets.read_welcome(welcome).hello == sha256(hello).digest()
+
+        support.until(welcomed, seconds=20, what="a welcome")
+        assert agent.stop() == 0
+        with contextlib.suppress(OSError):
+            link.send(b"?")
+        with pytest.raises(OSError, match=r"refused|timed out"):
+            link.recv(300)

@@ -59,8 +59,8 @@ def site(key: Ed25519PrivateKey | None = None) -> Iterator[int]:
         service.stop()
 
 
-def landmarks(port: int) -> list[Measurer]:
-    target = Target("site_1", public_of("agent"), "127.0.0.1", port)
+def landmarks(port: int, *, host: str = "127.0.0.1") -> list[Measurer]:
+    target = Target("site_1", public_of("agent"), host, port)
     return [
         Measurer(Landmark(name, whose, public_of(name), NEAR_ABROAD), target)
         for name, whose in ORGANISATIONS.items()
