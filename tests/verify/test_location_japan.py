@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from scripts import territory as builder
 from sekisho_verify.location import COUNTS, KM_PER_NS, Claim, Policy, bound_km, judge
 from sekisho_verify.location_territory import Territory, parse_territory
-from tests.support import components
+from tests.support import components, tree
 from tests.verify.places import ROUNDS, Held, case, degrees, public_of
 
 CITIES = {
@@ -60,6 +61,16 @@ def test_the_limits_are_those_of_the_geography(japan: Territory, city: str) -> N
 )
 def test_who_is_near(japan: Territory, city: str, nearest: str) -> None:
     assert japan.nearest_foreign(CITIES[city]).area == nearest
+
+
+def test_the_paper_has_the_figures_of_the_map(japan: Territory) -> None:
+    text = (tree.ROOT / "docs" / "explanation" / "location.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| (South Korea|Russia) \| (\d+) km \| ([\d.]+) ms \|$", text, re.MULTILINE)
+    assert [row[0] for row in rows] == list(CITIES)
+    for city, area, distance_km, rtt_ms in rows:
+        nearest = japan.nearest_foreign(CITIES[city])
+        assert (area, int(distance_km)) == (nearest.area, int(nearest.distance_km))
+        assert float(rtt_ms) == math.floor(nearest.distance_km / KM_PER_NS / 1e4) / 100
 
 
 def test_abroad_is_abroad(japan: Territory) -> None:
