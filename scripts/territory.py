@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from sekisho_verify import canonical
-from sekisho_verify.location_reach import nested
+from sekisho_verify.location_reach import cut, nested
 from sekisho_verify.location_sphere import UDEG_PER_DEGREE, ring_area, turn
 from sekisho_verify.location_territory import DISPUTED, FOREIGN, HOME, KIND, parse_territory
 
@@ -79,7 +79,14 @@ def read_map(path: Path) -> dict[str, Any]:
         return document
 
 
-def build(
+def build(document: Mapping[str, Any], **choices: Any) -> bytes:
+    """As `compose`, and read again as anybody would read it."""
+    data = compose(document, **choices)
+    parse_territory(data)
+    return data
+
+
+def compose(
     document: Mapping[str, Any],
     *,
     home: Mapping[str, str],
@@ -124,9 +131,7 @@ def build(
         "tolerance_m": TOLERANCE_M,
         "areas": areas,
     }
-    data = canonical.encode(body)
-    parse_territory(data)
-    return data
+    return canonical.encode(body)
 
 
 def outlines(document: Mapping[str, Any]) -> Iterator[tuple[str, list[Ring]]]:
@@ -136,7 +141,7 @@ def outlines(document: Mapping[str, Any]) -> Iterator[tuple[str, list[Ring]]]:
     for geometry in document["objects"]["countries"]["geometries"]:
         polygons = [geometry["arcs"]] if geometry["type"] == "Polygon" else geometry["arcs"]
         rings = [_ring(arcs, polygon[0], grid) for polygon in polygons]
-        inner = set(nested(rings))
+        inner = set(nested(rings, cut(rings)))
         yield geometry["properties"]["name"], [r for number, r in enumerate(rings) if number not in inner]
 
 

@@ -54,9 +54,11 @@ def holders(pieces: Sequence[Piece], place: Place) -> frozenset[int]:
     return frozenset(ring for ring, count in crossed.items() if count % 2)
 
 
-def nested(rings: Sequence[Points]) -> list[int]:
-    """The rings that lie in another one, every point of them; rings that only touch or cross are not among them."""
-    pieces = cut(rings)
+def nested(rings: Sequence[Points], pieces: Sequence[Piece]) -> list[int]:
+    """The rings that lie in another one, every point of them; rings that only touch or cross are not among them.
+
+    `pieces` are what the rings were cut into.
+    """
     found: list[int] = []
     for number, ring in enumerate(rings):
         around = frozenset(range(len(rings))) - {number}

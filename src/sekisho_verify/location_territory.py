@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from sekisho_verify import canonical
 from sekisho_verify.errors import VerifyError
-from sekisho_verify.location_reach import cut, holders, nearest, nested
+from sekisho_verify.location_reach import Piece, cut, holders, nearest, nested
 from sekisho_verify.location_sphere import (
     CURVATURE_KM_MIN,
     LATITUDE_UDEG_MAX,
@@ -62,13 +62,14 @@ class Nearest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """One area: closed rings of (longitude, latitude); `counts_as` is `home` or `foreign`."""
+    """One area: closed rings of (longitude, latitude), what they are cut into; `counts_as` is `home` or `foreign`."""
 
     code: str
     name: str
     status: str
     counts_as: str
     rings: tuple[Points, ...]
+    pieces: tuple[Piece, ...]
 
 
 class Territory:
@@ -107,7 +108,11 @@ class _Land:
 
     def __init__(self, areas: Sequence[Area]) -> None:
         self._codes = [area.code for area in areas for _ in area.rings]
-        self._pieces = cut([ring for area in areas for ring in area.rings])
+        self._pieces: list[Piece] = []
+        first = 0
+        for area in areas:
+            self._pieces += [piece._replace(ring=first + piece.ring) for piece in area.pieces]
+            first += len(area.rings)
 
     def nearest(self, place: Place) -> tuple[str, float]:
         """Code and angle in radians of the nearest area; 0 for one that holds the place."""
@@ -157,11 +162,12 @@ def _read_area(value: object) -> Area:
     rings = tuple(_read_ring(ring, code) for ring in _items(value["rings"], code))
     if not rings:
         raise TerritoryError("territory.area", "an area without land", where=code)
-    if nested(rings):
+    pieces = cut(rings)
+    if nested(rings, pieces):
         raise TerritoryError(
             "territory.hole", "a ring inside a ring of the same area could only be a hole", where=code
         )
-    return Area(code, _text(value["name"], code), str(status), counts_as, rings)
+    return Area(code, _text(value["name"], code), str(status), counts_as, rings, tuple(pieces))
 
 
 def _read_ring(value: object, code: str) -> Points:

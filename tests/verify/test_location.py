@@ -126,6 +126,12 @@ def test_what_is_refused(held: Held, code: str) -> None:
     assert code in render(verdict, "ja")
 
 
+def test_a_clock_that_ran_backwards_is_no_clock() -> None:
+    session = NORTH.session()
+    short = replace(session, ended_ms=session.started_ms - 1, rtts_ns=(1,) * len(session.rounds))
+    assert _codes(NORTH.write(short)) == ["transcript.elapsed"]
+
+
 def test_age_and_nonce_are_parameters() -> None:
     old = replace(NORTH, at_ms=NOW_MS - 3_600_000)
     assert _codes(old.write(), policy=Policy(age_ms_max=3_600_000)) == ["location.excludes_foreign"]

@@ -119,6 +119,26 @@ def test_a_place_is_on_the_earth(latitude: object) -> None:
     assert caught.value.code == "transcript.place"
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("site", {"id": "site_1", "key": "A" * 43}, "transcript.foreign_session"),
+        ("landmark", "north", "transcript.fields"),
+        ("rounds", [[0, "AA", "AA", 1]] * 257, "transcript.rounds"),
+        ("rounds", [[0, "AA", "AA"]], "transcript.round"),
+        ("rounds", [[0, "AA", "AA", 1]], "transcript.bytes"),
+        ("v", 2, "transcript.fields"),
+        ("sent", -1, "transcript.number"),
+        ("hello", "", "transcript.bytes"),
+        ("hello", "AA", "packet.shape"),
+    ],
+)
+def test_what_a_landmark_may_not_write(field: str, value: object, code: str) -> None:
+    body = canonical.decode_object(GOOD.partition(b"\n")[2]) | {field: value}
+    data = seal(body, key_of("north").sign)
+    assert outcome(lambda sealed: read_transcript(sealed, _anybody), data) == code
+
+
 def test_no_answer_is_longer_than_its_question() -> None:
     pairs = (
         (packets.HELLO_BYTES, packets.WELCOME_BYTES),
@@ -179,9 +199,11 @@ def test_tags_and_answers_depend_on_key_session_number_and_challenge() -> None:
     assert len(macs) == 5
 
 
-def test_close_and_closed_come_back_as_they_were() -> None:
+def test_answers_and_closes_come_back_as_they_were() -> None:
     close = packets.Close(bytes(16), 0b1011, bytes(range(32)))
     assert packets.read_close(packets.make_close(bytes(32), close)) == close
+    answer = packets.Answer(bytes(16), 3, bytes(32))
+    assert packets.read_answer(packets.make_answer(answer)) == answer
     closed = packets.Closed(bytes(16), 5, bytes(64))
     assert packets.read_closed(packets.make_closed(closed)) == closed
 
