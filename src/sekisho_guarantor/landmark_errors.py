@@ -46,7 +46,7 @@ KEY_UNREADABLE = define(
     Exit.INTERNAL,
     Text(
         "The key in {folder} is missing, can be read by others, or cannot be read. A new landmark begins with init.",
-        "{folder}の鍵がないか、ほかの利用者から読み取れるか、読み取れません。新しい基準点はinitから始めます。",
+        "{folder}の鍵がないか、ほかの利用者から読み取れるか、読み取れません。新しい測位基準点はinitから始めます。",
     ),
 )
 UNREACHABLE = define(

@@ -127,6 +127,11 @@ class LocationVerdict:
         return self.code == ACCEPTED
 
     @property
+    def landmarks(self) -> tuple[str, ...]:
+        """Names of the landmarks that count, each once, sorted."""
+        return tuple(sorted({f.landmark for f in self.findings if f.state == COUNTS}))
+
+    @property
     def bound_km(self) -> float:
         """The largest disc that counts: the most that may be said about every honest landmark; 0 if none counts."""
         return max((f.bound_km for f in self.findings if f.state == COUNTS), default=0.0)

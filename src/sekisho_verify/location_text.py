@@ -64,12 +64,12 @@ REASONS = {
     "location.other_nonce": ("it answers another request", "別の依頼に対する記録です"),
     "location.landmark_moved": (
         "the landmark's place or organisation is not the one known",
-        "基準点の位置または組織が登録と異なります",
+        "測位基準点の位置または組織が登録と異なります",
     ),
     "location.too_few_rounds": ("too few rounds were answered", "応答のあった回数が足りません"),
     "location.clock": (
         "the clocks of landmark and site do not agree",
-        "基準点と拠点の時計が一致していません",
+        "測位基準点と拠点の時計が一致していません",
     ),
     "location.future": ("it is from the future", "未来の時刻の記録です"),
     "location.old": ("it is too old", "古すぎる記録です"),
@@ -78,7 +78,7 @@ REASONS = {
         "the answer came sooner than light could have brought it from the place claimed",
         "申告された場所からは、光でも間に合わない速さの応答です",
     ),
-    "transcript.unknown_landmark": ("the landmark's key is not known", "登録されていない鍵の基準点です"),
+    "transcript.unknown_landmark": ("the landmark's key is not known", "登録されていない鍵の測位基準点です"),
     "transcript.no_time": ("a round took no time", "所要時間が零の応答があります"),
     "transcript.order": (
         "rounds are out of order, twice, or never sent",
@@ -167,6 +167,7 @@ def document(verdict: LocationVerdict) -> dict[str, object]:
         "territory": verdict.territory,
         "disputed": dict(verdict.disputed),
         "organisations": list(verdict.organisations),
+        "landmarks": list(verdict.landmarks),
         "organisations_needed": verdict.needed,
         "bound_m": math.ceil(verdict.bound_km * _METRES),
         "margin_m": math.floor(verdict.margin_km * _METRES),

@@ -43,6 +43,7 @@ def test_two_organisations_that_each_exclude_all_foreign_land_are_enough() -> No
 
 def test_two_landmarks_of_one_organisation_are_one_voice() -> None:
     verdict = judge([NORTH.write(), EAST.write()], case(ALL))
+    assert verdict.landmarks == ("east", "north")
     assert (verdict.code, verdict.organisations) == ("location.too_few_organisations", ("university",))
 
 
@@ -137,6 +138,14 @@ def test_age_and_nonce_are_parameters() -> None:
     assert _codes(old.write(), policy=Policy(age_ms_max=3_600_000)) == ["location.excludes_foreign"]
     assert _codes(NORTH.write(), policy=Policy(nonce=bytes(32))) == ["location.other_nonce"]
     assert _codes(NORTH.write(), policy=Policy(nonce=NORTH.nonce)) == ["location.excludes_foreign"]
+
+
+def test_two_sessions_of_one_landmark_are_one_landmark() -> None:
+    later = replace(NORTH, at_ms=NORTH.at_ms + 5000)
+    verdict = judge([NORTH.write(), later.write()], case(ALL))
+    assert [finding.state for finding in verdict.findings] == ["counts", "counts"]
+    assert (verdict.landmarks, verdict.organisations) == (("north",), ("university",))
+    assert not verdict.accepted
 
 
 def test_a_session_is_judged_once() -> None:
