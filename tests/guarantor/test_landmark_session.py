@@ -163,12 +163,12 @@ def test_an_answer_that_is_held_back_is_late_and_does_not_count() -> None:
             return []
         return [held.pop(), packet] if held else [packet]
 
-    plan = Plan(rounds=44, rounds_min=20, gap_ms_max=1, patience_ms=20)
+    plan = Plan(rounds=60, rounds_min=20, gap_ms_max=1, patience_ms=40)
     with between(hold) as port:
         data, session = landmarks(port)[0].measure(plan)
     assert session.late >= 20
     assert {each.seq % 2 for each in session.rounds} == {0}
-    assert session.sent == 44
+    assert session.sent == 60
     assert read_transcript(data, lambda _key: True).session == session
 
 
