@@ -43,6 +43,7 @@ case $purpose in
     ;;
   test)
     need bubblewrap have bwrap
+    need iproute2 have ip
     need chromium have_any chromium chromium-browser google-chrome
     need fonts-ipafont-gothic have_japanese_font
     need postgresql have_initdb

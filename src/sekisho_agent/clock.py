@@ -18,3 +18,8 @@ def monotonic() -> float:
 def now_text() -> str:
     """The time of day as RFC 3339 UTC, for a message's `time` field; never used to measure."""
     return format_time(time.time())
+
+
+def now_ms() -> int:
+    """The time of day in milliseconds since the epoch, as a location transcript states it."""
+    return time.time_ns() // 1_000_000

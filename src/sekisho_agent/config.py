@@ -122,6 +122,20 @@ class DokConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs_url_seconds: Annotated[int, Meta(ge=60, le=86_400)] = 3600
 
 
+class LocationLandmark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A landmark that may measure this site: a name for the log, and its public key in base64url."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    key: str
+
+
+class LocationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where location challenges are answered (UDP, `host:port`), and to whom; others are answered nothing."""
+
+    listen: str
+    landmarks: Annotated[list[LocationLandmark], Meta(min_length=1, max_length=64)]
+
+
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. `control_url` and `state_dir` are needed; the store defaults to a folder below `state_dir`."""
 
@@ -136,6 +150,7 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slurm: SlurmConfig | None = None
     kubernetes: KubernetesConfig | None = None
     dok: DokConfig | None = None
+    location: LocationConfig | None = None
 
     @property
     def state_folder(self) -> Path:

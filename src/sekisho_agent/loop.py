@@ -25,6 +25,7 @@ from sekisho_agent.engines.choice import open_engine
 from sekisho_agent.engines.contract import Engine
 from sekisho_agent.errors import AgentError, EngineError, ProblemError, UnreachableError
 from sekisho_agent.folders import remove_tree
+from sekisho_agent.location import LocationService
 from sekisho_agent.logsender import LogSender
 from sekisho_agent.site import Site, open_store
 from sekisho_agent.state import AgentState
@@ -63,6 +64,9 @@ class AgentLoop:
         self._guard = threading.Lock()
         self._attempts: dict[str, tuple[Attempt, threading.Thread]] = {}
         self._fatal: ProblemError | None = None
+        self._location = (
+            LocationService(config.location, state.identity().signing_key()) if config.location else None
+        )
         client = ControlClient(
             config.control_url,
             state.identity(),
@@ -87,6 +91,8 @@ class AgentLoop:
         ]
         for helper in helpers:
             helper.start()
+        if self._location is not None:
+            self._location.start()
         log.info("agent.started", agent=self.site.client.agent_id, wall=self.site.engine.capabilities().wall)
         self._stopping.wait()
         self._shut_down(leftovers)
@@ -107,6 +113,8 @@ class AgentLoop:
             attempt.stop(REASON_AGENT_STOPPED, STOP_GRACE_SECONDS)
         for thread in [*leftovers, *(thread for _, thread in running)]:
             thread.join(max(0.0, deadline - clock.monotonic()))
+        if self._location is not None:
+            self._location.stop()
         self.site.logs.stop()
         self.site.client.close()
         log.info("agent.stopped")

@@ -115,6 +115,8 @@ class AgentProcess:
         self._config_file = folder / "agent.toml"
         lines = [f'control_url = "{config.control_url}"', f'state_dir = "{config.state_dir}"']
         lines += [f'engine = "{config.engine}"']
+        if config.location is not None:
+            lines += [f"location = {_toml(msgspec.to_builtins(config.location))}"]
         if config.dok is not None:
             lines += [f"dok = {_toml(msgspec.to_builtins(config.dok))}"]
         lines += ["[capacity]", f"attempts = {config.capacity.attempts}"]

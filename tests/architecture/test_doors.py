@@ -9,7 +9,7 @@ from tests.support import style, tree
 
 _CLOCK = (
     r"src/sekisho/kernel/clock\.py",
-    r"src/sekisho_(agent|guarantor)/clock\.py",
+    r"src/sekisho_(agent|guarantor)/(landmark_)?clock\.py",
     r"src/sekisho_client/render\.py",
 )
 _NETWORK = (
@@ -18,9 +18,10 @@ _NETWORK = (
     r"src/sekisho_agent/engines/(rest|websocket)\.py",
 )
 _SOCKETS = (
+    r"src/sekisho_guarantor/landmark_session\.py",
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho/http/serve\.py",
-    r"src/sekisho_agent/(canaries|egress|inside|links|listeners|relay|tunnel)\.py",
+    r"src/sekisho_agent/(canaries|egress|inside|links|listeners|location|relay|tunnel)\.py",
     r"src/sekisho_agent/engines/keeping\.py",
     r"src/sekisho_guarantor/door\.py",
 )

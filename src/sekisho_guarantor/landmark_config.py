@@ -1,0 +1,143 @@
+"""A landmark's configuration (one TOML file, every key checked, an unknown one refused), and the folder of its key."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import Meta
+
+from sekisho_guarantor.landmark_errors import (
+    CONFIG_INVALID,
+    CONFIG_UNREADABLE,
+    KEY_EXISTS,
+    KEY_UNREADABLE,
+    LandmarkError,
+)
+from sekisho_guarantor.landmark_session import Plan, Target
+from sekisho_verify.location_sphere import UDEG_PER_DEGREE, Place
+from sekisho_verify.location_transcript import Landmark
+from sekisho_wire.signing import SealError, decode_public_key
+
+KEY_FILE = "landmark.key"
+_MODE = 0o600
+
+
+class SiteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A site to measure: its id, its agent's public key in base64url, where it answers (UDP, `host:port`)."""
+
+    id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+    key: str
+    address: str
+
+    def target(self) -> Target:
+        """The site as a session needs it; SealError or ValueError where key or address are none."""
+        host, _, port = self.address.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not host or not port.isdecimal():
+            raise ValueError("an address is host:port")
+        return Target(self.id, decode_public_key(self.key).public_bytes_raw(), host, int(port))
+
+
+class RoundsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a session goes: `sent` rounds at random spacing of up to `gap_ms_max`, of which `needed` must be answered.
+
+    An answer that takes longer than `patience_ms` is late.
+    """
+
+    sent: Annotated[int, Meta(ge=20, le=256)] = 40
+    needed: Annotated[int, Meta(ge=20, le=256)] = 20
+    gap_ms_max: Annotated[int, Meta(ge=0, le=10_000)] = 100
+    patience_ms: Annotated[int, Meta(ge=1, le=5000)] = 250
+
+
+class LandmarkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings. The place is in degrees, north and east positive, and must be where the machine really stands.
+
+    A site is measured about every `interval_seconds`, at random times; `kept` transcripts of each are kept.
+    """
+
+    folder: str
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    organisation: Annotated[str, Meta(min_length=1, max_length=255)]
+    latitude: Annotated[float, Meta(ge=-90, le=90)]
+    longitude: Annotated[float, Meta(ge=-180, le=180)]
+    interval_seconds: Annotated[int, Meta(ge=10, le=86_400)] = 300
+    kept: Annotated[int, Meta(ge=1, le=10_000)] = 96
+    sites: Annotated[list[SiteConfig], Meta(max_length=1000)] = []
+    rounds: RoundsConfig = msgspec.field(default_factory=RoundsConfig)
+
+    @property
+    def place(self) -> Place:
+        """The place in millionths of a degree."""
+        return Place(round(self.latitude * UDEG_PER_DEGREE), round(self.longitude * UDEG_PER_DEGREE))
+
+    def landmark(self, key: Ed25519PrivateKey) -> Landmark:
+        """The landmark as others must know it."""
+        return Landmark(self.name, self.organisation, key.public_key().public_bytes_raw(), self.place)
+
+    def plan(self) -> Plan:
+        """How a session goes."""
+        rounds = self.rounds
+        return Plan(rounds.sent, rounds.needed, rounds.gap_ms_max, rounds.patience_ms)
+
+    def targets(self) -> list[Target]:
+        """The sites to measure; LandmarkError names one whose key or address is none."""
+        found: list[Target] = []
+        for site in self.sites:
+            try:
+                found.append(site.target())
+            except (SealError, ValueError) as error:
+                raise LandmarkError(CONFIG_INVALID, what=f"sites: {site.id}: {error}") from error
+        if len({target.site for target in found}) != len(found):
+            raise LandmarkError(CONFIG_INVALID, what="sites: the same id twice")
+        return found
+
+
+def load_config(path: Path) -> LandmarkConfig:
+    """Read a configuration file; LandmarkError names what is wrong with it."""
+    try:
+        value: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LandmarkError(CONFIG_UNREADABLE, file=str(path), what=error.strerror or "error") from error
+    except ValueError as error:
+        raise LandmarkError(CONFIG_UNREADABLE, file=str(path), what=str(error)) from error
+    try:
+        config = msgspec.convert(value, LandmarkConfig, strict=True)
+    except msgspec.ValidationError as error:
+        raise LandmarkError(CONFIG_INVALID, what=str(error)) from error
+    if config.rounds.needed > config.rounds.sent:
+        raise LandmarkError(CONFIG_INVALID, what="rounds: more needed than sent")
+    config.targets()
+    return config
+
+
+def create_key(folder: Path) -> Ed25519PrivateKey:
+    """A new landmark's key, kept in its folder; LandmarkError if there is one."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = Ed25519PrivateKey.generate()
+    try:
+        descriptor = os.open(folder / KEY_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+    except FileExistsError as error:
+        raise LandmarkError(KEY_EXISTS, folder=str(folder)) from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key.private_bytes_raw())
+        file.flush()
+        os.fsync(file.fileno())
+    return key
+
+
+def read_key(folder: Path) -> Ed25519PrivateKey:
+    """The landmark's key; LandmarkError where there is none, or others may read it."""
+    try:
+        with (folder / KEY_FILE).open("rb") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise LandmarkError(KEY_UNREADABLE, folder=str(folder))
+            return Ed25519PrivateKey.from_private_bytes(file.read(64))
+    except (OSError, ValueError) as error:
+        raise LandmarkError(KEY_UNREADABLE, folder=str(folder)) from error
