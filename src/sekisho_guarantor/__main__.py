@@ -51,10 +51,10 @@ def _init(config: WitnessConfig, options: argparse.Namespace, language: Language
 
 
 def _run(config: WitnessConfig, _options: argparse.Namespace, language: Language) -> int:
-    _configure_logs(config.log_form)
     key = read_key(config.folder)
     state = WitnessState.open(config.folder)
     try:
+        _configure_logs(config.log_form)
         witness = Witness(key, config.name, logs=config.known_logs(), state=state, now_s=now_s)
         server = WitnessServer(witness, config)
         for number in (signal.SIGTERM, signal.SIGINT):
