@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from sekisho.compute import CancelJob, JobState, ReconcileAttempts, rules
+from sekisho.compute import CancelJob, JobState, ReconcileAttempts, orders, rules
 from sekisho.data import ListArtefacts
 from sekisho.identity import DisableAgent
 from sekisho.kernel.facts import SYSTEM
@@ -89,6 +89,8 @@ def test_a_site_that_was_not_chosen_is_told_nothing(world: World) -> None:
 
 def test_an_order_is_asked_for_again_until_it_is_taken_each_with_its_own_number(world: World) -> None:
     _, first = world.offered()
+    assert world.home.poll() == [], "an agent that cannot read it must not poll in circles"
+    world.clock.advance(orders.OFFERED_MS)
     (second,) = world.home.poll()
     assert (second.attempt, second.lane) == (first.attempt, messages.LANE_ORDER)
     assert second.seq > first.seq
@@ -378,6 +380,7 @@ def test_an_attempt_that_is_not_there_is_fenced(world: World, attempt: str, code
 def test_only_the_lanes_of_messages_take_messages(world: World, lane: str) -> None:
     _, order = world.offered()
     assert code_of(lambda: world.home.say(order, Accept(), lane=lane)) == "agent.seal"
+    world.clock.advance(orders.OFFERED_MS)
     assert len(world.home.poll()) == 1
 
 

@@ -61,6 +61,19 @@ def test_effects_are_the_final_state_of_each_row(world: toy.World) -> None:
     assert last(world).effects == [("toy_things", '["a"]', "deleted")]
 
 
+def test_work_that_the_charter_denies_waits_for_one_that_allows_it(world: toy.World) -> None:
+    world.gate.perform(ANN, PutThing(id="a"))
+    world.gate.schedule(TickThing(id="a"), dedupe="once")
+    deny(world, SYSTEM, "toy.thing.tick")
+    assert world.gate.do_work()
+    assert not world.gate.do_work(), "it is not tried again at once"
+    assert isinstance(world.decider, toy.AllowAll)
+    world.decider.denied.clear()
+    world.clock.advance(10 * 60_000)
+    assert world.gate.do_work()
+    assert world.gate.next_work_ms() is None
+
+
 def test_a_denied_command_leaves_evidence_and_no_effect(world: toy.World) -> None:
     deny(world, BEN, "toy.thing.put")
     with pytest.raises(DeniedError) as caught:

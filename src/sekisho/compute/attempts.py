@@ -9,6 +9,7 @@ import msgspec
 
 from sekisho.compute import rules, tables, tables_keepsakes
 from sekisho.compute.candidates import placing
+from sekisho.compute.endings import forget_attempt
 from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET
 from sekisho.compute.jobs import entity_of, spec_of_row
 from sekisho.compute.leaving import may_leave, may_run
@@ -305,7 +306,7 @@ def _ended(ctx: Ctx, row: Row, body: messages.Ended) -> None:
 def _end(ctx: Ctx, row: Row, event: rules.Event, reason: str, **changes: Any) -> None:
     state = rules.step(AttemptState(row["state"]), event)
     tables.move_attempt(ctx.tx, row["id"], state, ctx.now_ms, reason=reason, **changes)
-    heartbeats.forget(ctx.tx, f"attempt:{row['id']}")
+    forget_attempt(ctx.tx, row["id"])
     settle_job(ctx, row["job"], state, "refused" if state is AttemptState.REFUSED else reason)
 
 

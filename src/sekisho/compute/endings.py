@@ -5,9 +5,26 @@ from __future__ import annotations
 from sekisho.compute import tables
 from sekisho.compute.model import AttemptState, JobState
 from sekisho.compute.model_rounds import PlaceRound, SettleArray
+from sekisho.kernel import heartbeats
 from sekisho.kernel.context import Ctx
-from sekisho.kernel.tx import Row
+from sekisho.kernel.tx import Row, Tx
 from sekisho.ledger import CloseStream
+
+
+def told_offer(attempt: str) -> str:
+    """Under which name it is kept when an attempt's offer was handed out last."""
+    return f"offer:{attempt}"
+
+
+def told_cancel(attempt: str) -> str:
+    """Under which name it is kept when an attempt's agent was told last to cancel it."""
+    return f"cancel:{attempt}"
+
+
+def forget_attempt(tx: Tx, attempt: str) -> None:
+    """Nobody is asked any more when an ended attempt was heard last, or what its agent was told."""
+    for subject in (f"attempt:{attempt}", told_offer(attempt), told_cancel(attempt)):
+        heartbeats.forget(tx, subject)
 
 
 def end_job(ctx: Ctx, row: Row, state: JobState, reason: str) -> None:
@@ -28,6 +45,7 @@ def cancel_job(ctx: Ctx, row: Row) -> None:
         return
     if active is not None:
         tables.move_attempt(ctx.tx, active["id"], AttemptState.CANCELLED, ctx.now_ms, reason="job.cancelled")
+        forget_attempt(ctx.tx, active["id"])
     end_job(ctx, row, JobState.CANCELLED, "job.cancelled")
 
 

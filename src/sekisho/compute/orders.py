@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from sekisho.compute import rules, tables
+from sekisho.compute.endings import told_cancel, told_offer
 from sekisho.compute.jobs import spec_of_row
 from sekisho.compute.leaving import may_leave, may_run
 from sekisho.compute.model import AttemptState, FindAgent, OrdersWaiting, PollOrders
@@ -31,6 +32,8 @@ ORDERS_BYTES_MAX = 400_000
 """Sealed orders in one answer; escaped once more inside it, they stay below what a sealed message may weigh."""
 TOLD_MS = 10_000
 """How long an agent that was told to cancel is left to do it before it is told again."""
+OFFERED_MS = 2_000
+"""How long an offer that was handed out may be on its way before it is handed out again."""
 
 UnderCheckpoint = Callable[[Tx, str], bool]
 """Whether a record is under a checkpoint: what leaves the house because of it waits for that. The ledger's."""
@@ -85,8 +88,10 @@ class OrderActions:
             if orders and size > ORDERS_BYTES_MAX:
                 break
             lanes.applied(ctx.tx, (agent, messages.LANE_ORDER), seq, ("", b""))
-            if isinstance(body, messages.Cancel):
-                heartbeats.beat(ctx.tx, _told(row), at_ms=ctx.now_ms, until_ms=ctx.now_ms + TOLD_MS)
+            cancel = isinstance(body, messages.Cancel)
+            told = told_cancel(row["id"]) if cancel else told_offer(row["id"])
+            again_ms = ctx.now_ms + (TOLD_MS if cancel else OFFERED_MS)
+            heartbeats.beat(ctx.tx, told, at_ms=ctx.now_ms, until_ms=again_ms)
             orders.append(order)
             if len(orders) == messages.ORDERS_MAX:
                 break
@@ -99,8 +104,14 @@ class OrderActions:
             yield row, self._offer(ctx, row)
 
     def _ready(self, ctx: Ctx, site: SiteView) -> Iterator[Row]:
-        """Offers that may leave now. One that the charter no longer allows is lost in time, and placed anew."""
+        """Offers that may leave now. One that the charter no longer allows is lost in time, and placed anew.
+
+        One that was handed out lately and not taken yet is not handed out again at once: an agent that cannot read it
+        would poll in circles.
+        """
         for row in tables.offered_at(ctx.tx, site.id):
+            if _was_told(ctx.tx, told_offer(row["id"]), ctx.now_ms):
+                continue
             job = tables.find_job(ctx.tx, row["job"], "") or {}
             if self._under_checkpoint(ctx.tx, row["offer_record"]) and may_run(
                 ctx, self._principals, job, site
@@ -223,12 +234,12 @@ def _cancelling(tx: Tx, principal: Entity, now_ms: int) -> list[Row]:
     rows = tables.active_attempts(tx, _site_of(principal))
     held = [row for row in rows if AttemptState(row["state"]) is not AttemptState.OFFERED]
     wanted = [row for row in held if (tables.find_job(tx, row["job"], "") or {}).get("cancelling")]
-    told = {row["id"]: heartbeats.last(tx, _told(row)) for row in wanted}
-    return [row for row in wanted if (told[row["id"]] or {"until_ms": 0})["until_ms"] <= now_ms]
+    return [row for row in wanted if not _was_told(tx, told_cancel(row["id"]), now_ms)]
 
 
-def _told(row: Row) -> str:
-    return f"cancel:{row['id']}"
+def _was_told(tx: Tx, subject: str, now_ms: int) -> bool:
+    beat = heartbeats.last(tx, subject)
+    return beat is not None and beat["until_ms"] > now_ms
 
 
 def _target(tx: Tx, principal: Entity, command: OrdersWaiting | PollOrders) -> Target:

@@ -9,7 +9,7 @@ import msgspec
 from sekisho.compute import candidates, placement, rules, tables, views
 from sekisho.compute.arrays import REPLICA
 from sekisho.compute.candidates import Judged
-from sekisho.compute.endings import end_job, settle_later
+from sekisho.compute.endings import end_job, forget_attempt, settle_later
 from sekisho.compute.jobs import entity_of, spec_of_row
 from sekisho.compute.model import AttemptState, JobState, PlaceJob
 from sekisho.compute.model_rounds import PlaceRound, ReconcileAttempts
@@ -113,7 +113,7 @@ def lose(ctx: Ctx, attempt: Row) -> None:
         detail={"attempt": attempt["id"], "token": attempt["token"]},
     ):
         state = rules.step(AttemptState(attempt["state"]), rules.Event.LOSE)
-        heartbeats.forget(ctx.tx, f"attempt:{attempt['id']}")
+        forget_attempt(ctx.tx, attempt["id"])
         tables.move_attempt(ctx.tx, attempt["id"], state, ctx.now_ms, reason="lost")
         settle_job(ctx, attempt["job"], state, "lost")
 

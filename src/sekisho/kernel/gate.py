@@ -251,15 +251,18 @@ class Gate:
     def _attempt(self, call: Call, tx: Tx) -> Result:
         """One try of a recorded command inside a write transaction; may run again after a rollback."""
         call.decision = call.target = None
-        if call.held is not None:
-            work.finish(tx, call.held)
         if isinstance(call.command, proposals.ApproveProposal):
             return self._approve(call, tx, call.command.proposal)
         principal, target, decision = self._decide(call, tx)
         if not decision.allowed:
             # A repeat of something done is answered from memory, whatever became of its target since.
             stored = _stored(call, tx)
+            if call.held is not None:
+                # A charter that knows no such action yet denies it: the work waits for one that does.
+                work.put_back(tx, call.held, "denied", call.now_ms)
             return self._deny(call, tx, principal) if stored is None else _Stored(stored)
+        if call.held is not None:
+            work.finish(tx, call.held)
         ctx = self._ctx(call, tx, (principal, target, decision))
         with tx.claimed_by(call.record_id):
             if call.spec.two_people and not call.approvers:
