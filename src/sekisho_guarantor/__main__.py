@@ -1,6 +1,6 @@
-"""`sekisho-guarantor`: make and run a witness.
+"""`sekisho-guarantor`: make and run a witness or a landmark.
 
-Standard output holds the answer of `init` and nothing else; errors are one line on standard error.
+Standard output holds answers and nothing else; errors are one line on standard error.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from pathlib import Path
 
 import structlog
 
+from sekisho_guarantor import landmark, landmark_config
 from sekisho_guarantor.clock import now_s
 from sekisho_guarantor.config import WitnessConfig, load_config
 from sekisho_guarantor.door import WitnessServer
-from sekisho_guarantor.errors import GuarantorError
+from sekisho_guarantor.errors import GuarantorError, complain
 from sekisho_guarantor.state import WitnessState, read_key
 from sekisho_guarantor.texts import HELP, SAYS
 from sekisho_guarantor.witness import Witness, witness_key
@@ -34,13 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     language = _language(words)
     options = _parser(language).parse_args(words)
     try:
-        config = load_config(Path(options.config))
-        verbs = {"init": _init, "run": _run}
-        return verbs[options.verb](config, options, language)
+        kinds = {"witness": _witness, "landmark": _landmark}
+        return kinds[options.kind](options, language)
     except GuarantorError as error:
-        sentence = error.problem.text.render(language, error.params)
-        sys.stderr.write(f"error: {sentence}  [{error.code}]\n")
+        complain(error, language)
         return int(error.problem.exit)
+
+
+def _witness(options: argparse.Namespace, language: Language) -> int:
+    config = load_config(Path(options.config))
+    return _init(config, options, language) if options.verb == "init" else _run(config, language)
+
+
+def _landmark(options: argparse.Namespace, language: Language) -> int:
+    config = landmark_config.load_config(Path(options.config))
+    if options.verb == "init":
+        return landmark.init(config)
+    return landmark.run(config, language, once=options.once, nonce=options.nonce)
 
 
 def _init(config: WitnessConfig, options: argparse.Namespace, language: Language) -> int:
@@ -50,7 +61,7 @@ def _init(config: WitnessConfig, options: argparse.Namespace, language: Language
     return 0
 
 
-def _run(config: WitnessConfig, _options: argparse.Namespace, language: Language) -> int:
+def _run(config: WitnessConfig, language: Language) -> int:
     key = read_key(config.folder)
     state = WitnessState.open(config.folder)
     try:
@@ -86,16 +97,21 @@ def _parser(language: Language) -> argparse.ArgumentParser:
         prog="sekisho-guarantor", description=says(""), epilog=says("codes"), add_help=False
     )
     _common(parser, says)
-    kinds = parser.add_subparsers(title=says("commands"), metavar="", required=True)
-    witness = kinds.add_parser(
-        "witness", help=says("witness"), description=says("witness"), add_help=False, allow_abbrev=False
-    )
-    witness.add_argument("-h", "--help", action="help", help=says("help"))
-    verbs = witness.add_subparsers(dest="verb", title=says("commands"), metavar="", required=True)
-    for name in ("init", "run"):
-        verb = verbs.add_parser(name, help=says(name), description=says(name), add_help=False)
-        verb.add_argument("-h", "--help", action="help", help=says("help"))
-        verb.add_argument("--config", required=True, metavar="FILE", help=says("config"))
+    kinds = parser.add_subparsers(dest="kind", title=says("commands"), metavar="", required=True)
+    for name in ("witness", "landmark"):
+        kind = kinds.add_parser(
+            name, help=says(name), description=says(name), add_help=False, allow_abbrev=False
+        )
+        kind.add_argument("-h", "--help", action="help", help=says("help"))
+        verbs = kind.add_subparsers(dest="verb", title=says("commands"), metavar="", required=True)
+        for word in ("init", "run"):
+            about = says(f"{name}.{word}")
+            verb = verbs.add_parser(word, help=about, description=about, add_help=False, allow_abbrev=False)
+            verb.add_argument("-h", "--help", action="help", help=says("help"))
+            verb.add_argument("--config", required=True, metavar="FILE", help=says("config"))
+            if (name, word) == ("landmark", "run"):
+                verb.add_argument("--once", action="store_true", help=says("once"))
+                verb.add_argument("--nonce", default="", metavar="BASE64URL", help=says("nonce"))
     return parser
 
 

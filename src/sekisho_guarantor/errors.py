@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from sekisho_wire.problems import Exit, Language, Problem, Text, define
 
 
@@ -17,6 +19,11 @@ class GuarantorError(Exception):
     def code(self) -> str:
         """The stable dotted code."""
         return self.problem.code
+
+
+def complain(error: GuarantorError, language: Language) -> None:
+    """One line on standard error, with the stable code."""
+    sys.stderr.write(f"error: {error.problem.text.render(language, error.params)}  [{error.code}]\n")
 
 
 CONFIG_UNREADABLE = define(

@@ -1,28 +1,22 @@
-"""`python -m sekisho_guarantor.landmark`: a challenger at a known place, run by somebody who is not the site.
+"""A landmark: a challenger at a known place, run by somebody who is not the site.
 
-    init --config FILE         makes the key and prints the landmark's public description
-    run  --config FILE [--once] [--nonce BASE64URL]
-                               measures the sites of the configuration at random times and keeps signed transcripts
-
-Standard output holds the answers, one JSON object a line; errors are one line on standard error.
+It measures the sites of its configuration at random times and keeps signed transcripts. Standard output holds the
+answers, one JSON object a line; errors are one line on standard error.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import secrets
 import signal
-import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sekisho_guarantor.landmark_config import LandmarkConfig, create_key, load_config, read_key
-from sekisho_guarantor.landmark_errors import CONFIG_INVALID, NOT_KEPT, LandmarkError
+from sekisho_guarantor.errors import GuarantorError, complain
+from sekisho_guarantor.landmark_config import LandmarkConfig, create_key, read_key
+from sekisho_guarantor.landmark_errors import CONFIG_INVALID, NOT_KEPT
 from sekisho_guarantor.landmark_session import Target, measure
 from sekisho_verify import canonical
 from sekisho_verify.errors import VerifyError
@@ -40,9 +34,11 @@ NOBODY = bytes(NONCE_BYTES)
 class Runner:
     """A running landmark: its key, its sites, and the folder its transcripts go to."""
 
-    def __init__(self, config: LandmarkConfig, key: Ed25519PrivateKey) -> None:
+    def __init__(self, config: LandmarkConfig, key: Ed25519PrivateKey, language: Language) -> None:
+        """Complaints are in `language`."""
         self._config = config
         self._key = key
+        self._language = language
         self._landmark = config.landmark(key)
         self._targets = config.targets()
         self._folder = Path(config.folder) / TRANSCRIPTS
@@ -78,8 +74,8 @@ class Runner:
                 wait=self._stopping.wait,
             )
             path = self._keep(target, data, session)
-        except LandmarkError as error:
-            _complain(error, _language())
+        except GuarantorError as error:
+            complain(error, self._language)
             return False
         _say(
             {
@@ -104,34 +100,25 @@ class Runner:
             for old in mine[: -self._config.kept]:
                 old.unlink(missing_ok=True)
         except OSError as error:
-            raise LandmarkError(NOT_KEPT, folder=str(self._folder)) from error
+            raise GuarantorError(NOT_KEPT, folder=str(self._folder)) from error
         return path
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; answers the exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        config = load_config(Path(options.config))
-        return _init(config) if options.verb == "init" else _run(config, options)
-    except LandmarkError as error:
-        _complain(error, _language())
-        return int(error.problem.exit)
-
-
-def _init(config: LandmarkConfig) -> int:
+def init(config: LandmarkConfig) -> int:
+    """Make the key of a new landmark, and print what others must know of it."""
     key = create_key(Path(config.folder))
     print(encode_landmark(config.landmark(key)).decode())
     return 0
 
 
-def _run(config: LandmarkConfig, options: argparse.Namespace) -> int:
-    nonce = _nonce(options.nonce) if options.nonce else NOBODY
-    runner = Runner(config, read_key(Path(config.folder)))
+def run(config: LandmarkConfig, language: Language, *, once: bool, nonce: str) -> int:
+    """Measure until stopped, or each site once: then 1 when one of them gave no transcript."""
+    asked = _nonce(nonce) if nonce else NOBODY
+    runner = Runner(config, read_key(Path(config.folder)), language)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: runner.stop())
-    if options.once:
-        return 0 if runner.once(nonce) else 1
+    if once:
+        return 0 if runner.once(asked) else 1
     runner.forever()
     return 0
 
@@ -140,27 +127,10 @@ def _nonce(text: str) -> bytes:
     try:
         nonce = canonical.from_base64url(text)
     except VerifyError as error:
-        raise LandmarkError(CONFIG_INVALID, what=f"--nonce: {error.detail}") from error
+        raise GuarantorError(CONFIG_INVALID, what=f"--nonce: {error.detail}") from error
     if len(nonce) != NONCE_BYTES:
-        raise LandmarkError(CONFIG_INVALID, what=f"--nonce: {NONCE_BYTES} bytes are needed")
+        raise GuarantorError(CONFIG_INVALID, what=f"--nonce: {NONCE_BYTES} bytes are needed")
     return nonce
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="sekisho_guarantor.landmark",
-        description="Measure sites from a known place. 既知の場所から拠点を測定します。",
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    making = verbs.add_parser("init", help="make the key; print the public description / 鍵を作成します")
-    running = verbs.add_parser("run", help="measure the sites of the configuration / 拠点を測定します")
-    running.add_argument("--once", action="store_true", help="each site once, then end / 一度だけ測定します")
-    running.add_argument(
-        "--nonce", default="", help="with --once: what was asked with, 32 bytes in base64url / 依頼の番号"
-    )
-    for verb in (making, running):
-        verb.add_argument("--config", required=True, help="the landmark's TOML file / 設定ファイル")
-    return parser
 
 
 def _started_ms(path: Path) -> int:
@@ -170,17 +140,3 @@ def _started_ms(path: Path) -> int:
 
 def _say(value: dict[str, str | int | float]) -> None:
     print(json.dumps(value), flush=True)
-
-
-def _language() -> Language:
-    wished = (os.environ.get(name, "") for name in ("SEKISHO_LANG", "LC_ALL", "LC_MESSAGES", "LANG"))
-    return Language.JA if next(filter(None, wished), "").startswith("ja") else Language.EN
-
-
-def _complain(error: LandmarkError, language: Language) -> None:
-    sentence = error.problem.text.render(language, error.params)
-    sys.stderr.write(f"error: {sentence}  [{error.code}]\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

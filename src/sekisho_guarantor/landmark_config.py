@@ -12,13 +12,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta
 
-from sekisho_guarantor.landmark_errors import (
-    CONFIG_INVALID,
-    CONFIG_UNREADABLE,
-    KEY_EXISTS,
-    KEY_UNREADABLE,
-    LandmarkError,
-)
+from sekisho_guarantor.errors import CONFIG_UNREADABLE, KEY_EXISTS, GuarantorError
+from sekisho_guarantor.landmark_errors import CONFIG_INVALID, KEY_UNREADABLE
 from sekisho_guarantor.landmark_session import Plan, Target
 from sekisho_verify.location_sphere import UDEG_PER_DEGREE, Place
 from sekisho_verify.location_transcript import Landmark
@@ -87,44 +82,44 @@ class LandmarkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Plan(rounds.sent, rounds.needed, rounds.gap_ms_max, rounds.patience_ms)
 
     def targets(self) -> list[Target]:
-        """The sites to measure; LandmarkError names one whose key or address is none."""
+        """The sites to measure; GuarantorError names one whose key or address is none."""
         found: list[Target] = []
         for site in self.sites:
             try:
                 found.append(site.target())
             except (SealError, ValueError) as error:
-                raise LandmarkError(CONFIG_INVALID, what=f"sites: {site.id}: {error}") from error
+                raise GuarantorError(CONFIG_INVALID, what=f"sites: {site.id}: {error}") from error
         if len({target.site for target in found}) != len(found):
-            raise LandmarkError(CONFIG_INVALID, what="sites: the same id twice")
+            raise GuarantorError(CONFIG_INVALID, what="sites: the same id twice")
         return found
 
 
 def load_config(path: Path) -> LandmarkConfig:
-    """Read a configuration file; LandmarkError names what is wrong with it."""
+    """Read a configuration file; GuarantorError names what is wrong with it."""
     try:
         value: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise LandmarkError(CONFIG_UNREADABLE, file=str(path), what=error.strerror or "error") from error
+        raise GuarantorError(CONFIG_UNREADABLE, file=str(path), what=error.strerror or "error") from error
     except ValueError as error:
-        raise LandmarkError(CONFIG_UNREADABLE, file=str(path), what=str(error)) from error
+        raise GuarantorError(CONFIG_UNREADABLE, file=str(path), what=str(error)) from error
     try:
         config = msgspec.convert(value, LandmarkConfig, strict=True)
     except msgspec.ValidationError as error:
-        raise LandmarkError(CONFIG_INVALID, what=str(error)) from error
+        raise GuarantorError(CONFIG_INVALID, what=str(error)) from error
     if config.rounds.needed > config.rounds.sent:
-        raise LandmarkError(CONFIG_INVALID, what="rounds: more needed than sent")
+        raise GuarantorError(CONFIG_INVALID, what="rounds: more needed than sent")
     config.targets()
     return config
 
 
 def create_key(folder: Path) -> Ed25519PrivateKey:
-    """A new landmark's key, kept in its folder; LandmarkError if there is one."""
+    """A new landmark's key, kept in its folder; GuarantorError if there is one."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = Ed25519PrivateKey.generate()
     try:
         descriptor = os.open(folder / KEY_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
     except FileExistsError as error:
-        raise LandmarkError(KEY_EXISTS, folder=str(folder)) from error
+        raise GuarantorError(KEY_EXISTS, folder=str(folder)) from error
     with os.fdopen(descriptor, "wb") as file:
         file.write(key.private_bytes_raw())
         file.flush()
@@ -133,11 +128,11 @@ def create_key(folder: Path) -> Ed25519PrivateKey:
 
 
 def read_key(folder: Path) -> Ed25519PrivateKey:
-    """The landmark's key; LandmarkError where there is none, or others may read it."""
+    """The landmark's key; GuarantorError where there is none, or others may read it."""
     try:
         with (folder / KEY_FILE).open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise LandmarkError(KEY_UNREADABLE, folder=str(folder))
+                raise GuarantorError(KEY_UNREADABLE, folder=str(folder))
             return Ed25519PrivateKey.from_private_bytes(file.read(64))
     except (OSError, ValueError) as error:
-        raise LandmarkError(KEY_UNREADABLE, folder=str(folder)) from error
+        raise GuarantorError(KEY_UNREADABLE, folder=str(folder)) from error

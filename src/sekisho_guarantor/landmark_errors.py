@@ -1,44 +1,14 @@
-"""Problems of a landmark: what stops it from starting, and why a session came to nothing."""
+"""Problems of a landmark beside those of every guarantor: its configuration, its key, and sessions of no use."""
 
 from __future__ import annotations
 
-from sekisho_wire.problems import Exit, Language, Problem, Text, define
+from sekisho_wire.problems import Exit, Text, define
 
-
-class LandmarkError(Exception):
-    """Something a landmark cannot do. `params` fill the sentence and are shown: no secrets in them."""
-
-    def __init__(self, problem: Problem, /, **params: str | int) -> None:
-        self.problem = problem
-        self.params = params
-        super().__init__(problem.text.render(Language.EN, params))
-
-    @property
-    def code(self) -> str:
-        """The stable dotted code."""
-        return self.problem.code
-
-
-CONFIG_UNREADABLE = define(
-    "landmark.config_unreadable",
-    400,
-    Exit.USAGE,
-    Text("The configuration {file} cannot be read: {what}", "設定ファイル{file}を読み取れません：{what}"),
-)
 CONFIG_INVALID = define(
     "landmark.config_invalid",
     400,
     Exit.USAGE,
     Text("The configuration does not hold: {what}", "設定に誤りがあります：{what}"),
-)
-KEY_EXISTS = define(
-    "landmark.key_exists",
-    409,
-    Exit.CONFLICT,
-    Text(
-        "The folder {folder} already has a key. Nothing was changed.",
-        "フォルダー{folder}には鍵がすでにあります。変更はありません。",
-    ),
 )
 KEY_UNREADABLE = define(
     "landmark.key_unreadable",

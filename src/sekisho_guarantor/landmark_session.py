@@ -17,8 +17,9 @@ from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from sekisho_guarantor.landmark_clock import monotonic_ns, now_ms
-from sekisho_guarantor.landmark_errors import TOO_FEW, UNREACHABLE, LandmarkError
+from sekisho_guarantor.clock import monotonic_ns, now_ms
+from sekisho_guarantor.errors import GuarantorError
+from sekisho_guarantor.landmark_errors import TOO_FEW, UNREACHABLE
 from sekisho_verify import location_packets as packets
 from sekisho_verify.checkpoint import Sign, verify_signature
 from sekisho_verify.errors import VerifyError
@@ -98,7 +99,7 @@ class _Rounds:
 def measure(
     landmark: Landmark, sign: Sign, target: Target, *, plan: Plan, nonce: bytes, wait: Wait
 ) -> tuple[bytes, Session]:
-    """Hold one session and answer with its sealed transcript; LandmarkError where it came to nothing."""
+    """Hold one session and answer with its sealed transcript; GuarantorError where it came to nothing."""
     started_ms = now_ms()
     with _connect(target) as link:
         hello_packet, own = _hello(landmark, sign, target, nonce=nonce, time_ms=started_ms)
@@ -117,7 +118,9 @@ def measure(
             _drain(link, rounds)
             _round(link, rounds, plan.patience_ms * 1_000_000)
         if len(rounds.answered) < plan.rounds_min:
-            raise LandmarkError(TOO_FEW, site=target.site, count=len(rounds.answered), needed=plan.rounds_min)
+            raise GuarantorError(
+                TOO_FEW, site=target.site, count=len(rounds.answered), needed=plan.rounds_min
+            )
         closed = _close(link, rounds, packets.read_hello(hello_packet), target)
     session = Session(
         site_id=target.site,
@@ -146,7 +149,7 @@ def _connect(target: Target) -> socket.socket:
         link.connect((target.host, target.port))
     except OSError as error:
         link.close()
-        raise LandmarkError(UNREACHABLE, site=target.site, step="address") from error
+        raise GuarantorError(UNREACHABLE, site=target.site, step="address") from error
     return link
 
 
@@ -194,7 +197,7 @@ def _ask(link: socket.socket, question: bytes, holds: Callable[[bytes], bool], t
             except VerifyError:
                 continue
     step = "hello" if packets.kind_of(question) == packets.HELLO else "close"
-    raise LandmarkError(UNREACHABLE, site=target.site, step=step)
+    raise GuarantorError(UNREACHABLE, site=target.site, step=step)
 
 
 def _round(link: socket.socket, rounds: _Rounds, patience_ns: int) -> None:

@@ -13,18 +13,32 @@ HELP: dict[str, Text] = {
         "Cosign the checkpoints of a log that extend all that was seen of it before.",
         "台帳の確認点が、以前に見た内容の続きであるときに立会署名します。",
     ),
-    "init": Text(
+    "landmark": Text(
+        "Measure from a known place where sites can be at most.",
+        "既知の場所から、拠点がどこまで離れうるかを測定します。",
+    ),
+    "landmark.init": Text(
+        "Make the key of a new landmark, and print what others must know of it.",
+        "新しい測位基準点の鍵を作り、公開する情報を表示します。",
+    ),
+    "landmark.run": Text(
+        "Measure the sites of the configuration at random times until stopped, and keep signed transcripts.",
+        "停止されるまで、設定した拠点を無作為な時刻に測定し、署名付きの測定記録を保存します。",
+    ),
+    "once": Text("measure each site once, then end", "各拠点を一度だけ測定して終了します"),
+    "nonce": Text("with --once: what was asked with, 32 bytes", "--onceと併用：依頼の番号（32バイト）"),
+    "witness.init": Text(
         "Make the state folder and the key of a new witness, and print its verifier key.",
         "新しい立会人の状態フォルダーと鍵を作り、検証鍵を表示します。",
     ),
-    "run": Text("Answer logs until stopped.", "停止されるまで台帳に応答します。"),
+    "witness.run": Text("Answer logs until stopped.", "停止されるまで台帳に応答します。"),
     "codes": Text(
         "Exit status: 0 done, 2 wrong use or configuration, 6 conflict, 7 cannot listen, 70 key or state unusable.",
         "終了コード：0 完了、2 使い方または設定の誤り、6 競合、7 待ち受け不可、70 鍵または状態が使用不可。",
     ),
     "commands": Text("commands", "コマンド"),
     "help": Text("show this help and exit", "この説明を表示して終了します"),
-    "config": Text("the witness's configuration (TOML)", "立会人の設定ファイル（TOML）"),
+    "config": Text("the configuration (TOML)", "設定ファイル（TOML）"),
     "lang": Text("language of messages: en or ja", "表示言語：enまたはja"),
     "json": Text("answer JSON on standard output", "標準出力にJSONで答えます"),
 }

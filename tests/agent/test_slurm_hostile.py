@@ -29,7 +29,7 @@ from sekisho_agent.engines.contract import Task
 from sekisho_agent.engines.handoff import Handoff, Orders, State
 from sekisho_agent.engines.slurm import Slurm
 from sekisho_agent.engines.wrapped import WrappedEngine
-from sekisho_agent.errors import EngineError
+from sekisho_agent.errors import AttemptStoppedError, EngineError
 from sekisho_agent.folders import remove_tree
 from sekisho_agent.logsender import LogSender
 from sekisho_agent.site import Site
@@ -421,6 +421,9 @@ def test_an_attempt_whose_task_was_forgotten_can_still_be_told_things(
     attempt._submitted = True
     attempt.renewed(clock.monotonic() + 60)
     attempt.fence()
+    with pytest.raises(AttemptStoppedError) as caught:
+        attempt.check()
+    assert caught.value.code == "attempt.fenced"
 
 
 # --- a wrapper of its own

@@ -9,7 +9,7 @@ from tests.support import style, tree
 
 _CLOCK = (
     r"src/sekisho/kernel/clock\.py",
-    r"src/sekisho_(agent|guarantor)/(landmark_)?clock\.py",
+    r"src/sekisho_(agent|guarantor)/clock\.py",
     r"src/sekisho_client/render\.py",
 )
 _NETWORK = (

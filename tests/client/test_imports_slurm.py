@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from sekisho_client.imports import translate
-from tests.support import slurm
+from tests.support import components, slurm
 
 pytestmark = [pytest.mark.slurm]
 OPTIONS = "#!/bin/bash\n#SBATCH -t 1 --mem=10 -o /dev/null\n"
@@ -42,7 +42,7 @@ def cluster() -> Iterator[slurm.Cluster]:
     try:
         slurm.find()
     except slurm.SlurmUnavailableError as error:
-        pytest.skip(str(error))
+        components.missing("a real Slurm", str(error))
     with slurm.running("alpha") as started:
         yield started.clusters["alpha"]
 

@@ -100,8 +100,10 @@ def test_a_file_that_says_the_least() -> None:
     )
 
 
-def test_the_example_is_a_good_file() -> None:
-    parse((tree.ROOT / "examples/japanese-lm/job.yaml").read_text())
+@pytest.mark.parametrize(("example", "kind"), [("japanese-lm", "batch"), ("robot-arm", "array")])
+def test_the_examples_are_good_files(example: str, kind: str) -> None:
+    job = parse((tree.ROOT / "examples" / example / "job.yaml").read_text())
+    assert (job.name, job.kind) == (example, kind)
 
 
 BAD: list[tuple[str, str, int, int]] = [

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sekisho_agent.config import LocationConfig, LocationLandmark
 from sekisho_agent.location import LocationService
-from sekisho_guarantor.landmark_clock import now_ms
+from sekisho_guarantor.clock import now_ms
 from sekisho_guarantor.landmark_session import Plan, Target, measure
 from sekisho_verify import canonical
 from sekisho_verify.location import Case, Claim, LocationVerdict, Policy, judge

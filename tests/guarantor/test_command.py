@@ -35,7 +35,14 @@ def test_init_prints_the_key_to_hand_out(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    "words", [["-h"], ["witness", "-h"], ["witness", "init", "-h"], ["witness", "run", "-h"]]
+    "words",
+    [
+        ["-h"],
+        ["witness", "-h"],
+        ["witness", "init", "-h"],
+        ["witness", "run", "-h"],
+        ["landmark", "run", "-h"],
+    ],
 )
 def test_help_is_in_both_languages(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     said = []

@@ -15,9 +15,9 @@ import pytest
 from sekisho_agent.config import LocationConfig, LocationLandmark
 from sekisho_agent.location import LocationService
 from sekisho_guarantor import landmark_errors
-from sekisho_guarantor.landmark import main
+from sekisho_guarantor.__main__ import main
+from sekisho_guarantor.errors import GuarantorError
 from sekisho_guarantor.landmark_config import KEY_FILE, load_config
-from sekisho_guarantor.landmark_errors import LandmarkError
 from sekisho_verify import canonical
 from sekisho_verify.location_transcript import parse_landmark, read_transcript
 from sekisho_wire.problems import Language, all_problems
@@ -53,7 +53,7 @@ address = "127.0.0.1:{port}"
 
 def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "sekisho_guarantor.landmark", *arguments],
+        [sys.executable, "-m", "sekisho_guarantor", "landmark", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -70,7 +70,7 @@ def test_a_landmark_is_made_once_and_measures(tmp_path: Path) -> None:
     assert (known.name, known.organisation, known.place) == ("north", "university", (33_590_200, 130_401_700))
     assert (tmp_path / "state" / KEY_FILE).stat().st_mode & 0o777 == 0o600
     again = _command("init", "--config", str(path))
-    assert (again.returncode, "landmark.key_exists" in again.stderr) == (6, True)
+    assert (again.returncode, "guarantor.key_exists" in again.stderr) == (6, True)
 
     config = LocationConfig(
         listen="127.0.0.1:0",
@@ -105,7 +105,7 @@ def test_a_site_that_is_away_is_one_line_and_a_status(tmp_path: Path) -> None:
 def test_it_runs_until_it_is_told_to_end(tmp_path: Path) -> None:
     path = _configure(tmp_path, more="interval_seconds = 86400")
     assert _command("init", "--config", str(path)).returncode == 0
-    command = [sys.executable, "-m", "sekisho_guarantor.landmark", "run", "--config", str(path)]
+    command = [sys.executable, "-m", "sekisho_guarantor", "landmark", "run", "--config", str(path)]
     with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(tree.SOURCE)}) as running:
         time.sleep(1.5)
         assert running.poll() is None
@@ -134,9 +134,9 @@ def test_a_configuration_holds_or_nothing_starts(tmp_path: Path, old: str, new: 
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(LandmarkError) as caught:
+    with pytest.raises(GuarantorError) as caught:
         load_config(path)
-    assert caught.value.code in {"landmark.config_invalid", "landmark.config_unreadable"}
+    assert caught.value.code in {"landmark.config_invalid", "guarantor.config_unreadable"}
 
 
 def test_the_same_site_twice_is_refused(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_the_same_site_twice_is_refused(tmp_path: Path) -> None:
     text = path.read_text()
     entry = text[text.index("[[sites]]") : text.index("[rounds]")]
     path.write_text(text.replace("[rounds]", entry + "[rounds]"))
-    with pytest.raises(LandmarkError, match="twice"):
+    with pytest.raises(GuarantorError, match="twice"):
         load_config(path)
 
 
@@ -152,26 +152,26 @@ def test_wrong_use_is_told_in_both_languages(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEKISHO_LANG", "ja")
-    assert main(["run", "--config", str(tmp_path / "none.toml")]) == 2
+    assert main(["landmark", "run", "--config", str(tmp_path / "none.toml")]) == 2
     assert "設定ファイル" in capsys.readouterr().err
     path = _configure(tmp_path)
-    assert main(["run", "--config", str(path)]) == 70
+    assert main(["landmark", "run", "--config", str(path)]) == 70
     assert "[landmark.key_unreadable]" in capsys.readouterr().err
-    assert main(["init", "--config", str(path)]) == 0
+    assert main(["landmark", "init", "--config", str(path)]) == 0
     monkeypatch.setenv("SEKISHO_LANG", "en")
     for nonce in ("?", "AAAA"):
-        assert main(["run", "--nonce", nonce, "--config", str(path)]) == 2
+        assert main(["landmark", "run", "--nonce", nonce, "--config", str(path)]) == 2
         assert "--nonce" in capsys.readouterr().err
     (tmp_path / "state" / KEY_FILE).chmod(0o640)
-    assert main(["run", "--config", str(path)]) == 70
+    assert main(["landmark", "run", "--config", str(path)]) == 70
     (tmp_path / "state" / KEY_FILE).chmod(0o600)
     (tmp_path / "state" / KEY_FILE).write_bytes(b"short")
-    assert main(["run", "--config", str(path)]) == 70
+    assert main(["landmark", "run", "--config", str(path)]) == 70
 
 
 def test_a_transcript_that_cannot_be_kept_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = _configure(tmp_path)
-    assert main(["init", "--config", str(path)]) == 0
+    assert main(["landmark", "init", "--config", str(path)]) == 0
     known = parse_landmark(capsys.readouterr().out.encode())
     (tmp_path / "state" / "transcripts").write_text("in the way")
     config = LocationConfig(
@@ -182,7 +182,7 @@ def test_a_transcript_that_cannot_be_kept_is_said(tmp_path: Path, capsys: pytest
     service.start()
     try:
         path = _configure(tmp_path, port=int(service.address[1]))
-        assert main(["run", "--once", "--config", str(path)]) == 1
+        assert main(["landmark", "run", "--once", "--config", str(path)]) == 1
     finally:
         service.stop()
     assert "[landmark.not_kept]" in capsys.readouterr().err
@@ -190,7 +190,7 @@ def test_a_transcript_that_cannot_be_kept_is_said(tmp_path: Path, capsys: pytest
 
 def test_every_problem_has_both_languages() -> None:
     ours = [problem for code, problem in all_problems().items() if code.startswith("landmark.")]
-    assert len(ours) == 7
+    assert len(ours) == 5
     assert landmark_errors.TOO_FEW in ours
     for problem in ours:
         assert problem.text.render(Language.EN, {}) != problem.text.render(Language.JA, {})

@@ -11,7 +11,7 @@ from typing import Self
 
 import pytest
 
-from sekisho_guarantor.landmark_errors import LandmarkError
+from sekisho_guarantor.errors import GuarantorError
 from sekisho_guarantor.landmark_session import TRIES, TRY_NS, Plan
 from sekisho_verify import location_packets as packets
 from sekisho_verify.location_text import render
@@ -203,13 +203,13 @@ def test_a_recorded_session_cannot_be_played_back() -> None:
     def replay(way: str, packet: bytes) -> list[bytes]:
         return [] if way == TO_SITE else recorded
 
-    with between(replay) as port, pytest.raises(LandmarkError) as caught:
+    with between(replay) as port, pytest.raises(GuarantorError) as caught:
         landmarks(port)[0].measure()
     assert caught.value.code == "landmark.site_silent"
 
 
 def test_another_key_at_the_same_address_is_not_the_site() -> None:
-    with site(key_of("another")) as port, pytest.raises(LandmarkError) as caught:
+    with site(key_of("another")) as port, pytest.raises(GuarantorError) as caught:
         landmarks(port)[0].measure()
     assert caught.value.code == "landmark.site_silent"
 
@@ -217,7 +217,7 @@ def test_another_key_at_the_same_address_is_not_the_site() -> None:
 def test_silence_ends_in_bounded_time() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
         mute.bind(("127.0.0.1", 0))
-        with pytest.raises(LandmarkError) as caught:
+        with pytest.raises(GuarantorError) as caught:
             landmarks(mute.getsockname()[1])[0].measure()
         assert caught.value.code == "landmark.site_silent"
         mute.settimeout(1)
@@ -233,7 +233,7 @@ def test_nobody_listening_is_silence_too() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
         gone.bind(("127.0.0.1", 0))
         port = gone.getsockname()[1]
-    with pytest.raises(LandmarkError) as caught:
+    with pytest.raises(GuarantorError) as caught:
         landmarks(port)[0].measure()
     assert caught.value.code == "landmark.site_silent"
 
@@ -243,7 +243,7 @@ def test_too_few_answers_make_no_transcript() -> None:
         return [] if _is(packet, packets.ANSWER) and packets.read_answer(packet).seq > 4 else [packet]
 
     plan = replace(QUICK, patience_ms=5)
-    with between(deaf) as port, pytest.raises(LandmarkError) as caught:
+    with between(deaf) as port, pytest.raises(GuarantorError) as caught:
         landmarks(port)[0].measure(plan)
     assert caught.value.code == "landmark.too_few_answers"
 
@@ -252,7 +252,7 @@ def test_a_close_that_nobody_signs_makes_no_transcript() -> None:
     def unsigned(way: str, packet: bytes) -> list[bytes]:
         return [bytes([*packet[:-1], packet[-1] ^ 1])] if _is(packet, packets.CLOSED) else [packet]
 
-    with between(unsigned) as port, pytest.raises(LandmarkError) as caught:
+    with between(unsigned) as port, pytest.raises(GuarantorError) as caught:
         landmarks(port)[0].measure()
     assert caught.value.code == "landmark.site_silent"
     assert caught.value.params["step"] == "close"

@@ -68,6 +68,7 @@ def test_work_that_the_charter_denies_waits_for_one_that_allows_it(world: toy.Wo
     assert world.gate.do_work()
     assert not world.gate.do_work(), "it is not tried again at once"
     assert isinstance(world.decider, toy.AllowAll)
+    assert isinstance(world.clock, ManualClock)
     world.decider.denied.clear()
     world.clock.advance(10 * 60_000)
     assert world.gate.do_work()
