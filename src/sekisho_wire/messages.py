@@ -203,7 +203,8 @@ class Capabilities(Part, frozen=True):
     """What the site's engine can hold: its wall (`none` where nothing walls a payload in) and limit mechanisms.
 
     `nodes` is the largest gang it starts; 1 for an engine that starts none. `holds_leases`: whether a payload ends with
-    its lease even while no agent is there to end it.
+    its lease even while no agent is there to end it. `asks_health`: whether a service is asked inside whether it is
+    well; an agent that does not say so could not read such an offer.
     """
 
     engine: Name
@@ -211,6 +212,7 @@ class Capabilities(Part, frozen=True):
     limits: dict[ShortText, ShortText]
     nodes: Annotated[int, Meta(ge=1, le=NODES_MAX)] = 1
     holds_leases: bool = True
+    asks_health: bool = False
 
 
 class OutputReport(Part, frozen=True):

@@ -473,10 +473,7 @@ def test_an_interface_that_is_late_and_away_costs_no_attempt(interface: Interfac
     interface.hold_seconds[submit] = 4.0
     interface.say(submit, (503, b"busy"), BAD_TOKEN, (200, {"job_id": 7}))
     interface.say(f"GET {V}jobs", {"jobs": []})
-    with (
-        fake.running(lease_seconds=2) as control,
-        agent_process(control, **settings(interface, tmp_path)),
-    ):
+    with fake.running(lease_seconds=2) as control, agent_process(control, **settings(interface, tmp_path)):
         attempt = control.offer(make_offer("true", lease_s=2))
         interface.say(f"GET {V}job/7", job(7, attempt, "CANCELLED"))
         ended = control.wait_for(Ended, attempt, seconds=30)
@@ -492,10 +489,7 @@ def test_an_offer_that_is_taken_late_is_not_fenced(interface: Interface, tmp_pat
     unsure = {"nodes": [{**NODES["nodes"][0], "cpus": 0}]}
     interface.say(f"GET {V}nodes", unsure, NODES)
     interface.say(f"POST {V}job/submit", {"job_id": 7})
-    with (
-        fake.running(lease_seconds=4) as control,
-        agent_process(control, **settings(interface, tmp_path)),
-    ):
+    with fake.running(lease_seconds=4) as control, agent_process(control, **settings(interface, tmp_path)):
         control.until(lambda: bool(control.polls), seconds=20, what="a poll")
         interface.hold_seconds[f"GET {V}nodes"] = 1.0
         attempt = control.offer(make_offer("true", lease_s=4))

@@ -316,7 +316,7 @@ def test_a_replica_that_cannot_stay_up_is_left_alone_for_a_while(world: World) -
 
 
 def test_a_service_that_is_asked_goes_only_where_somebody_can_ask(world: World) -> None:
-    world.home.poll(wall="none")
+    world.home.poll(asks_health=False)
     world.work()
     asked = world.submit(service_file(1, ", health: {run: ./well}")).id
     other = world.submit(service_file(1).replace("name: api", "name: other")).id

@@ -124,7 +124,9 @@ class Agent:
             wait_s=0,
             nonce="n" * 16,
             free=Capacity(attempts=2, cpus=4, memory_bytes=8 * GIB),
-            capabilities=Capabilities(engine="local", wall=wall, limits=LIMITS, **more),
+            capabilities=Capabilities(
+                engine="local", wall=wall, limits=LIMITS, **({"asks_health": True} | more)
+            ),
         )
         nobody = Envelope(agent="", lane="", seq=0, time="", attempt="", token=0, body=poll)
         question, actor, _ = self.door._open(seal(self.key, self.envelope("poll", nobody, poll, 0)))

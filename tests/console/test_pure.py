@@ -244,6 +244,7 @@ def _site(name: str, north: float | None = None, east: float | None = None, grad
         wall="none",
         nodes=1,
         holds_leases=True,
+        asks_health=False,
         away_seconds=0,
         heard_ms=AT,
         record_id="",

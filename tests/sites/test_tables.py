@@ -60,6 +60,7 @@ def test_a_site_comes_back_as_it_was_added(world: World) -> None:
         wall="unknown",
         nodes=1,
         holds_leases=True,
+        asks_health=False,
         away_seconds=0,
         heard_ms=0,
         record_id=RECORD,

@@ -76,10 +76,17 @@ class OrderActions:
             heartbeats.beat(ctx.tx, subject, at_ms=ctx.now_ms, until_ms=ctx.now_ms, note="")
         wall = rules.storable(command.capabilities.wall)
         found = find_site(ctx.tx, site)
-        nodes, holds = command.capabilities.nodes, command.capabilities.holds_leases
-        if (found.wall, found.nodes, found.holds_leases) != (wall, nodes, holds):
-            said = ReportCapabilities(site=site, wall=wall, nodes=nodes, holds_leases=holds)
-            ctx.later(said, dedupe=f"capabilities:{site}")
+        said = command.capabilities
+        known = (found.wall, found.nodes, found.holds_leases, found.asks_health)
+        if known != (wall, said.nodes, said.holds_leases, said.asks_health):
+            report = ReportCapabilities(
+                site=site,
+                wall=wall,
+                nodes=said.nodes,
+                holds_leases=said.holds_leases,
+                asks_health=said.asks_health,
+            )
+            ctx.later(report, dedupe=f"capabilities:{site}")
         orders: list[str] = []
         size = 0
         for row, body in self._due(ctx, msgspec.structs.replace(found, wall=wall)):

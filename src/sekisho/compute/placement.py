@@ -70,7 +70,7 @@ class Room(msgspec.Struct, frozen=True):
 class Site(msgspec.Struct, frozen=True):
     """A site at the moment of the round. Prices in whole yen an hour; `nodes` is the largest gang it starts.
 
-    `asks`: whether it has a wall, and in it somebody who asks a payload whether it is well.
+    `asks`: whether a payload is asked there whether it is well.
     """
 
     id: str

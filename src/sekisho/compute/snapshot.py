@@ -7,9 +7,6 @@ from sekisho.compute.placement import Need, Room, Site
 from sekisho.kernel.tx import Row, Tx
 from sekisho.sites import SiteView, all_sites
 
-WALL_NONE = "none"
-"""What a site says that walls nothing in; one that has not spoken yet is silent, and offered nothing."""
-
 
 def read_sites(tx: Tx, now_ms: int, patience: rules.Patience) -> tuple[Site, ...]:
     """All sites that run engines; room is what was declared less what active attempts hold."""
@@ -39,5 +36,5 @@ def _site(site: SiteView, held: list[Row], heard_after_ms: int) -> Site:
         yen_per_hour=site.yen_per_hour,
         gpu_yen_per_hour={item.type: item.yen_per_hour for item in site.accelerators},
         nodes=site.nodes,
-        asks=site.wall != WALL_NONE,
+        asks=site.asks_health,
     )

@@ -182,6 +182,7 @@ _PLACES: Mapping[str, Word] = {
         "連絡が途絶えても作業を続けてよい時間（秒）",
         sample="28800",
     ),
+    "asks_health": _word(("asks services", "死活を確認")),
     "holds_leases": _word(("leases hold", "権利の期限を守る")),
     "nodes": _word(("nodes", "ノード数")),
     "wall": _word(("wall", "遮断")),

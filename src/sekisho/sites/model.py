@@ -46,9 +46,9 @@ class Accelerator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SiteView(msgspec.Struct, frozen=True):
     """A site as people and programs see it. `stand_in` is a simulated place; nothing about it is real.
 
-    `wall`, `nodes` (the largest gang it starts) and `holds_leases` (a payload ends with its lease even while no agent
-    is there) are its agent's word. `away_seconds` is how long its agent may be out of touch while its work goes on; 0
-    for a site that is always there.
+    `wall`, `nodes` (the largest gang it starts), `holds_leases` (a payload ends with its lease even while no agent is
+    there) and `asks_health` (of services, inside) are its agent's word. `away_seconds` is how long its agent may be
+    out of touch while its work goes on; 0 for a site that is always there.
     """
 
     id: str
@@ -66,6 +66,7 @@ class SiteView(msgspec.Struct, frozen=True):
     wall: str
     nodes: int
     holds_leases: bool
+    asks_health: bool
     away_seconds: int
     heard_ms: int
     record_id: str
@@ -194,3 +195,4 @@ class ReportCapabilities(Command[bool]):
     wall: ShortText
     nodes: Annotated[int, Meta(ge=1, le=NODES_MAX)] = 1
     holds_leases: bool = True
+    asks_health: bool = False

@@ -64,6 +64,7 @@ def unplaced(operator: str) -> SiteView:
         wall="unknown",
         nodes=1,
         holds_leases=True,
+        asks_health=False,
         away_seconds=0,
         heard_ms=0,
         record_id="",

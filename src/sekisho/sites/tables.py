@@ -75,12 +75,14 @@ def set_state(tx: Tx, site: str, state: str) -> None:
 def set_capabilities(tx: Tx, site: str, said: ReportCapabilities) -> int:
     """Note what the site's agent says it can do; 0 when it said so before."""
     return tx.run(
-        "update sites_sites set wall = :wall, nodes = :nodes, holds_leases = :holds, record_id = :record_id"
-        " where id = :id and (wall <> :wall or coalesce(nodes, 1) <> :nodes or coalesce(holds_leases, 1) <> :holds)",
+        "update sites_sites set wall = :wall, nodes = :nodes, holds_leases = :holds, asks_health = :asks,"
+        " record_id = :record_id where id = :id and (wall <> :wall or coalesce(nodes, 1) <> :nodes"
+        " or coalesce(holds_leases, 1) <> :holds or coalesce(asks_health, 0) <> :asks)",
         id=site,
         wall=said.wall,
         nodes=said.nodes,
         holds=int(said.holds_leases),
+        asks=int(said.asks_health),
     )
 
 
@@ -160,6 +162,7 @@ def _view(
         wall=row["wall"],
         nodes=row["nodes"] or 1,
         holds_leases=row["holds_leases"] != 0,
+        asks_health=row["asks_health"] == 1,
         away_seconds=row["away_seconds"] or 0,
         heard_ms=heard["at_ms"] if heard else 0,
         record_id=row["record_id"],

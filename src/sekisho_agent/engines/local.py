@@ -52,6 +52,7 @@ class LocalEngine:
             wall=self._host.wall_name,
             limits=self._host.mechanisms | {"nodes": f"none ({hindrance})"[:256] if hindrance else "peers"},
             nodes=1 if hindrance else GANG_NODES_MAX,
+            asks_health=self._host.wall_name != WALL_NONE,
         )
 
     def capacity(self) -> Capacity:
