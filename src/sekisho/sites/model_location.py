@@ -1,4 +1,4 @@
-"""What can be asked about the place of a site: landmarks, the territory in force, proofs and what landmarks are to do."""
+"""What can be asked about places: landmarks, the territory file, proofs, and what landmarks are to do."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import msgspec
 from msgspec import Meta
 
 from sekisho.kernel.command import Command, Kind, command
-from sekisho.sites.model import Count, Fact, SiteView
+from sekisho.sites.model import Fact
 from sekisho_wire.locating import Task
-from sekisho_wire.messages import PublicKeyText
 
 LandmarkName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z")]
 Latitude = Annotated[int, Meta(ge=-90_000_000, le=90_000_000)]
 Longitude = Annotated[int, Meta(ge=-180_000_000, le=180_000_000)]
 Address = Annotated[str, Meta(pattern=r"^([A-Za-z0-9.:\[\]-]{1,253}:\d{1,5})?\Z")]
 Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+PublicKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
 TERRITORY_CHARS_MAX = 16 << 20
+TERRITORY_BYTES = 20 << 20
+"""How long a request may be that carries a territory file, as JSON text."""
 TRANSCRIPT_CHARS_MAX = 90_000
 TRANSCRIPTS_AT_ONCE = 8
 
@@ -116,7 +118,7 @@ class AddLandmark(Command[LandmarkView]):
 
     name: LandmarkName
     organisation: str
-    public_key: PublicKeyText
+    public_key: PublicKey
     latitude_udeg: Latitude
     longitude_udeg: Longitude
     address: Address = ""
@@ -260,7 +262,7 @@ class AskProof(Command[bool]):
 @command(
     "sites.proof.close",
     kind=Kind.RECORDED,
-    resource="Site",
+    resource="Ledger",
     principals=("System",),
     groups=("system",),
     ja="測定の依頼を締め切ります。",
@@ -268,8 +270,16 @@ class AskProof(Command[bool]):
 class CloseProof(Command[bool]):
     """End a request whose time is over."""
 
-    request: Annotated[str, Meta(max_length=100)]
-    closes_ms: Count
+    request: str
 
 
-Site = SiteView
+@command(
+    "sites.landmark.ask",
+    kind=Kind.RECORDED,
+    resource="Ledger",
+    principals=("System",),
+    groups=("system",),
+    ja="測位基準点どうしの測定を依頼します。",
+)
+class AskLandmarks(Command[int]):
+    """Have the landmarks that answer measured by the others, at times nobody can foresee."""

@@ -41,3 +41,12 @@ create table sites_proofs (
 
 create index sites_proofs_target on sites_proofs (target, id);
 create index sites_proofs_state on sites_proofs (state, id);
+
+-- Two landmarks of which one answered the other sooner than light crosses the way between their declared places.
+create table sites_contradictions (
+  one text not null,
+  other text not null,
+  proof text not null,
+  record_id text not null,
+  primary key (one, other)
+);
