@@ -58,9 +58,7 @@ def test_the_record_names_a_file_that_anybody_can_judge_again(yard: Yard) -> Non
     yard.prove()
     record = yard.records(stream=yard.place.id, action="sites.proof.add")[-1]
     files = record["detail"]["files"]
-    stored = yard.database.read(
-        lambda tx: {name: read_file(tx, digest) for name, digest in files.items()}
-    )
+    stored = yard.database.read(lambda tx: {name: read_file(tx, digest) for name, digest in files.items()})
     proof = read_proof(stored["location.json"] or b"")
     verdict = judge_again(proof, parse_territory(stored["territory.json"] or b""))
     assert verdict.accepted
@@ -135,7 +133,10 @@ def test_the_same_transcript_twice_counts_once(yard: Yard) -> None:
     data = yard.held("north", task).write()
     yard.hand_in("north", data, task=task)
     shown = yard.hand_in("north", data, task=task)
-    assert [finding.told.code for finding in shown.findings] == ["location.excludes_foreign", "location.replayed"]
+    assert [finding.told.code for finding in shown.findings] == [
+        "location.excludes_foreign",
+        "location.replayed",
+    ]
 
 
 def test_a_request_that_is_over_takes_nothing(yard: Yard) -> None:
@@ -214,7 +215,7 @@ def test_another_map_flips_the_verdict_and_the_one_before_stays_what_it_was(yard
 
 
 HOME = area("home", box(130, 30, 134, 34), status="home")
-TURNED = [number for pair in (1, 1), (1, 2), (2, 2), (2, 1), (1, 1) for number in (pair[0] * 10**6, pair[1] * 10**6)]
+TURNED = [round(number * 1e6) for number in (1, 1, 1, 2, 2, 2, 2, 1, 1, 1)]
 UNUSABLE: list[tuple[list[dict[str, Any]], str]] = [
     ([HOME, area("away", box(1, 1, 2, 2)[:-2])], "territory.open"),
     ([HOME, area("away", box(1, 1, 9, 9), box(3, 3, 4, 4))], "territory.hole"),

@@ -69,7 +69,11 @@ class Yard(World):
 
     def landmark(self, name: str, whose: str, **changes: Any) -> None:
         """Register a landmark in the middle of the home island."""
-        values = {"latitude_udeg": 32_000_000, "longitude_udeg": 132_000_000, "public_key": text_of(name)}
+        values: dict[str, Any] = {
+            "latitude_udeg": 32_000_000,
+            "longitude_udeg": 132_000_000,
+            "public_key": text_of(name),
+        }
         self.perform(
             self.administrator,
             AddLandmark(name=name, organisation=self.organisations[whose], **(values | changes)),
