@@ -117,6 +117,7 @@ class Control:
             published=self.folders.published,
             witnesses=self.witnesses,
         )
+        location = sites.LocationActions(log.keep_file, ledger.read_file)
         patience = compute.Patience(self.settings.compute.lease_seconds)
         actions = compute.ComputeActions(
             jobs=compute.JobActions(principals, log.keep_file, self.logs, patience),
@@ -162,7 +163,7 @@ class Control:
                 ),
                 *charter.handlers(office),
                 *ledger.handlers(parts),
-                *sites.handlers(production=production),
+                *sites.handlers(location, production=production),
                 *data.handlers(
                     data.DataActions(self.objects, self.tickets, _own_place, production=production)
                 ),
