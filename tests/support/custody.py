@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sekisho.data import RegisterKey
-from sekisho_verify.canonical import digest
-from sekisho_wire.custody import Destruction, Facts, Version
+from sekisho_verify.canonical import from_base64url, to_base64url
+from sekisho_verify.trust import parse_trust
+from sekisho_wire.custody import Ask, Destruction, Facts, Version
+from sekisho_wire.custody_checks import Trusted
+from sekisho_wire.envelope import AES_KW, Header, Wrapped, new_header
+from sekisho_wire.keying import KeyGranted
 from sekisho_wire.signing import encode_public_key
 
 SIGNING = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = encode_public_key(SIGNING.public_key())
 NAME = "custodian.example.invalid"
-ENVELOPE = digest(b"the header of some envelope")
+HEADER = new_header("tree", Wrapped("hospital", 1, AES_KW, bytes(range(40))))
+ENVELOPE = HEADER.digest()
+"""An object's header, and how it is named; nobody here has its data key."""
 FACTS = Facts(
     custodian=NAME,
     key="hospital",
@@ -38,6 +45,19 @@ def facts(**changes: Any) -> str:
 def hsm(**changes: Any) -> str:
     """What it says of one in a device."""
     return facts(custody="customer-hsm", exportable=False, **changes)
+
+
+def trusted(trust: str, orders: str, *, agents: Mapping[str, bytes] | None = None) -> Trusted:
+    """What this custodian's owner wrote down about a control plane: its trust file, the key that signs orders."""
+    return Trusted(NAME, parse_trust(trust.encode()), from_base64url(orders), agents or {})
+
+
+def ask_of(granted: KeyGranted, *headers: Header) -> Ask:
+    """What an agent hands in, of what it was granted."""
+    fields = msgspec.structs.asdict(granted)
+    for name in ("url", "custodian_key"):
+        del fields[name]
+    return Ask(**fields, headers=[to_base64url(header.data) for header in headers])
 
 
 def rotated(newest: int, **changes: Any) -> str:

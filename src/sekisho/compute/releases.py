@@ -6,7 +6,6 @@ same one-time key until then. So nothing is lost or given twice when either side
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,10 +26,10 @@ from sekisho.kernel import lanes
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError, SekishoError
-from sekisho.kernel.facts import Decision, Entity, Moment, Principals, Ref, Target, Value
+from sekisho.kernel.facts import Decision, Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
 from sekisho.ledger import Proven, prove
-from sekisho.sites import entity_of_site, find_site
+from sekisho.sites import find_site, standing_file
 from sekisho_verify import canonical
 from sekisho_wire.custody import Order
 from sekisho_wire.keying import KeyGranted, KeyPending, KeyRefused, WantKey
@@ -101,7 +100,6 @@ class ReleaseActions:
         """Ask, and write down what was answered, whichever way. The order is fixed now and signed when it leaves."""
         want, wish, agent = asked
         reason, rules, decision = self._judge(ctx, row, job, wish.key.id)
-        site = entity_of_site(ctx.tx, row["site"])
         order = Order(
             id=ctx.new_id("rel"),
             custodian=wish.key.custodian_name,
@@ -116,7 +114,7 @@ class ReleaseActions:
             agent=agent,
             recipient=want.recipient,
             rules=[*decision.rules],
-            proof=canonical.digest(canonical.encode(_plain(site.attributes["proof"]))),
+            proof=standing_file(find_site(ctx.tx, row["site"]), ctx.now_ms),
             issued_ms=ctx.now_ms,
             not_after_ms=ctx.now_ms + ORDER_MS,
         )
@@ -296,17 +294,6 @@ def _weightiest(decisions: list[Decision], otherwise: Decision) -> Decision:
     if not decisions:
         return msgspec.structs.replace(otherwise, allowed=False, rules=("submitter",))
     return next((item for item in decisions if not item.allowed), decisions[0])
-
-
-def _plain(value: Value) -> object:
-    """A fact as canonical JSON takes it; moments become milliseconds."""
-    match value:
-        case Moment():
-            return value.ms
-        case Mapping():
-            return {name: _plain(item) for name, item in value.items()}
-        case _:
-            return value
 
 
 def _want_target(tx: Tx, principal: Entity, command: ReleaseKey) -> Target:
