@@ -27,7 +27,8 @@ class Exit(IntEnum):
     EGRESS = 19
     DEMAND = 20
     UNTRUSTED = 21
-    PROOF = 22
+    ATTESTATION = 22
+    PROOF = 23
 
 
 class VerifyError(Exception):

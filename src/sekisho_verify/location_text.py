@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from sekisho_verify.location import COUNTS, REFUSED, TOO_FAR, Finding, LocationVerdict
-from sekisho_verify.text import LANGUAGES, visible
+from sekisho_verify.showing import LANGUAGES, visible
 
 _METRES = 1000
 _NS_PER_MS = 1_000_000

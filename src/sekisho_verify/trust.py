@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sekisho_verify.attestation import Verifier
+from sekisho_verify.attestation_file import read_verifiers
 from sekisho_verify.canonical import INTEGER_LIMIT, decode_relaxed, from_base64url
 from sekisho_verify.checkpoint import COSIGNATURE_V1, ED25519, VerifierKey, check_name, parse_key
 from sekisho_verify.errors import TrustError, VerifyError
+from sekisho_verify.location_transcript import Landmark, read_landmark
 from sekisho_verify.merkle import HASH_BYTES
+from sekisho_verify.record import is_digest
 
 LEVEL_MAX = 5
 _TRUST_BYTES_MAX = 2**20
 _REQUIRED = frozenset({"v", "origin", "keys", "witnesses", "quorum"})
-_FIELDS = _REQUIRED | {"seen", "demand"}
-_DEMANDS = frozenset({"closed", "consistency", "max_level_without_place"})
+_FIELDS = _REQUIRED | {"seen", "demand", "verifiers", "landmarks", "territory"}
+_FLAGS = ("closed", "consistency")
+_BARS = ("max_level_without_place", "max_level_without_attestation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +33,22 @@ class Seen:
 class Demand:
     """What must be shown beyond integrity.
 
-    `closed` streams, `consistency` with what was seen, and a measured place for data above
-    `max_level_without_place` (5 demands none).
+    `closed` streams, `consistency` with what was seen, a measured place for data above `max_level_without_place`, and
+    hardware attested to a verifier of this file above `max_level_without_attestation` (5 demands none).
     """
 
     closed: bool = False
     consistency: bool = False
     max_level_without_place: int = LEVEL_MAX
+    max_level_without_attestation: int = LEVEL_MAX
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Origin, keys of the log and of witnesses, cosignatures needed, and demands of one auditor."""
+    """Origin, keys of log, witnesses and verifiers of hardware, cosignatures needed, and demands of one auditor.
+
+    Where `landmarks` are named, a place is shown by them alone; where `territory` (a digest) is, on that map alone.
+    """
 
     origin: str
     keys: tuple[VerifierKey, ...]
@@ -47,6 +56,9 @@ class Trust:
     quorum: int = 0
     seen: Seen | None = None
     demand: Demand = Demand()
+    verifiers: tuple[Verifier, ...] = ()
+    landmarks: tuple[Landmark, ...] = ()
+    territory: str = ""
 
 
 def parse_trust(data: bytes) -> Trust:
@@ -72,7 +84,37 @@ def parse_trust(data: bytes) -> Trust:
         raise TrustError("trust.witnesses", "the same witness twice", where="witnesses")
     quorum = _read_count(body["quorum"], limit=len(witnesses), field="quorum")
     seen = _read_seen(body["seen"]) if "seen" in body else None
-    return Trust(origin, keys, witnesses, quorum, seen, _read_demand(body.get("demand", {})))
+    demand = _read_demand(body.get("demand", {}))
+    return Trust(
+        origin,
+        keys,
+        witnesses,
+        quorum,
+        seen,
+        demand,
+        _read_verifiers(body.get("verifiers", [])),
+        _read_landmarks(body.get("landmarks", [])),
+        _read_territory(body.get("territory", "")),
+    )
+
+
+def _read_landmarks(value: object) -> tuple[Landmark, ...]:
+    if not isinstance(value, list):
+        raise TrustError("trust.landmarks", "a list of landmarks is needed", where="landmarks")
+    try:
+        landmarks = tuple(map(read_landmark, value))
+    except VerifyError as error:
+        raise TrustError("trust.landmarks", error.detail, where="landmarks") from error
+    for values in ({each.name for each in landmarks}, {each.key for each in landmarks}):
+        if len(values) != len(landmarks):
+            raise TrustError("trust.landmarks", "the same landmark twice", where="landmarks")
+    return landmarks
+
+
+def _read_territory(value: object) -> str:
+    if not isinstance(value, str) or (value and not is_digest(value)):
+        raise TrustError("trust.territory", "a digest is needed", where="territory")
+    return value
 
 
 def _read_origin(value: object) -> str:
@@ -100,6 +142,13 @@ def _read_keys(value: object, *, field: str, kind: int) -> tuple[VerifierKey, ..
     return tuple(keys)
 
 
+def _read_verifiers(value: object) -> tuple[Verifier, ...]:
+    try:
+        return read_verifiers(value)
+    except VerifyError as error:
+        raise TrustError(error.code, error.detail, where="verifiers") from error
+
+
 def _read_count(value: object, *, limit: int, field: str) -> int:
     if type(value) is not int or not 0 <= value <= limit:
         raise TrustError("trust.number", f"a whole number from 0 to {limit} is needed", where=field)
@@ -120,14 +169,12 @@ def _read_seen(value: object) -> Seen:
 
 
 def _read_demand(value: object) -> Demand:
-    if not isinstance(value, dict) or not value.keys() <= _DEMANDS:
+    if not isinstance(value, dict) or not value.keys() <= {*_FLAGS, *_BARS}:
         raise TrustError("trust.demand", "an unknown demand", where="demand")
-    for name in ("closed", "consistency"):
+    for name in _FLAGS:
         if type(value.get(name, False)) is not bool:
             raise TrustError("trust.demand", "true or false is needed", where=f"demand.{name}")
-    level = _read_count(
-        value.get("max_level_without_place", LEVEL_MAX),
-        limit=LEVEL_MAX,
-        field="demand.max_level_without_place",
+    place, attestation = (
+        _read_count(value.get(name, LEVEL_MAX), limit=LEVEL_MAX, field=f"demand.{name}") for name in _BARS
     )
-    return Demand(value.get("closed", False), value.get("consistency", False), level)
+    return Demand(value.get("closed", False), value.get("consistency", False), place, attestation)

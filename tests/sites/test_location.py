@@ -16,6 +16,7 @@ from sekisho.sites import AddProof, AddTerritory, ListTasks, RequestProof, ShowS
 from sekisho_verify import canonical
 from sekisho_verify.location_proof import judge_again, read_proof
 from sekisho_verify.location_territory import parse_territory
+from tests.sites.world import World
 from tests.sites.yard import LANDMARKS, Yard, territory_text
 from tests.support.toy import START_MS
 from tests.verify.places import area, box, degrees
@@ -25,14 +26,14 @@ MINUTE_MS = 60_000
 
 @pytest.fixture
 def yard(tmp_path: Path, db_url: str) -> Iterator[Yard]:
-    made = Yard(tmp_path, db_url)
-    yield made
-    made.close()
+    world = World(tmp_path, db_url)
+    yield Yard(world)
+    world.close()
 
 
 def proof_of(yard: Yard) -> Any:
     """The site's proof as the charter sees it now."""
-    return yard.database.read(lambda tx: entity_of_site(tx, yard.place.id)).attributes["proof"]
+    return yard.world.database.read(lambda tx: entity_of_site(tx, yard.place.id)).attributes["proof"]
 
 
 def test_three_landmarks_of_two_organisations_make_a_measured_fact(yard: Yard) -> None:
@@ -40,7 +41,7 @@ def test_three_landmarks_of_two_organisations_make_a_measured_fact(yard: Yard) -
     assert (shown.state, shown.code) == ("accepted", "location.accepted")
     assert shown.standing is not None
     assert (shown.standing.grade, shown.binding_grade) == ("M", "D")
-    assert shown.standing.observed_ms == yard.clock.now_ms() - 5000, "as old as its oldest session"
+    assert shown.standing.observed_ms == yard.world.clock.now_ms() - 5000, "as old as its oldest session"
     assert shown.standing.expires_ms == shown.standing.observed_ms + 15 * MINUTE_MS
     assert proof_of(yard) == {
         "checked_at": Moment(shown.standing.observed_ms),
@@ -51,14 +52,14 @@ def test_three_landmarks_of_two_organisations_make_a_measured_fact(yard: Yard) -
     }
     assert [finding.state for finding in shown.findings] == ["counts"] * 3
     assert {told.code for told in shown.not_shown} >= {"key_extracted", "moved_since"}
-    assert yard.check().findings == []
+    assert yard.world.check().findings == []
 
 
 def test_the_record_names_a_file_that_anybody_can_judge_again(yard: Yard) -> None:
     yard.prove()
-    record = yard.records(stream=yard.place.id, action="sites.proof.add")[-1]
+    record = yard.world.records(stream=yard.place.id, action="sites.proof.add")[-1]
     files = record["detail"]["files"]
-    stored = yard.database.read(
+    stored = yard.world.database.read(
         lambda tx: {name: read_file(tx, digest) for name, digest in files.items()}
     )
     proof = read_proof(stored["location.json"] or b"")
@@ -80,10 +81,10 @@ def test_one_organisation_alone_proves_nothing(yard: Yard) -> None:
 def test_a_proof_is_over_after_a_quarter_of_an_hour_and_the_facts_move(yard: Yard) -> None:
     yard.prove()
     yard.later(15 * MINUTE_MS - 5000)
-    yard.work()
+    yard.world.work()
     assert yard.shown().standing is None
     assert proof_of(yard)["landmarks"] == 0
-    assert yard.records(stream=yard.place.id, action="sites.fact.expire")
+    assert yard.world.records(stream=yard.place.id, action="sites.fact.expire")
 
 
 def test_a_landmark_that_reaches_abroad_does_not_count_and_is_named_with_its_shortfall(yard: Yard) -> None:
@@ -123,7 +124,7 @@ def test_what_is_hostile_is_refused_with_its_reason_recorded_and_changes_nothing
         assert [finding.told.code for finding in shown.findings] == [code]
         assert shown.standing is None
         assert "north" in shown.waiting, "it may still answer"
-    recorded = yard.records(stream=yard.place.id, action="sites.proof.add")
+    recorded = yard.world.records(stream=yard.place.id, action="sites.proof.add")
     assert [each["detail"]["findings"][0]["code"] for each in recorded] == [code for _, code in HOSTILE]
     assert proof_of(yard)["landmarks"] == 0
     assert yard.measure("north").findings[-1].state == "counts"
@@ -135,7 +136,10 @@ def test_the_same_transcript_twice_counts_once(yard: Yard) -> None:
     data = yard.held("north", task).write()
     yard.hand_in("north", data, task=task)
     shown = yard.hand_in("north", data, task=task)
-    assert [finding.told.code for finding in shown.findings] == ["location.excludes_foreign", "location.replayed"]
+    assert [finding.told.code for finding in shown.findings] == [
+        "location.excludes_foreign",
+        "location.replayed",
+    ]
 
 
 def test_a_request_that_is_over_takes_nothing(yard: Yard) -> None:
@@ -143,11 +147,11 @@ def test_a_request_that_is_over_takes_nothing(yard: Yard) -> None:
     task = yard.task("north")
     data = yard.held("north", task).write()
     yard.later(MINUTE_MS)
-    yard.work()
+    yard.world.work()
     with pytest.raises(SekishoError) as caught:
         yard.hand_in("north", data, task=task)
     assert caught.value.code == "sites.proof_over"
-    assert yard.records(stream=yard.place.id, action="sites.proof.close")[-1]["detail"]["waiting"] == [
+    assert yard.world.records(stream=yard.place.id, action="sites.proof.close")[-1]["detail"]["waiting"] == [
         "east",
         "north",
         "south",
@@ -159,31 +163,33 @@ def test_who_is_no_landmark_may_neither_hand_in_nor_look(yard: Yard) -> None:
     task = yard.task("north")
     data = canonical.to_base64url(yard.held("north", task).write())
     with pytest.raises(DeniedError):
-        yard.perform(yard.keeper, AddProof(site=yard.place.id, request=task.request, transcripts=[data]))
+        yard.world.perform(
+            yard.keeper, AddProof(site=yard.place.id, request=task.request, transcripts=[data])
+        )
     with pytest.raises(NotFoundError):
-        yard.perform(yard.carriers["exchange"], ListTasks(landmark="north"))
+        yard.world.perform(yard.carriers["exchange"], ListTasks(landmark="north"))
 
 
 def test_what_is_missing_is_named(yard: Yard) -> None:
-    bare = yard.site("bare", yard.operator)
+    bare = yard.world.site("bare", yard.operator)
     with pytest.raises(SekishoError) as caught:
-        yard.perform(yard.keeper, RequestProof(site=bare.id))
+        yard.world.perform(yard.keeper, RequestProof(site=bare.id))
     assert caught.value.code == "sites.not_measurable"
     assert caught.value.params["missing"] == "agent, location-address, latitude-e6 longitude-e6"
 
 
 def test_a_site_is_measured_again_unasked_at_a_time_nobody_can_foresee(yard: Yard) -> None:
-    yard.work()
+    yard.world.work()
     yard.later(1000)
-    yard.work()
+    yard.world.work()
     first = yard.task("north").request
     for landmark in LANDMARKS:
         yard.measure(landmark)
     yard.later(5 * MINUTE_MS - 2000)
-    yard.work()
+    yard.world.work()
     assert yard.tasks("north") == []
     yard.later(5 * MINUTE_MS + 2000)
-    yard.work()
+    yard.world.work()
     assert yard.task("north").request != first
 
 
@@ -196,25 +202,25 @@ def test_another_map_flips_the_verdict_and_the_one_before_stays_what_it_was(yard
     ]
     before = yard.put_in_force(territory_text(areas=near))
     yard.prove(rtt_ns=2_000_000)
-    first = yard.records(stream=yard.place.id, action="sites.proof.add")[-1]["detail"]["files"]
+    first = yard.world.records(stream=yard.place.id, action="sites.proof.add")[-1]["detail"]["files"]
     assert proof_of(yard)["landmarks"] == 3
     near[2] = near[2] | {"counts_as": "foreign"}
     yard.put_in_force(territory_text(areas=near, version="2"))
     assert proof_of(yard)["landmarks"] == 0, "nothing was measured anew, the map alone changed"
-    anew = yard.records(stream=yard.place.id, action="sites.territory.set")[-1]["detail"]
+    anew = yard.world.records(stream=yard.place.id, action="sites.territory.set")[-1]["detail"]
     assert anew["code"] == "location.too_few_organisations"
     for files, accepted in ((first, True), (anew["files"], False)):
         proof, land = (
-            yard.database.read(lambda tx, name=name, files=files: read_file(tx, files[name])) or b""
+            yard.world.database.read(lambda tx, name=name, files=files: read_file(tx, files[name])) or b""
             for name in ("location.json", "territory.json")
         )
         assert judge_again(read_proof(proof), parse_territory(land)).accepted is accepted
     assert first["territory.json"] == before
-    assert yard.check().findings == []
+    assert yard.world.check().findings == []
 
 
 HOME = area("home", box(130, 30, 134, 34), status="home")
-TURNED = [number for pair in (1, 1), (1, 2), (2, 2), (2, 1), (1, 1) for number in (pair[0] * 10**6, pair[1] * 10**6)]
+TURNED = [round(number * 1e6) for number in (1, 1, 1, 2, 2, 2, 2, 1, 1, 1)]
 UNUSABLE: list[tuple[list[dict[str, Any]], str]] = [
     ([HOME, area("away", box(1, 1, 2, 2)[:-2])], "territory.open"),
     ([HOME, area("away", box(1, 1, 9, 9), box(3, 3, 4, 4))], "territory.hole"),
@@ -226,7 +232,7 @@ UNUSABLE: list[tuple[list[dict[str, Any]], str]] = [
 def test_a_map_that_is_none_is_refused_and_what_is_wrong_is_named(yard: Yard) -> None:
     for areas, code in UNUSABLE:
         with pytest.raises(SekishoError) as caught:
-            yard.perform(yard.administrator, AddTerritory(territory=territory_text(areas=areas)))
+            yard.world.perform(yard.world.administrator, AddTerritory(territory=territory_text(areas=areas)))
         assert caught.value.code == "sites.territory_unusable"
         assert caught.value.params["code"] == code
 
@@ -234,17 +240,17 @@ def test_a_map_that_is_none_is_refused_and_what_is_wrong_is_named(yard: Yard) ->
 def test_a_landmark_that_answers_sooner_than_light_is_marked_and_counts_no_more(yard: Yard) -> None:
     """North moves 200 km away on paper; the two others measure it as near as before."""
     yard.landmark("north", "university", latitude_udeg=30_100_000, address="192.0.2.8:7700")
-    yard.work()
+    yard.world.work()
     for landmark in ("south", "east"):
         task = yard.task(landmark, "north")
         held = replace(yard.held(landmark, task), site_key="north")
         yard.hand_in(landmark, held.write(), task=task)
-    marks = {row["name"]: row["contradicted_by"] for row in yard.rows("select * from sites_landmarks")}
+    marks = {row["name"]: row["contradicted_by"] for row in yard.world.rows("select * from sites_landmarks")}
     exchange, university = yard.organisations["exchange"], yard.organisations["university"]
     assert marks == {
         "north": f'["{exchange}"]',
         "south": f'["{university}"]',
         "east": f'["{university}"]',
     }, "one organisation against another: neither counts"
-    yard.perform(yard.administrator, ShowSite(site="ishikari"))
+    yard.world.perform(yard.world.administrator, ShowSite(site="ishikari"))
     assert yard.tasks("north") == []

@@ -6,10 +6,7 @@ Sessions are held without a network; the clock moves when told.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sekisho import identity
 from sekisho.kernel.facts import Actor, Ref
@@ -25,12 +22,13 @@ from sekisho.sites import (
     SetTerritory,
     ShowProof,
     SiteView,
+    StateFact,
 )
 from sekisho_verify import canonical
 from sekisho_wire.locating import Task
 from sekisho_wire.messages import parse_registration_code
 from tests.sites.world import World
-from tests.verify.places import Held, key_of, public_of, territory_body
+from tests.verify.places import Held, public_of, territory_body
 
 LANDMARKS = {"north": "university", "south": "exchange", "east": "exchange"}
 MIDDLE = {"latitude-e6": Fact(value=32_000_000), "longitude-e6": Fact(value=132_000_000)}
@@ -47,56 +45,69 @@ def text_of(name: str) -> str:
     return canonical.to_base64url(public_of(name))
 
 
-class Yard(World):
-    """`site` declares the middle of the home island, and its agent has the key of "agent"."""
+class Yard:
+    """A world with landmarks and a map in force, and one place in it that can be measured.
 
-    def __init__(self, folder: Path, db_url: str) -> None:
-        super().__init__(folder, db_url)
-        self.second = Actor(Ref("User", self.genesis.administrators[1].account))
-        self.organisations = {name: self.organisation(name) for name in dict.fromkeys(LANDMARKS.values())}
+    The agent's key is the one of the name `agent`.
+    """
+
+    def __init__(self, world: World, place: SiteView | None = None, *, agent: str = "agent") -> None:
+        self.world = world
+        self.agent = agent
+        self.second = Actor(Ref("User", world.genesis.administrators[1].account))
+        self.organisations = {name: world.organisation(name) for name in dict.fromkeys(LANDMARKS.values())}
         self.carriers = {
-            name: self.account(f"{name}-service", whose, "landmark")
+            name: world.account(f"{name}-service", whose, "landmark")
             for name, whose in self.organisations.items()
         }
         for name, whose in LANDMARKS.items():
             self.landmark(name, whose)
         self.put_in_force(territory_text())
-        self.operator = self.organisation("Operator")
-        self.keeper = self.account("keeper", self.operator, "site_operator")
-        facts = {**MIDDLE, "location-address": Fact(value=ADDRESS)}
-        self.place = self.site("ishikari", self.operator, facts=facts)
-        self.register("agent", self.place)
+        self.place = place or self._bare()
+        self.operator = self.place.operator
+        self.keeper = world.account("keeper", self.operator, "site_operator")
+        for name, fact in {**MIDDLE, "location-address": Fact(value=ADDRESS)}.items():
+            world.perform(self.keeper, StateFact(site=self.place.id, name=name, fact=fact))
+
+    def _bare(self) -> SiteView:
+        site = self.world.site("ishikari", self.world.organisation("Operator"))
+        self.register(self.agent, site)
+        return site
 
     def landmark(self, name: str, whose: str, **changes: Any) -> None:
         """Register a landmark in the middle of the home island."""
-        values = {"latitude_udeg": 32_000_000, "longitude_udeg": 132_000_000, "public_key": text_of(name)}
-        self.perform(
-            self.administrator,
+        values: dict[str, Any] = {
+            "latitude_udeg": 32_000_000,
+            "longitude_udeg": 132_000_000,
+            "public_key": text_of(name),
+        }
+        self.world.perform(
+            self.world.administrator,
             AddLandmark(name=name, organisation=self.organisations[whose], **(values | changes)),
         )
 
     def register(self, name: str, site: SiteView) -> str:
         """An agent with the key of this name; its id."""
-        code = self.perform(self.administrator, identity.InviteAgent(site=site.id)).code
+        code = self.world.perform(self.world.administrator, identity.InviteAgent(site=site.id)).code
         assert parse_registration_code(code) is not None
         command = identity.RegisterAgent(code=code, name=name, public_key=text_of(name))
-        return self.perform(Actor(Ref("Anonymous", "anonymous"), via="none"), command).id
+        return self.world.perform(Actor(Ref("Anonymous", "anonymous"), via="none"), command).id
 
     def put_in_force(self, text: str) -> str:
         """Add a version of the territory file and have two people put it in force; its digest."""
-        digest = self.perform(self.administrator, AddTerritory(territory=text)).digest
-        proposed: Any = self.perform(self.administrator, SetTerritory(digest=digest))
+        digest = self.world.perform(self.world.administrator, AddTerritory(territory=text)).digest
+        proposed: Any = self.world.perform(self.world.administrator, SetTerritory(digest=digest))
         assert isinstance(proposed, Proposed)
-        self.perform(self.second, ApproveProposal(proposal=proposed.proposal))
+        self.world.perform(self.second, ApproveProposal(proposal=proposed.proposal))
         return digest
 
     def ask(self) -> str:
         """Have the site measured; the request's id."""
-        return self.perform(self.keeper, RequestProof(site=self.place.id)).request
+        return self.world.perform(self.keeper, RequestProof(site=self.place.id)).request
 
     def tasks(self, landmark: str) -> list[Task]:
         """What a landmark is to do."""
-        return self.perform(self.carriers[LANDMARKS[landmark]], ListTasks(landmark=landmark))
+        return self.world.perform(self.carriers[LANDMARKS[landmark]], ListTasks(landmark=landmark))
 
     def task(self, landmark: str, target: str = "") -> Task:
         """The one thing that it is to do about a target, the site where none is named."""
@@ -106,11 +117,12 @@ class Yard(World):
     def held(self, landmark: str, task: Task, **changes: Any) -> Held:
         """The session that a landmark would hold now for a task."""
         held = Held(
+            site_key=self.agent,
             landmark=landmark,
             organisation=self.organisations[LANDMARKS[landmark]],
             site=task.target,
             nonce=canonical.from_base64url(task.nonce),
-            at_ms=self.clock.now_ms() - 5000,
+            at_ms=self.world.clock.now_ms() - 5000,
         )
         return replace(held, **changes)
 
@@ -121,7 +133,7 @@ class Yard(World):
             request=task.request,
             transcripts=[canonical.to_base64url(each) for each in data],
         )
-        return self.perform(self.carriers[LANDMARKS[landmark]], command)
+        return self.world.perform(self.carriers[LANDMARKS[landmark]], command)
 
     def measure(self, landmark: str, **changes: Any) -> ProofView:
         """Do what a landmark is to do about the site."""
@@ -137,13 +149,8 @@ class Yard(World):
 
     def shown(self) -> ProofView:
         """The proof as anybody with a role sees it."""
-        return self.perform(self.administrator, ShowProof(site="ishikari"))
+        return self.world.perform(self.world.administrator, ShowProof(site=self.place.id))
 
     def later(self, milliseconds: int) -> None:
         """Let time pass."""
-        self.clock.advance(milliseconds)
-
-
-def key(name: str) -> Ed25519PrivateKey:
-    """The key of this name."""
-    return key_of(name)
+        self.world.clock.advance(milliseconds)

@@ -14,6 +14,8 @@ from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sekisho_verify.attestation import Verifier
+from sekisho_verify.attestation_file import verifier_document
 from sekisho_verify.bundle import Consistency, Proof, assemble
 from sekisho_verify.canonical import digest, encode, to_base64url
 from sekisho_verify.checkpoint import (
@@ -224,7 +226,14 @@ class TestLog:
             consistency=path,
         )
 
-    def trust(self, *, quorum: int = 0, seen_size: int | None = None, demand: Body | None = None) -> bytes:
+    def trust(
+        self,
+        *,
+        quorum: int = 0,
+        seen_size: int | None = None,
+        demand: Body | None = None,
+        verifiers: Iterable[Verifier] = (),
+    ) -> bytes:
         """The trust file of an auditor who believes this log and its witnesses."""
         body: Body = {
             "v": 1,
@@ -237,6 +246,8 @@ class TestLog:
             body["seen"] = {"size": seen_size, "root": to_base64url(self.tree.root(seen_size))}
         if demand is not None:
             body["demand"] = demand
+        if verifiers:
+            body["verifiers"] = list(map(verifier_document, verifiers))
         return json.dumps(body, indent=2).encode() + b"\n"
 
 
