@@ -17,6 +17,7 @@ from sekisho_wire.custody_checks import Asked, check_ask
 from sekisho_wire.keying import KeyGranted, KeyPending, WantKey
 from sekisho_wire.messages import Envelope
 from tests.compute.world import World, job_file
+from tests.sites.yard import Yard
 from tests.support import custody
 
 MINUTE_MS = 60_000
@@ -38,14 +39,15 @@ class SealedWorld(World):
 
     def begin(self) -> SealedWorld:
         """Prove the places and add the data."""
-        self.prove(CONTROL_SITE)
-        self.prove(self.home.site.id)
+        self.yard = Yard(self, self.home.site, agent=f"agent-{self.home.site.name}")
+        self.yard.prove()
+        self.state_proof(CONTROL_SITE)
         self.key(facts=custody.hsm())
         self.dataset("patients", level=2)
         return self
 
-    def prove(self, site: str) -> None:
-        """State what landmarks' transcripts would have come to just now."""
+    def state_proof(self, site: str) -> None:
+        """State what landmarks' transcripts would have come to just now, for a place where no agent answers them."""
         fact = Fact(
             value={
                 "bound_km": 40,

@@ -207,7 +207,7 @@ class ReleaseActions:
             decisions.append(resting(ctx, submitter, job, site=row["site"], key=key))
         decision = _weightiest(decisions, ctx.decision)
         reason = data.refusal(found, decision.rules, allowed=bool(decisions) and decision.allowed)
-        return reason, [*decision.rules] if reason else [], decision
+        return reason, [] if decision.allowed else [*decision.rules], decision
 
     def confirm(self, ctx: Ctx, command: ConfirmRelease) -> bool:
         """Whether a running attempt may keep what its keys opened; whatever the answer, it is recorded."""

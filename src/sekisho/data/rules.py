@@ -36,8 +36,8 @@ KEY_LEVEL = 1
 """From here up nothing is stored that its owner's key did not encrypt first."""
 LEASE_LEVEL = 2
 """From here up an attempt's lease ends with the right to its keys."""
-CONFIRM_MS = 600_000
-"""How old a decision about a running attempt's keys is when it is taken again, in time for `FRESH_MS`."""
+CONFIRM_MS = 300_000
+"""How old a decision about a running attempt's keys is when it is taken again, well in time for `FRESH_MS`."""
 FRESH_MS = 900_000
 """A quarter of an hour: as long as a proof of place is fresh."""
 
