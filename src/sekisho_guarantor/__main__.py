@@ -21,7 +21,7 @@ import structlog
 from sekisho_guarantor import landmark, landmark_config
 from sekisho_guarantor.clock import now_s
 from sekisho_guarantor.config import WitnessConfig, load_config
-from sekisho_guarantor.door import WitnessServer
+from sekisho_guarantor.door import GuarantorServer
 from sekisho_guarantor.errors import GuarantorError, complain
 from sekisho_guarantor.state import WitnessState, read_key
 from sekisho_guarantor.texts import HELP, SAYS
@@ -67,7 +67,7 @@ def _run(config: WitnessConfig, language: Language) -> int:
     try:
         _configure_logs(config.log_form)
         witness = Witness(key, config.name, logs=config.known_logs(), state=state, now_s=now_s)
-        server = WitnessServer(witness, config)
+        server = GuarantorServer(witness, config)
         for number in (signal.SIGTERM, signal.SIGINT):
             # In a thread, because `shutdown` waits for the loop that this signal has interrupted.
             signal.signal(number, lambda _number, _frame: threading.Thread(target=server.shutdown).start())
