@@ -76,7 +76,7 @@ def sealed(local: Local, key: Mapping[str, Any], custodian_token: str) -> Iterat
     wraps the data key, `input.tree` where a file changed since it was scanned.
     """
     data_key = new_data_key()
-    header = new_header(KIND, wrap(str(key["url"]), custodian_token, str(key["name"]), data_key))
+    header = new_header(KIND, wrap(str(key["address"]), custodian_token, str(key["name"]), data_key))
     packer = Packer(
         Source(file.path, file.mode, _chunks(path))
         for file, path in zip(local.files, local.paths, strict=True)

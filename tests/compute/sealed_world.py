@@ -42,7 +42,7 @@ class SealedWorld(World):
         self.yard = Yard(self, self.home.site, agent=f"agent-{self.home.site.name}")
         self.yard.prove()
         self.state_proof(CONTROL_SITE)
-        self.key(facts=custody.hsm())
+        self.key(statement=custody.hsm())
         self.dataset("patients", level=2)
         return self
 

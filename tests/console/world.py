@@ -51,7 +51,7 @@ from sekisho_wire import messages
 from sekisho_wire.messages import AgentBody, Capabilities, Capacity, Envelope
 from sekisho_wire.trees import MODE_PLAIN, TreeFile, encode_tree
 from tests.journeys.world import House, founding, settings_in, until
-from tests.support import tree
+from tests.support import custody, tree
 
 FEDERATION = tree.ROOT / "examples" / "japan" / "federation.yaml"
 LIMITS = {"memory": "cgroup", "processes": "rlimit", "wall clock": "polling"}
@@ -281,7 +281,11 @@ class World:
         content = "関所の例文です。\n".encode()
         file = TreeFile("text.txt", len(content), "sha256:" + hashlib.sha256(content).hexdigest(), MODE_PLAIN)
         manifest = encode_tree([file])
+        key = self.gate.perform(self.people.engineer, custody.registration(f"key-of-{name}"))
         command = AddDataset(
+            key=key.id,
+            key_version=key.version,
+            envelope=custody.ENVELOPE,
             name=name,
             object="sha256:" + hashlib.sha256(manifest).hexdigest(),
             size_bytes=len(content),

@@ -84,8 +84,8 @@ def registration(name: str = "hospital", **changes: Any) -> RegisterKey:
     """The command that registers a development key."""
     values: dict[str, Any] = {
         "name": name,
-        "url": "https://custodian.example.invalid",
+        "address": "https://custodian.example.invalid",
         "public_key": PUBLIC,
-        "facts": facts(key=name),
+        "statement": facts(key=name),
     }
     return RegisterKey(**(values | changes))

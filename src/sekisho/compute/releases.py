@@ -185,7 +185,7 @@ class ReleaseActions:
             path=[canonical.to_base64url(step) for step in proven.path],
             checkpoint=proven.checkpoint.decode(),
             request=request,
-            url=key.url,
+            url=key.address,
             custodian_key=key.public_key,
         )
 

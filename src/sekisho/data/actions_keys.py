@@ -70,7 +70,7 @@ def register(ctx: Ctx, command: RegisterKey) -> KeyView:
         custody=facts.custody,
         country={"value": facts.country, "grade": "D"},
         stand_in=facts.custody == "development",
-        facts=command.facts,
+        statement=command.statement,
     )
     return find_key(ctx.tx, key)
 
@@ -95,10 +95,10 @@ def resume(ctx: Ctx, command: ResumeKey) -> KeyView:
 def rotate(ctx: Ctx, command: RotateKey) -> KeyView:
     """What is under earlier versions stays there, and can be opened as long as the custodian keeps them."""
     key = find_key(ctx.tx, command.key, owner_of(ctx.principal))
-    facts = rules.read_facts(command.facts, key.public_key, key.name)
+    facts = rules.read_facts(command.statement, key.public_key, key.name)
     rules.check_rotation(key, facts.newest)
     tables_keys.set_version(ctx.tx, key.id, facts.newest)
-    ctx.detail(key=key.id, version=facts.newest, facts=command.facts)
+    ctx.detail(key=key.id, version=facts.newest, statement=command.statement)
     return find_key(ctx.tx, key.id)
 
 
@@ -112,7 +112,7 @@ def destroy(ctx: Ctx, command: DestroyKey) -> KeyView:
 
 
 def _facts(command: RegisterKey) -> Facts:
-    return rules.read_facts(command.facts, command.public_key, command.name)
+    return rules.read_facts(command.statement, command.public_key, command.name)
 
 
 def _move(ctx: Ctx, name: str, allowed: set[str], state: str) -> KeyView:

@@ -17,7 +17,7 @@ PublicKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
 """An Ed25519 public key: 32 bytes as base64url without padding."""
 Sealed = Annotated[str, Meta(max_length=200_000)]
 """What a custodian has signed (`sekisho_wire.custody`): a signature, a newline, canonical JSON."""
-Url = Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?\Z", max_length=500)]
+Address = Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?\Z", max_length=500)]
 
 
 class KeyView(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class KeyView(msgspec.Struct, frozen=True):
     country: str
     custody: Custody
     exportable: bool
-    url: str
+    address: str
     public_key: str
     version: int
     state: KeyState
@@ -63,14 +63,14 @@ class KeyPage(msgspec.Struct, frozen=True):
 class RegisterKey(Command[KeyView]):
     """Register a key that a custodian holds for your organisation; the key itself never comes here.
 
-    `facts` is what the custodian says of the key, signed with `public_key`; `custodian` is the organisation that runs
-    it, your own unless given.
+    `statement` is what the custodian says of the key, signed with `public_key`; `custodian` is the organisation that
+    runs it, your own unless given.
     """
 
     name: Name
-    url: Url
+    address: Address
     public_key: PublicKey
-    facts: Sealed
+    statement: Sealed
     custodian: Annotated[str, Meta(max_length=64)] = ""
 
 
@@ -126,7 +126,7 @@ class RotateKey(Command[KeyView]):
     """Note that the custodian made a new version, from its signed facts; what is encrypted from now on uses it."""
 
     key: str
-    facts: Sealed
+    statement: Sealed
 
 
 @command(

@@ -35,9 +35,9 @@ def insert_key(tx: Tx, key: str, owner: str, said: tuple[RegisterKey, Facts], *,
     """Add a key that serves, as it was registered and as its custodian describes it."""
     command, facts = said
     tx.run(
-        "insert into data_keys (id, name, owner, custodian, custodian_name, country, custody, exportable, url, public_key,"
-        " version, state, created_ms, record_id) values (:id, :name, :owner, :custodian, :custodian_name, :country, :custody,"
-        " :exportable, :url, :public_key, :version, 'serving', :now, :record_id)",
+        "insert into data_keys (id, name, owner, custodian, custodian_name, country, custody, exportable, address,"
+        " public_key, version, state, created_ms, record_id) values (:id, :name, :owner, :custodian, :custodian_name,"
+        " :country, :custody, :exportable, :address, :public_key, :version, 'serving', :now, :record_id)",
         id=key,
         name=command.name,
         owner=owner,
@@ -46,7 +46,7 @@ def insert_key(tx: Tx, key: str, owner: str, said: tuple[RegisterKey, Facts], *,
         country=facts.country,
         custody=facts.custody,
         exportable=int(facts.exportable),
-        url=command.url,
+        address=command.address,
         public_key=command.public_key,
         version=facts.newest,
         now=now_ms,

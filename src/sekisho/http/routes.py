@@ -259,7 +259,7 @@ DATA: tuple[Route, ...] = (
         status=201,
         cli=("key", "register"),
         words=("name",),
-        files=("facts",),
+        files=("statement",),
     ),
     Route("GET", "/v1/keys/{key}", data.ShowKey, cli=("key", "show")),
     Route(
@@ -271,7 +271,7 @@ DATA: tuple[Route, ...] = (
     ),
     Route("POST", "/v1/keys/{key}/stop", data.StopKey, cli=("key", "stop")),
     Route("POST", "/v1/keys/{key}/resume", data.ResumeKey, cli=("key", "resume")),
-    Route("POST", "/v1/keys/{key}/rotate", data.RotateKey, cli=("key", "rotate"), files=("facts",)),
+    Route("POST", "/v1/keys/{key}/rotate", data.RotateKey, cli=("key", "rotate"), files=("statement",)),
     Route(
         "POST",
         "/v1/keys/{key}/destroy",

@@ -284,6 +284,51 @@ _CHARTER: Mapping[str, Word] = {
     ),
 }
 
+_KEYS: Mapping[str, Word] = {
+    "data.key.register:address": _word(
+        ("address", "アドレス"),
+        "where the custodian answers",
+        "保管者のアドレス",
+        sample="https://custodian.example",
+    ),
+    "custodian": _word(
+        ("custodian", "保管者"),
+        "the organisation that holds the key, else your own",
+        "鍵を保管する組織のID（省略時は自分の組織）",
+        sample="org_01kae7x2m4",
+    ),
+    "envelope": _word(
+        ("envelope", "暗号化の見出し"),
+        "digest of the encrypted object's header",
+        "暗号化した実体の見出しの要約値",
+        sample="sha256:...",
+    ),
+    "evidence": _word(
+        ("evidence", "証拠"),
+        "the custodian's signed word that the key is gone",
+        "鍵を破棄したという保管者の署名つき証拠",
+        sample="destroyed.txt",
+    ),
+    "key": _word(("key", "鍵"), "the key's id or name", "鍵のIDまたは名前", sample="hospital"),
+    "key_version": _word(
+        ("version of the key", "鍵の版"),
+        "version of the key that wraps the data key",
+        "データ鍵を包んだ鍵の版",
+        sample="1",
+    ),
+    "public_key": _word(
+        ("public key", "公開鍵"),
+        "the key that checks what it signs, in base64url",
+        "署名を検証する公開鍵（base64url）",
+    ),
+    "statement": _word(
+        ("statement", "陳述"),
+        "what the custodian says of the key, signed by it",
+        "保管者が署名した、鍵についての陳述",
+        sample="facts.txt",
+    ),
+}
+
 FIELDS: Mapping[str, Word] = {
     **{name: _word(heading) for name, heading in SHOWN.items()},
     **_IDENTITY,
@@ -291,6 +336,7 @@ FIELDS: Mapping[str, Word] = {
     **_PLACES,
     **_WORK,
     **_CHARTER,
+    **_KEYS,
 }
 """By name; `command:name` where a command means something else by a name than all others do."""
 
@@ -303,6 +349,7 @@ NOUNS: Mapping[str, Text] = {
     "data": Text("Datasets", "データセット"),
     "image": Text("Prepared environments", "実行環境"),
     "job": Text("Jobs", "ジョブ"),
+    "key": Text("Keys that stay with their custodians", "保管者に預けた鍵"),
     "landmark": Text("Who measures where sites are", "拠点の位置を測定する測位基準点"),
     "ledger": Text("The log of records", "台帳"),
     "link": Text("One-time sign-in links", "1回限りのサインイン用リンク"),

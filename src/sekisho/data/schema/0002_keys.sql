@@ -8,7 +8,7 @@ create table data_keys (
   country text not null,
   custody text not null,
   exportable bigint not null,
-  url text not null,
+  address text not null,
   public_key text not null,
   version bigint not null,
   state text not null,
