@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def run(session: Session, values: dict[str, Any]) -> int:
 
             key = client.call("data.key.show", key=values["key"])
             if key["stand_in"]:
-                sys.stderr.write(f"{sealing.warning(key['name'], screen.language)}\n")
+                screen.progress(sealing.warning(key["name"], screen.language))
             sealed = stack.enter_context(
                 sealing.sealed(local, key, sealing.token(values.get("token_file") or ""))
             )
