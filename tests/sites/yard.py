@@ -16,6 +16,7 @@ from sekisho.sites import (
     AddProof,
     AddTerritory,
     Fact,
+    ListLandmarks,
     ListTasks,
     ProofView,
     RequestProof,
@@ -23,8 +24,11 @@ from sekisho.sites import (
     ShowProof,
     SiteView,
     StateFact,
+    proofs,
 )
 from sekisho_verify import canonical
+from sekisho_verify.location_sphere import Place
+from sekisho_verify.location_transcript import Landmark
 from sekisho_wire.locating import Task
 from sekisho_wire.messages import parse_registration_code
 from tests.sites.world import World
@@ -86,6 +90,14 @@ class Yard:
             AddLandmark(name=name, organisation=self.organisations[whose], **(values | changes)),
         )
 
+    def stand_at(self, place: Place) -> None:
+        """Move the site and every landmark, as they are declared."""
+        udeg = {"latitude_udeg": place.latitude_udeg, "longitude_udeg": place.longitude_udeg}
+        for name, whose in LANDMARKS.items():
+            self.landmark(name, whose, **udeg)
+        for name, value in zip(MIDDLE, place, strict=True):
+            self.world.perform(self.keeper, StateFact(site=self.place.id, name=name, fact=Fact(value=value)))
+
     def register(self, name: str, site: SiteView) -> str:
         """An agent with the key of this name; its id."""
         code = self.world.perform(self.world.administrator, identity.InviteAgent(site=site.id)).code
@@ -125,6 +137,10 @@ class Yard:
             at_ms=self.world.clock.now_ms() - 5000,
         )
         return replace(held, **changes)
+
+    def known(self) -> list[Landmark]:
+        """The landmarks as an auditor who trusts them knows them."""
+        return [proofs.known(each) for each in self.world.perform(self.world.administrator, ListLandmarks())]
 
     def hand_in(self, landmark: str, *data: bytes, task: Task) -> ProofView:
         """Post transcripts as a landmark's service does."""

@@ -59,7 +59,7 @@ class LocationActions:
         """Ask the landmarks now, unless they are asked already; `sites.not_measurable` names what is missing."""
         site = find_site(ctx.tx, command.site)
         newest = located.newest_proof(ctx.tx, site.id)
-        if newest is None or newest["state"] != "open":
+        if not _is_open(newest, ctx.now_ms):
             self._ask(ctx, site)
         return self.views.of_site(ctx.tx, site, ctx.now_ms)
 
@@ -67,8 +67,7 @@ class LocationActions:
         """The same unasked; a site that cannot be measured is looked at again later."""
         site = find_site(ctx.tx, command.site)
         newest = located.newest_proof(ctx.tx, site.id)
-        busy = newest is not None and newest["state"] == "open"
-        able = proofs.ADDRESS in site.facts and not busy and not self._missing(ctx.tx, site)
+        able = not (_is_open(newest, ctx.now_ms) or self._missing(ctx.tx, site))
         if able:
             self._ask(ctx, site)
         elif proofs.ADDRESS in site.facts:
@@ -115,7 +114,7 @@ class LocationActions:
     def add(self, ctx: Ctx, command: AddProof) -> ProofView:
         """Judge what was handed in together with what came before; only an accepted verdict changes anything."""
         row = located.proof(ctx.tx, command.request)
-        if row is None or row["state"] != "open" or row["target"] != command.site:
+        if row is None or not _is_open(row, ctx.now_ms) or row["target"] != command.site:
             raise SekishoError(REQUEST_OVER, request=command.request[:80])
         given = [_transcript(number, text) for number, text in enumerate(command.transcripts)]
         verdict, file = self._judge(ctx, row, given)
@@ -281,6 +280,11 @@ def find_site(tx: Tx, site: str) -> SiteView:
     if found is None:
         raise NotFoundError(id=site)
     return found
+
+
+def _is_open(row: Row | None, now_ms: int) -> bool:
+    """Whether a request takes transcripts; its closing may be late."""
+    return row is not None and row["state"] == "open" and now_ms < row["asked_ms"] + proofs.OPEN_MS
 
 
 def _insert(ctx: Ctx, kind: str, *, target: str, key: str, address: str) -> str:
