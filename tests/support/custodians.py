@@ -29,6 +29,7 @@ class Keeper(NamedTuple):
     token_file: Path
     config: Path
     facts: bytes
+    process: int
 
 
 class House(Protocol):
@@ -52,4 +53,6 @@ def custodian_of(house: House, folder: Path, *, key: str = KEY) -> Iterator[Keep
             answer = client.post(FACTS_PATH, content=json.dumps({"key": key}).encode())
         assert answer.status_code == 200, answer.text
         token_file = config.parent / "state" / TOKEN_FILE
-        yield Keeper(process.url, to_base64url(process.key), token_file, config, answer.content)
+        yield Keeper(
+            process.url, to_base64url(process.key), token_file, config, answer.content, process.process.pid
+        )

@@ -181,7 +181,8 @@ def check_destruction(sealed: str, key: KeyView) -> Destruction:
 
 def _read(sealed: str, public_key: str, name: str, kind: type[SignedT]) -> SignedT:
     try:
-        found = read_signed(sealed.encode(), canonical.from_base64url(public_key), kind)
+        # Printed or kept in a file, it ends in a line feed that was not signed.
+        found = read_signed(sealed.removesuffix("\n").encode(), canonical.from_base64url(public_key), kind)
     except (CustodyError, CanonicalError) as error:
         raise SekishoError(KEY_EVIDENCE, name=name, what=error.detail) from error
     if found.key != name:
