@@ -12,7 +12,7 @@ import msgspec
 
 from sekisho import data
 from sekisho.compute import tables
-from sekisho.compute.candidates import judge
+from sekisho.compute.candidates import PROOFS, judge
 from sekisho.compute.errors import FENCED
 from sekisho.compute.held import attempt_entity, attempt_target, digest_of, held, taken
 from sekisho.compute.jobs import KeepFile, entity_of, spec_of_row
@@ -39,7 +39,9 @@ RELEASES_MAX = 10_000
 """Per attempt: each training checkpoint needs one; beyond this an agent asks for the sake of asking."""
 ORDER_MS = 120_000
 """How long an order is good for: a checkpoint and a custodian's answer take seconds."""
-EVIDENCE_FILE = "key_release.json"
+EVIDENCE_FILE, PLACE_FILE = "key_release.json", "location.json"
+PLACE_LEVEL = 2
+"""From here up a release rests on a proof of place."""
 
 
 class _Wish(NamedTuple):
@@ -100,6 +102,7 @@ class ReleaseActions:
         """Ask, and write down what was answered, whichever way. The order is fixed now and signed when it leaves."""
         want, wish, agent = asked
         reason, rules, decision = self._judge(ctx, row, job, wish.key.id)
+        place = _place_files(ctx, row["site"], job["level"])
         order = Order(
             id=ctx.new_id("rel"),
             custodian=wish.key.custodian_name,
@@ -114,7 +117,7 @@ class ReleaseActions:
             agent=agent,
             recipient=want.recipient,
             rules=[*decision.rules],
-            proof=standing_file(find_site(ctx.tx, row["site"]), ctx.now_ms),
+            proof=place.get(PLACE_FILE, ""),
             issued_ms=ctx.now_ms,
             not_after_ms=ctx.now_ms + ORDER_MS,
         )
@@ -127,7 +130,7 @@ class ReleaseActions:
             detail={
                 "order": order.digest(),
                 "level": job["level"],
-                "files": {EVIDENCE_FILE: self._keep(ctx.tx, order, wish.key, reason)},
+                "files": {EVIDENCE_FILE: self._keep(ctx.tx, order, wish.key, reason), **place},
             },
         ) as record:
             release = Release(
@@ -262,6 +265,14 @@ def sealed_with(tx: Tx, attempt: str) -> tuple[str, int] | None:
     """Key and version under which an attempt was last given new data keys; None where it has none."""
     made = data.newest_made(tx, attempt)
     return (made.key, made.version) if made else None
+
+
+def _place_files(ctx: Ctx, site: str, level: int) -> dict[str, str]:
+    """The proof of place that a release rests on, as evidence files; none where the level asks for none."""
+    found = find_site(ctx.tx, site)
+    if level < PLACE_LEVEL or not standing_file(found, ctx.now_ms):
+        return {}
+    return PROOFS.files(ctx.tx, found)
 
 
 def _wish(tx: Tx, job: Row, want: WantKey) -> _Wish:
