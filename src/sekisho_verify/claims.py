@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from sekisho_verify.checks import is_closed
 from sekisho_verify.detail import LEVEL_MAX, ROUTES, Detail, Place, read_canaries
 from sekisho_verify.errors import Exit, VerifyError
-from sekisho_verify.lines import ABSENT, DECLARED, NOTE, OK, Case, Line, failed
+from sekisho_verify.lines import ABSENT, DECLARED, FAILED, MEASURED, NOTE, OK, Case, Line, failed
 from sekisho_verify.record import Record
 
-ABSENT_PARTS = ("transcript", "attestation", "key_release", "operator_sessions")
 WALL_LEVEL = 2
 CANARY_OPEN = "wall.canary_open"
 
@@ -123,13 +122,11 @@ def wall(case: Case) -> list[Line]:
     return lines or reports or [Line("wall", ABSENT, "wall.none")]
 
 
-def absent(_case: Case) -> list[Line]:
-    """Parts of a whole proof that this version of the evidence does not hold: named, never passed over."""
-    return [Line(part, ABSENT, f"absent.{part}") for part in ABSENT_PARTS]
+def demands(case: Case, shown: Sequence[Line]) -> list[Line]:
+    """What the trust file asks for beyond integrity: quorum, closed streams, consistency, measured place.
 
-
-def demands(case: Case) -> list[Line]:
-    """What the trust file asks for beyond integrity: quorum, closed streams, consistency, measured place."""
+    `shown` are the lines of every other check: a demand is met by what was shown, never by what was said.
+    """
     trust = case.trust
     if trust is None:
         return []
@@ -146,11 +143,18 @@ def demands(case: Case) -> list[Line]:
         errors.append(DemandError("demand.closed", "a closed stream is demanded, this one is open"))
     if wanted.consistency and not (trust.seen and _reaches(case, trust.seen.size)):
         errors.append(DemandError("demand.consistency", "consistency with a head seen before is demanded"))
-    # No record holds a measured place yet (its transcript is absent): every level above the bar fails.
     bar = wanted.max_level_without_place
-    if bar < LEVEL_MAX and not 0 <= case.level <= bar:
+    if bar < LEVEL_MAX and not 0 <= case.level <= bar and not is_shown(shown, "transcript", MEASURED):
         errors.append(DemandError("demand.place", f"a measured place is demanded above level {bar}"))
     return [failed("demand", error) for error in errors] or [Line("demand", OK, "demand.met")]
+
+
+def is_shown(lines: Iterable[Line], part: str, grade: str) -> bool:
+    """Whether a part holds at this grade: some line of it is ok and has the grade, and none of its lines failed."""
+    mine = [line for line in lines if line.part == part]
+    return any((line.state, line.grade) == (OK, grade) for line in mine) and not any(
+        line.state == FAILED for line in mine
+    )
 
 
 def _check_decision(record: Record) -> None:

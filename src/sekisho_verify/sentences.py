@@ -1,10 +1,15 @@
-"""Every sentence a verdict can say, as (English, Japanese) pairs with the same placeholders."""
+"""Every sentence a verdict can say, as (English, Japanese) pairs with the same placeholders.
+
+Those of sections stand in the sections' own files and are added at the end.
+"""
 
 from __future__ import annotations
 
 from sekisho_verify.errors import Exit
+from sekisho_verify.section import Pair
+from sekisho_verify.sections import SECTIONS
 
-PARTS = {
+PARTS: dict[str, Pair] = {
     "bundle": ("bundle", "証跡一式"),
     "records": ("records", "記録"),
     "digests": ("digests", "要約値"),
@@ -18,14 +23,10 @@ PARTS = {
     "site": ("site", "拠点"),
     "place": ("place", "位置"),
     "wall": ("wall", "遮断"),
-    "transcript": ("transcript", "位置証明の記録"),
-    "attestation": ("attestation", "機器の証明"),
-    "key_release": ("key release", "鍵の引き渡し"),
-    "operator_sessions": ("operator", "運用者の立ち入り"),
     "demand": ("demand", "要求事項"),
 }
 
-SENTENCES = {
+SENTENCES: dict[str, Pair] = {
     "records.count": (
         "{count}, all of stream {stream}, about {type} {id}",
         "{count}件、すべて系列{stream}のものです。対象：{type} {id}",
@@ -104,10 +105,6 @@ SENTENCES = {
         "{routes}経路のうち{closed}経路が閉じています（拠点自身の報告）。その他：{rest}",
     ),
     "wall.none": ("absent: no canary was reported", "なし：遮断試験の報告がありません。"),
-    "absent.transcript": ("absent: no location transcript", "なし：位置証明の測定記録がありません。"),
-    "absent.attestation": ("absent: no hardware attestation", "なし：ハードウェア証明がありません。"),
-    "absent.key_release": ("absent: no key release", "なし：鍵の引き渡しの記録がありません。"),
-    "absent.operator_sessions": ("absent: no operator session", "なし：運用者の立ち入りの記録がありません。"),
     "demand.met": (
         "everything the trust file demands is shown",
         "信頼ファイルの要求をすべて満たしています。",
@@ -137,7 +134,7 @@ OUTCOMES = {
     "proposed": ("proposed", "提案中"),
 }
 
-NOT_PROVEN = {
+NOT_PROVEN: dict[str, Pair] = {
     "operator_hands": (
         "an operator with hands on the machine could extract keys.",
         "機器に直接触れる運用者は、鍵を取り出せる可能性があります。",
@@ -167,3 +164,8 @@ SUMMARIES = {
     ),
     "fails": ("Does not hold: {kind} (exit code {code}).", "確認できません：{kind}（終了コード{code}）。"),
 }
+
+for _section in SECTIONS:
+    PARTS[_section.part] = _section.names
+    SENTENCES.update(_section.sentences)
+    NOT_PROVEN.update(_section.not_proven)

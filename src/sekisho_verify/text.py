@@ -21,7 +21,7 @@ def render(verdict: Verdict, language: str) -> str:
     """The verdict as lines of text, each ended by a newline; `language` is `en` or `ja`."""
     column = LANGUAGES.index(language)
     labels = {part: names[column] for part, names in PARTS.items()}
-    width = max(map(display_width, labels.values()))
+    width = max((display_width(labels[line.part]) for line in verdict.lines), default=0)
     rows = [_row(line, labels[line.part], width, column) for line in verdict.lines]
     rows += [_not_proven(code, column) for code in verdict.not_proven]
     return "\n".join([*rows, _summary(verdict, column), ""])
@@ -60,7 +60,8 @@ def _row(line: Line, label: str, width: int, column: int) -> str:
     row = f"{_MARKS[line.state]} {label}{padding}  {_sentence(line, column)}"
     if not line.grade:
         return row
-    return f"{row}{' ' * max(2, _GRADE_COLUMN - display_width(row))}{line.grade}"
+    by = f" {visible(line.by)}" if line.by else ""
+    return f"{row}{' ' * max(2, _GRADE_COLUMN - display_width(row))}{line.grade}{by}"
 
 
 def _sentence(line: Line, column: int) -> str:
@@ -106,7 +107,7 @@ def _summary(verdict: Verdict, column: int) -> str:
 
 
 def _line_document(line: Line) -> dict[str, object]:
-    return {
+    found: dict[str, object] = {
         "part": line.part,
         "state": line.state,
         "code": line.code,
@@ -114,3 +115,4 @@ def _line_document(line: Line) -> dict[str, object]:
         "exit_code": int(line.exit_code),
         "fields": dict(line.fields),
     }
+    return {**found, "by": line.by} if line.by else found

@@ -13,6 +13,7 @@ from sekisho_verify import checks, claims
 from sekisho_verify.bundle import Bundle, parse_bundle
 from sekisho_verify.errors import Exit, VerifyError
 from sekisho_verify.lines import Case, Line, failed
+from sekisho_verify.sections import SECTIONS
 from sekisho_verify.trust import Trust
 
 _CHECKS: Sequence[Callable[[Case], list[Line]]] = (
@@ -27,8 +28,7 @@ _CHECKS: Sequence[Callable[[Case], list[Line]]] = (
     claims.sites,
     claims.place,
     claims.wall,
-    claims.absent,
-    claims.demands,
+    *(section.check for section in SECTIONS),
 )
 
 
@@ -58,7 +58,8 @@ def verify_bundle(data: bytes, trust: Trust | None = None) -> Verdict:
     except VerifyError as error:
         return Verdict(error.exit_code, (failed("bundle", error),), (), None)
     case = Case(bundle, trust)
-    lines = tuple(line for check in _CHECKS for line in check(case))
+    shown = [line for check in _CHECKS for line in check(case)]
+    lines = (*shown, *claims.demands(case, shown))
     failures = [line.exit_code for line in lines if line.exit_code]
     passed = Exit.HOLDS if trust else Exit.UNTRUSTED
     return Verdict(min(failures, default=passed), lines, _not_proven(lines), bundle)
@@ -71,4 +72,4 @@ def _not_proven(lines: Sequence[Line]) -> tuple[str, ...]:
         open_questions.append("unwitnessed")
     if any(line.grade == "D" for line in lines):
         open_questions.append("agent_word")
-    return tuple(open_questions)
+    return tuple(dict.fromkeys([*open_questions, *(code for line in lines for code in line.leaves_open)]))

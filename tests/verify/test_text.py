@@ -11,7 +11,8 @@ import pytest
 
 from sekisho_verify import checks, claims, parse_trust, render, sentences, verify_bundle, write_bundle
 from sekisho_verify.errors import Exit, VerifyError
-from sekisho_verify.lines import failed
+from sekisho_verify.lines import Line, failed
+from sekisho_verify.sections import SECTIONS
 from sekisho_verify.text import display_width, document, visible
 from sekisho_verify.verdict import Verdict
 from tests.verify.builders import job_log, job_members
@@ -43,11 +44,17 @@ def test_both_languages_say_the_same_with_their_own_brackets(pair: tuple[str, st
 
 def test_every_code_a_check_can_give_has_a_sentence_and_every_sentence_a_use() -> None:
     used: set[str] = set()
-    for module in (checks, claims):
-        for node in ast.walk(ast.parse(inspect.getsource(module))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                used.add(node.value)
-    used |= {f"absent.{part}" for part in claims.ABSENT_PARTS} | {"decision.allow", "decision.deny"}
+    for module in (checks, claims, *(inspect.getmodule(section.check) for section in SECTIONS)):
+        assert module
+        tree = ast.parse(inspect.getsource(module))
+        # Keys of a table of sentences are not uses of it.
+        keys = [key for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys]
+        used |= {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in keys
+        }
+    used |= {"decision.allow", "decision.deny"}
     assert set(sentences.SENTENCES) <= used
     lines = {line.code for line in VERDICT.lines}
     assert lines <= set(sentences.SENTENCES)
@@ -79,3 +86,16 @@ def test_a_failure_names_place_reason_and_code() -> None:
     assert render(broken, "ja").endswith("確認できません：形式が正しくありません（終了コード10）。\n")
     assert document(broken)["exit_code"] == 10
     assert "subject" not in document(broken)
+
+
+def test_who_says_so_stands_beside_the_grade_and_only_then_in_the_document() -> None:
+    line = Line("wall", "ok", "wall.none", grade="M", by="a\x1bb")
+    for language in ("en", "ja"):
+        (row, _summary) = render(Verdict(Exit.HOLDS, (line,), (), VERDICT.bundle), language).splitlines()
+        assert row.endswith("  M a\ufffdb")
+    said = document(Verdict(Exit.HOLDS, (line,), (), None))["lines"]
+    assert isinstance(said, list)
+    assert said[0]["by"] == "a\x1bb"
+    others = document(VERDICT)["lines"]
+    assert isinstance(others, list)
+    assert all("by" not in one for one in others)
