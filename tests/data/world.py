@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
+
+from typing_extensions import override
 
 from sekisho.data import AddDataset, AddWorkdir, DatasetView, SealDataset, Upload, arrival
 from sekisho.kernel.facts import Actor
@@ -37,8 +38,12 @@ TEXT = Folder({"a.txt": b"a\n", "deep/er/b.txt": "関所\n".encode(), "empty": b
 class World(SitesWorld):
     """Two organisations' engineers; `engineer` belongs to the office."""
 
-    def __init__(self, folder: Path, db_url: str) -> None:
-        super().__init__(folder, db_url)
+    engineer: Actor
+    laboratory: str
+    stranger: Actor
+
+    @override
+    def populate(self) -> None:
         self.engineer = self.account("engineer", self.office, "engineer")
         self.laboratory = self.organisation("Laboratory")
         self.stranger = self.account("stranger", self.laboratory, "engineer")
