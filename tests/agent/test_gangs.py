@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import resource
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
