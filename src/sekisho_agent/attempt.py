@@ -424,11 +424,17 @@ class Attempt:
             self._log.info("message.not_delivered", kind=type(body).__name__, error=str(error))
 
     def _deliver(self, end: Ended) -> None:
-        """Write the end down, send it, and only then let go of the folder."""
+        """Write the end down, send it, and only then let go of the folder.
+
+        A disk that does not take it, full of what the payload wrote perhaps, keeps it from nobody but a later process.
+        """
         with self._guard:
             fenced = self._stop_reason == REASON_FENCED
         if not fenced:
-            replace_file(self._layout.folder / ENDED_FILE, msgspec.json.encode(end))
+            try:
+                replace_file(self._layout.folder / ENDED_FILE, msgspec.json.encode(end))
+            except OSError as error:
+                self._log.warning("attempt.end_unwritten", error=type(error).__name__)
             if not deliver_end(self._site, self.id, self.token, end):
                 return
         self._site.logs.finish(self.id, size_bytes=0, timeout_seconds=0)

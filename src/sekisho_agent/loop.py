@@ -199,9 +199,12 @@ class AgentLoop:
         thread.start()
 
     def _live(self, attempt: str, work: Callable[[], None]) -> None:
-        work()
-        with self._guard:
-            del self._attempts[attempt]
+        """Whatever comes of it, nobody renews the lease of an attempt that no thread looks after."""
+        try:
+            work()
+        finally:
+            with self._guard:
+                del self._attempts[attempt]
 
     # --- leases
 
