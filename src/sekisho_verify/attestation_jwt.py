@@ -91,6 +91,11 @@ def make_token_key(kid: str, alg: str, key: bytes) -> TokenKey:
     return TokenKey(kid, alg, public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
+def pem_of(key: TokenKey) -> str:
+    """The key as people pass it on."""
+    return _load(key.spki).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+
+
 def unverified_issuer(token: str) -> str:
     """Whose token it claims to be, to choose the keys it is then held against; TokenError where it says nothing."""
     issuer = _claims(_parts(token)[1]).get("iss")
