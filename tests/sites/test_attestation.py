@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
-import msgspec
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from sekisho.app import Control, initialise
 from sekisho.kernel import config
@@ -17,7 +15,6 @@ from sekisho.kernel.facts import Actor, Moment, Ref
 from sekisho.sites import (
     STAND_IN_SOURCE,
     AddAttestation,
-    AddVerifier,
     Admission,
     ChallengeSite,
     ListVerifiers,
@@ -35,6 +32,7 @@ from sekisho_verify import canonical
 from sekisho_verify.attestation_claims import KINDS
 from sekisho_verify.attestation_file import read_file
 from sekisho_verify.attestation_jwt import ALGORITHMS
+from tests.sites.verifiers import adding
 from tests.sites.world import World, founding
 from tests.support.toy import START_MS
 from tests.verify import tokens
@@ -87,21 +85,6 @@ class Site:
         last = self.world.records(stream=self.id, action="sites.attestation.add")[-1]
         assert (last["outcome"], last["effects"], last["detail"]["code"]) == ("failed", [], caught.value.code)
         return caught.value.code
-
-
-def adding(one: Issuer, /, **changes: Any) -> AddVerifier:
-    verifier = one.verifier
-    pem = tokens.public_bytes(tokens.private_key(one.alg, one.number), Encoding.PEM).decode()
-    key: dict[str, Any] = {"kid": one.key.kid, "alg": one.alg, "key": pem}
-    values: dict[str, Any] = {
-        "name": verifier.name,
-        "kind": verifier.kind,
-        "issuer": verifier.issuer,
-        "country": verifier.country,
-        "jku": verifier.jku,
-        "keys": [msgspec.convert(key, VerifierKey)],
-    }
-    return AddVerifier(**(values | changes))
 
 
 @pytest.mark.parametrize("shape", ["azure-tdx", "intel-2"])
