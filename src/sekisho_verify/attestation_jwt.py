@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
     load_pem_public_key,
 )
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 
 from sekisho_verify.canonical import from_base64url
 from sekisho_verify.errors import CanonicalError, Exit, VerifyError
@@ -206,7 +206,7 @@ def _load(key: bytes) -> PublicKey:
             public = load_pem_public_key(key[:_KEY_BYTES_MAX])
         else:
             public = load_der_public_key(key[:_KEY_BYTES_MAX])
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, InvalidVersion) as error:
         raise TokenError("attestation.key", "not a public key or certificate") from error
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
         raise TokenError("attestation.key", "a key of a kind that signs no token")
