@@ -160,10 +160,16 @@ class Control:
                 *charter.handlers(office),
                 *ledger.handlers(parts),
                 *sites.handlers(production=self.settings.environment == "production"),
+                *sites.attestation_handlers(sites.AttestationActions(self._admission(), log.keep_file)),
                 *data.handlers(data.DataActions(self.objects, self.tickets, _own_place)),
                 *compute.handlers(actions),
             ),
         )
+
+    def _admission(self) -> sites.Admission:
+        settings = self.settings
+        countries = frozenset({settings.country, *settings.sites.verifier_countries})
+        return sites.Admission(countries, production=settings.environment == "production")
 
     def _outside(self) -> identity.OutsideSignIn | None:
         """Sign-in through the configured identity provider; None without one."""

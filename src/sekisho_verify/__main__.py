@@ -38,9 +38,9 @@ _HELP = {
     "codes": (
         """Exit codes: 0 all holds, 2 wrong use, 10 malformed, 11 digest, 12 signature, 13 inclusion,
         14 consistency, 15 completeness, 16 place, 17 decision, 18 key, 19 egress, 20 less than the trust file
-        demands, 21 self-consistent but not trusted.""",
+        demands, 21 self-consistent but not trusted, 22 attestation.""",
         """終了コード：0 すべて確認、2 使い方の誤り、10 形式、11 要約値、12 署名、13 収録、14 一貫性、15 完全性、
-        16 位置、17 判断、18 鍵、19 外向き通信、20 信頼ファイルの要求に不足、21 矛盾はないが信頼は未確認。""",
+        16 位置、17 判断、18 鍵、19 外向き通信、20 信頼ファイルの要求に不足、21 矛盾はないが信頼は未確認、22 機器の証明。""",
     ),
 }
 

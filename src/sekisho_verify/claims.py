@@ -8,11 +8,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from sekisho_verify.checks import is_closed
 from sekisho_verify.detail import LEVEL_MAX, ROUTES, Detail, Place, read_canaries
 from sekisho_verify.errors import Exit, VerifyError
-from sekisho_verify.lines import ABSENT, DECLARED, FAILED, MEASURED, NOTE, OK, Case, Line, failed
+from sekisho_verify.lines import (
+    ABSENT,
+    ATTESTED,
+    DECLARED,
+    FAILED,
+    MEASURED,
+    NOTE,
+    OK,
+    SIGNED,
+    Case,
+    Line,
+    failed,
+)
 from sekisho_verify.record import Record
 
 WALL_LEVEL = 2
 CANARY_OPEN = "wall.canary_open"
+
+_DEMANDED = {"place": "a measured place", "attestation": "attested hardware"}
 
 
 class DecisionError(VerifyError):
@@ -123,7 +137,7 @@ def wall(case: Case) -> list[Line]:
 
 
 def demands(case: Case, shown: Sequence[Line]) -> list[Line]:
-    """What the trust file asks for beyond integrity: quorum, closed streams, consistency, measured place.
+    """What the trust file asks for beyond integrity: quorum, closed streams, consistency, time, place, attestation.
 
     `shown` are the lines of every other check: a demand is met by what was shown, never by what was said.
     """
@@ -141,11 +155,16 @@ def demands(case: Case, shown: Sequence[Line]) -> list[Line]:
         )
     if wanted.closed and not is_closed(case):
         errors.append(DemandError("demand.closed", "a closed stream is demanded, this one is open"))
+    if wanted.timestamp and not is_shown(shown, "timestamp", SIGNED):
+        errors.append(DemandError("demand.timestamp", "a time stamp by a trusted authority is demanded"))
     if wanted.consistency and not (trust.seen and _reaches(case, trust.seen.size)):
         errors.append(DemandError("demand.consistency", "consistency with a head seen before is demanded"))
-    bar = wanted.max_level_without_place
-    if bar < LEVEL_MAX and not 0 <= case.level <= bar and not is_shown(shown, "transcript", MEASURED):
-        errors.append(DemandError("demand.place", f"a measured place is demanded above level {bar}"))
+    for what, part, grade, bar in (
+        ("place", "transcript", MEASURED, wanted.max_level_without_place),
+        ("attestation", "attestation", ATTESTED, wanted.max_level_without_attestation),
+    ):
+        if bar < LEVEL_MAX and not 0 <= case.level <= bar and not is_shown(shown, part, grade):
+            errors.append(DemandError(f"demand.{what}", f"{_DEMANDED[what]} is demanded above level {bar}"))
     return [failed("demand", error) for error in errors] or [Line("demand", OK, "demand.met")]
 
 

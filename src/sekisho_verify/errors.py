@@ -27,6 +27,7 @@ class Exit(IntEnum):
     EGRESS = 19
     DEMAND = 20
     UNTRUSTED = 21
+    ATTESTATION = 22
 
 
 class VerifyError(Exception):

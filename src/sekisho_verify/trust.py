@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sekisho_verify.attestation import Verifier
+from sekisho_verify.attestation_file import read_verifiers
 from sekisho_verify.canonical import INTEGER_LIMIT, decode_relaxed, from_base64url
 from sekisho_verify.checkpoint import COSIGNATURE_V1, ED25519, VerifierKey, check_name, parse_key
 from sekisho_verify.errors import TrustError, VerifyError
 from sekisho_verify.merkle import HASH_BYTES
+from sekisho_verify.timestamp import Authority, der_of
 
 LEVEL_MAX = 5
 _TRUST_BYTES_MAX = 2**20
 _REQUIRED = frozenset({"v", "origin", "keys", "witnesses", "quorum"})
-_FIELDS = _REQUIRED | {"seen", "demand"}
-_DEMANDS = frozenset({"closed", "consistency", "max_level_without_place"})
+_FIELDS = _REQUIRED | {"seen", "demand", "verifiers", "authorities"}
+_FLAGS = ("closed", "consistency", "timestamp")
+_AUTHORITIES_MAX = 16
+_BARS = ("max_level_without_place", "max_level_without_attestation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +33,21 @@ class Seen:
 class Demand:
     """What must be shown beyond integrity.
 
-    `closed` streams, `consistency` with what was seen, and a measured place for data above
-    `max_level_without_place` (5 demands none).
+    `closed` streams, `consistency` with what was seen, a `timestamp` by an authority of this file, a measured place for
+    data above `max_level_without_place`, and hardware attested to a verifier of this file above
+    `max_level_without_attestation` (5 demands none).
     """
 
     closed: bool = False
     consistency: bool = False
     max_level_without_place: int = LEVEL_MAX
+    max_level_without_attestation: int = LEVEL_MAX
+    timestamp: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Origin, keys of the log and of witnesses, cosignatures needed, and demands of one auditor."""
+    """Origin, keys of log, witnesses and verifiers of hardware, cosignatures needed, and demands of one auditor."""
 
     origin: str
     keys: tuple[VerifierKey, ...]
@@ -47,6 +55,8 @@ class Trust:
     quorum: int = 0
     seen: Seen | None = None
     demand: Demand = Demand()
+    verifiers: tuple[Verifier, ...] = ()
+    authorities: tuple[Authority, ...] = ()
 
 
 def parse_trust(data: bytes) -> Trust:
@@ -72,7 +82,10 @@ def parse_trust(data: bytes) -> Trust:
         raise TrustError("trust.witnesses", "the same witness twice", where="witnesses")
     quorum = _read_count(body["quorum"], limit=len(witnesses), field="quorum")
     seen = _read_seen(body["seen"]) if "seen" in body else None
-    return Trust(origin, keys, witnesses, quorum, seen, _read_demand(body.get("demand", {})))
+    demand = _read_demand(body.get("demand", {}))
+    verifiers = _read_verifiers(body.get("verifiers", []))
+    authorities = _read_authorities(body.get("authorities", []))
+    return Trust(origin, keys, witnesses, quorum, seen, demand, verifiers, authorities)
 
 
 def _read_origin(value: object) -> str:
@@ -100,6 +113,36 @@ def _read_keys(value: object, *, field: str, kind: int) -> tuple[VerifierKey, ..
     return tuple(keys)
 
 
+def _read_verifiers(value: object) -> tuple[Verifier, ...]:
+    try:
+        return read_verifiers(value)
+    except VerifyError as error:
+        raise TrustError(error.code, error.detail, where="verifiers") from error
+
+
+def _read_authorities(value: object) -> tuple[Authority, ...]:
+    """`[{"name", "certificates": [base64url of the DER]}]`; their own certificates, or those of who issues them."""
+    if not isinstance(value, list) or len(value) > _AUTHORITIES_MAX:
+        raise TrustError("trust.authorities", "a list of authorities is needed", where="authorities")
+    found: list[Authority] = []
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != {"name", "certificates"}:
+            raise TrustError("trust.authorities", "name and certificates are needed", where="authorities")
+        name, texts = item["name"], item["certificates"]
+        if not isinstance(name, str) or not name.isprintable() or not isinstance(texts, list) or not texts:
+            raise TrustError("trust.authorities", "name and certificates are needed", where="authorities")
+        try:
+            held = tuple(der_of(from_base64url(text if isinstance(text, str) else "")) for text in texts)
+        except VerifyError as error:
+            raise TrustError(error.code, error.detail, where="authorities") from error
+        if not name or name in {one.name for one in found}:
+            raise TrustError(
+                "trust.authorities", "the same authority twice, or without a name", where="authorities"
+            )
+        found.append(Authority(name, held))
+    return tuple(found)
+
+
 def _read_count(value: object, *, limit: int, field: str) -> int:
     if type(value) is not int or not 0 <= value <= limit:
         raise TrustError("trust.number", f"a whole number from 0 to {limit} is needed", where=field)
@@ -120,14 +163,13 @@ def _read_seen(value: object) -> Seen:
 
 
 def _read_demand(value: object) -> Demand:
-    if not isinstance(value, dict) or not value.keys() <= _DEMANDS:
+    if not isinstance(value, dict) or not value.keys() <= {*_FLAGS, *_BARS}:
         raise TrustError("trust.demand", "an unknown demand", where="demand")
-    for name in ("closed", "consistency"):
+    for name in _FLAGS:
         if type(value.get(name, False)) is not bool:
             raise TrustError("trust.demand", "true or false is needed", where=f"demand.{name}")
-    level = _read_count(
-        value.get("max_level_without_place", LEVEL_MAX),
-        limit=LEVEL_MAX,
-        field="demand.max_level_without_place",
+    place, attestation = (
+        _read_count(value.get(name, LEVEL_MAX), limit=LEVEL_MAX, field=f"demand.{name}") for name in _BARS
     )
-    return Demand(value.get("closed", False), value.get("consistency", False), level)
+    closed, consistency, timestamp = (bool(value.get(name, False)) for name in _FLAGS)
+    return Demand(closed, consistency, place, attestation, timestamp)

@@ -14,6 +14,8 @@ from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sekisho_verify.attestation import Verifier
+from sekisho_verify.attestation_file import verifier_document
 from sekisho_verify.bundle import Consistency, Proof, assemble
 from sekisho_verify.canonical import digest, encode, to_base64url
 from sekisho_verify.checkpoint import (
@@ -31,6 +33,7 @@ from sekisho_verify.merkle import Frontier
 from sekisho_verify.record import LogEntry, check_record, encode_entry
 from sekisho_verify.sealed import seal
 from sekisho_verify.tiles import Tile, TileTree
+from sekisho_verify.timestamp import Authority
 
 ORIGIN = "sekisho.example/ledger"
 WITNESS_NAMES = ("witness.example/one", "witness.example/two")
@@ -222,9 +225,18 @@ class TestLog:
             facts=parts.get("facts", []),
             files=parts.get("files", []),
             consistency=path,
+            timestamps=parts.get("timestamps", []),
         )
 
-    def trust(self, *, quorum: int = 0, seen_size: int | None = None, demand: Body | None = None) -> bytes:
+    def trust(
+        self,
+        *,
+        quorum: int = 0,
+        seen_size: int | None = None,
+        demand: Body | None = None,
+        verifiers: Iterable[Verifier] = (),
+        authorities: Iterable[Authority] = (),
+    ) -> bytes:
         """The trust file of an auditor who believes this log and its witnesses."""
         body: Body = {
             "v": 1,
@@ -237,6 +249,13 @@ class TestLog:
             body["seen"] = {"size": seen_size, "root": to_base64url(self.tree.root(seen_size))}
         if demand is not None:
             body["demand"] = demand
+        if verifiers:
+            body["verifiers"] = list(map(verifier_document, verifiers))
+        if authorities:
+            body["authorities"] = [
+                {"name": one.name, "certificates": list(map(to_base64url, one.certificates))}
+                for one in authorities
+            ]
         return json.dumps(body, indent=2).encode() + b"\n"
 
 

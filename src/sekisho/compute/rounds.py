@@ -19,9 +19,10 @@ from sekisho.compute.submitters import submitter_of
 from sekisho.kernel import heartbeats
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx, Handler
+from sekisho.kernel.evidence import Evidence
 from sekisho.kernel.facts import Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
-from sekisho.sites import SiteView, all_sites
+from sekisho.sites import SiteView, all_sites, evidence_files
 
 ROUND_MAX = 100
 """Jobs looked at in one round; the round for those behind them follows at once."""
@@ -185,6 +186,7 @@ def _offer(ctx: Ctx, row: Row, chosen: Judged, judged: list[Judged]) -> None:
             "stand_in": site.stand_in,
             "country": {"value": str(country.value), "grade": country.grade} if country else {},
             "sites": evidence(judged, site.id),
+            **_proofs(ctx, site.id),
         },
     ) as record:
         tables.place_job(
@@ -208,6 +210,12 @@ def _offer(ctx: Ctx, row: Row, chosen: Judged, judged: list[Judged]) -> None:
         )
         tables.add_event(ctx.tx, row["id"], "placed", ctx.now_ms, site=site.name, attempt=str(number))
         settle_later(ctx, row)
+
+
+def _proofs(ctx: Ctx, site: str) -> dict[str, Evidence]:
+    """The evidence files that the site's facts rest on at this moment, which go into the job's bundle."""
+    files = evidence_files(ctx.tx, site, ctx.now_ms)
+    return {"files": {**files}} if files else {}
 
 
 def evidence(judged: list[Judged], chosen: str) -> list[Any]:

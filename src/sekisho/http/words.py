@@ -155,7 +155,44 @@ _PLACES: Mapping[str, Word] = {
     ),
     "facts": _word(("facts", "事実"), "further facts by name", "その他の事実（名前ごと）", sample="'{}'"),
     "files": _word(("files", "ファイル数"), "number of files", "ファイルの数", sample="12"),
+    "gpu": _word(
+        ("GPUs' token", "GPUの証明"),
+        "a file with NVIDIA's bundle for the GPUs",
+        "GPUの証明（NVIDIA形式）のファイル",
+        sample="gpu.json",
+    ),
     "heard_at": _word(("last heard", "最終受信")),
+    "jku": _word(
+        ("key address", "鍵の所在"),
+        "the address its tokens carry; never opened",
+        "証明に書かれる鍵の所在（接続はしません）",
+        sample="https://verifier.example/certs",
+    ),
+    "key": _word(("key", "鍵")),
+    "keys": _word(
+        ("keys", "鍵"),
+        "its keys with id and algorithm, as PEM",
+        "鍵のID、署名方式、公開鍵（PEM）",
+        sample='\'[{"kid":"1","alg":"RS256","key":"..."}]\'',
+    ),
+    "sites.attestation.add:token": _word(
+        ("token", "証明"),
+        "a file with the verifier's token",
+        "検証者の証明のファイル",
+        sample="machine.jwt",
+    ),
+    "sites.verifier.add:country": _word(
+        ("country", "国"), "the country it works in", "検証者の所在国", sample="JP"
+    ),
+    "sites.verifier.add:issuer": _word(
+        ("issuer", "発行者"),
+        "who its tokens say they are by",
+        "証明に書かれる発行者",
+        sample="https://verifier.example",
+    ),
+    "sites.verifier.add:kind": _word(
+        ("kind", "種類"), "azure, intel, nvidia or software", "azure、intel、nvidia、software", sample="azure"
+    ),
     "labels": _word(
         ("labels", "ラベル"), "a label beside the level", "区分に加えるラベル", sample="personal"
     ),
@@ -278,6 +315,7 @@ NOUNS: Mapping[str, Text] = {
     "administrator": Text("Who may change everything", "すべてを変更できる管理者"),
     "agent": Text("Programs of sites", "拠点エージェント"),
     "approver": Text("Who gives a second signature", "2人目として承認する人"),
+    "attestation": Text("What hardware proves of itself", "機器の証明"),
     "artefact": Text("What jobs left behind", "ジョブの成果物"),
     "charter": Text("The rules in force", "効力のある憲章"),
     "data": Text("Datasets", "データセット"),
@@ -296,6 +334,7 @@ NOUNS: Mapping[str, Text] = {
     "site": Text("Places that offer GPUs", "GPUを提供する拠点"),
     "team": Text("Teams", "チーム"),
     "token": Text("Your access tokens", "自分のアクセストークン"),
+    "verifier": Text("Whose word on hardware counts", "機器の証明を判断する検証者"),
 }
 """What a noun of the command line stands for."""
 

@@ -122,6 +122,13 @@ class Compute(_Section):
     """How long an attempt runs on after its agent was last heard; it is placed again after 1.5 times that."""
 
 
+class Sites(_Section):
+    """What is believed about sites."""
+
+    verifier_countries: tuple[Annotated[str, Meta(pattern="^[A-Z]{2}$")], ...] = ()
+    """Countries, beside `country`, whose verifiers of hardware may be added. None of them is ever called."""
+
+
 class Log(_Section):
     """What the server says about itself."""
 
@@ -155,6 +162,8 @@ class Settings(_Section):
     """Sign-in through an identity provider."""
     compute: Compute = Compute()
     """Attempts and their leases."""
+    sites: Sites = Sites()
+    """What is believed about sites."""
     log: Log = Log()
     """What the server says about itself."""
 
