@@ -116,6 +116,7 @@ class Control:
             published=self.folders.published,
             witnesses=self.witnesses,
         )
+        location = sites.LocationActions(log.keep_file, ledger.read_file)
         patience = compute.Patience(self.settings.compute.lease_seconds)
         actions = compute.ComputeActions(
             jobs=compute.JobActions(principals, log.keep_file, self.logs, patience),
@@ -159,7 +160,7 @@ class Control:
                 ),
                 *charter.handlers(office),
                 *ledger.handlers(parts),
-                *sites.handlers(production=self.settings.environment == "production"),
+                *sites.handlers(location, production=self.settings.environment == "production"),
                 *sites.attestation_handlers(sites.AttestationActions(self._admission(), log.keep_file)),
                 *data.handlers(data.DataActions(self.objects, self.tickets, _own_place)),
                 *compute.handlers(actions),

@@ -53,10 +53,42 @@ class RoundsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patience_ms: Annotated[int, Meta(ge=1, le=5000)] = 250
 
 
+class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to ask what to measure, about every `poll_seconds`.
+
+    `token_file` holds the token of this landmark's service account, readable by its owner only; `ca_file` (PEM) is for
+    a control plane whose certificate the machine does not know.
+    """
+
+    url: str
+    token_file: str
+    ca_file: str = ""
+    poll_seconds: Annotated[float, Meta(ge=0.2, le=60)] = 2.0
+
+
+class PeerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another landmark that may measure this one: its name, and its public key in base64url."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    key: str
+
+
+class AnswerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where challenges of other landmarks are answered (UDP, `host:port`), and of which; others hear nothing."""
+
+    listen: str
+    landmarks: Annotated[list[PeerConfig], Meta(min_length=1, max_length=64)]
+
+    def names(self) -> dict[bytes, str]:
+        """Names by raw public key; SealError for a key that is none."""
+        return {decode_public_key(each.key).public_bytes_raw(): each.name for each in self.landmarks}
+
+
 class LandmarkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. The place is in degrees, north and east positive, and must be where the machine really stands.
 
-    A site is measured about every `interval_seconds`, at random times; `kept` transcripts of each are kept.
+    A site is measured about every `interval_seconds`, at random times; `kept` transcripts of each are kept. With
+    `control` there are no `sites`: what is measured, and when, is asked of the control plane.
     """
 
     folder: str
@@ -68,6 +100,8 @@ class LandmarkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kept: Annotated[int, Meta(ge=1, le=10_000)] = 96
     sites: Annotated[list[SiteConfig], Meta(max_length=1000)] = []
     rounds: RoundsConfig = msgspec.field(default_factory=RoundsConfig)
+    control: ControlConfig | None = None
+    answer: AnswerConfig | None = None
 
     @property
     def place(self) -> Place:
@@ -111,6 +145,14 @@ def load_config(path: Path) -> LandmarkConfig:
     if config.rounds.needed > config.rounds.sent:
         raise GuarantorError(CONFIG_INVALID, what="rounds: more needed than sent")
     config.targets()
+    if config.control is not None and config.sites:
+        raise GuarantorError(CONFIG_INVALID, what="sites: the control plane names them, where there is one")
+    try:
+        names = config.answer.names() if config.answer else {}
+    except SealError as error:
+        raise GuarantorError(CONFIG_INVALID, what=f"answer.landmarks: {error.detail}") from error
+    if config.answer and len(names) != len(config.answer.landmarks):
+        raise GuarantorError(CONFIG_INVALID, what="answer.landmarks: the same key twice")
     return config
 
 

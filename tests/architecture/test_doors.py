@@ -16,12 +16,14 @@ _NETWORK = (
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho_(client|agent)/client\.py",
     r"src/sekisho_agent/engines/(rest|websocket)\.py",
+    r"src/sekisho_guarantor/landmark_control\.py",
 )
 _SOCKETS = (
     r"src/sekisho_guarantor/landmark_session\.py",
+    r"src/sekisho_wire/answering\.py",
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho/http/serve\.py",
-    r"src/sekisho_agent/(canaries|egress|inside|links|listeners|location|relay|tunnel)\.py",
+    r"src/sekisho_agent/(canaries|egress|inside|links|listeners|relay|tunnel)\.py",
     r"src/sekisho_agent/engines/keeping\.py",
     r"src/sekisho_guarantor/door\.py",
 )

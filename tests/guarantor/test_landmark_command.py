@@ -193,7 +193,7 @@ def test_a_transcript_that_cannot_be_kept_is_said(tmp_path: Path, capsys: pytest
 
 def test_every_problem_has_both_languages() -> None:
     ours = [problem for code, problem in all_problems().items() if code.startswith("landmark.")]
-    assert len(ours) == 5
+    assert len(ours) == 9
     assert landmark_errors.TOO_FEW in ours
     for problem in ours:
         assert problem.text.render(Language.EN, {}) != problem.text.render(Language.JA, {})

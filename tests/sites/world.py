@@ -23,7 +23,7 @@ from sekisho.sites import Fact, RegisterSite, SiteView
 from tests.support.toy import START_MS
 
 ResultT = TypeVar("ResultT")
-Role = Literal["analyst", "caller", "engineer", "site_operator"]
+Role = Literal["analyst", "caller", "engineer", "landmark", "site_operator"]
 """What a program may be trusted with."""
 
 GIB = 1 << 30

@@ -87,6 +87,8 @@ def _proof(scene: Scene, _rule: str) -> _Case:
     checked_at = scene.at(*proof, "checked_at")
     if isinstance(checked_at, Moment) and checked_at.ms > scene.request.now_ms:
         return "C02.future", {}
+    if checked_at == Moment(0):
+        return "C02.never", {}
     if not isinstance(checked_at, Moment) or scene.request.now_ms - checked_at.ms > 15 * 60_000:
         return "C02", {}
     return ("C02.landmarks" if scene.number_at(*proof, "landmarks") < _LANDMARKS else "C02.margin"), {}

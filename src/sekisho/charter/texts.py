@@ -23,6 +23,10 @@ SENTENCES: Mapping[str, Text] = {
         "{site}'s location proof is {age} old; level {n} needs one of at most 15 min.",
         "{site}の位置証明は{age}前のものです。レベル{n}では15分以内の証明が必要です。",
     ),
+    "C02.never": Text(
+        "{site} has no location proof; level {n} needs one of at most 15 min.",
+        "{site}には有効な位置証明がありません。レベル{n}では15分以内の証明が必要です。",
+    ),
     "C02.future": Text(
         "{site}'s location proof is dated in the future; it does not count.",
         "{site}の位置証明の時刻が未来になっているため、証明として扱えません。",

@@ -13,7 +13,12 @@ from sekisho.identity import find_organisation_entity
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx
 from sekisho.kernel.facts import Decision, Entity, Ref, Request
-from sekisho.sites import SiteView, platform_key_ref, site_entity
+from sekisho.ledger import read_file
+from sekisho.sites import ProofViews, SiteView, platform_key_ref, site_entity
+
+PROOFS = ProofViews(read_file)
+_PLACE = "C02"
+"""The family of rules that demand a proof of place; their refusals name the landmarks that failed."""
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -74,7 +79,11 @@ def _judge_one(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, site:
     sentences = ctx.explain(request, decision)
     if not sentences:
         return Judged(site, decision)
-    return Judged(site, decision, _named(sentences[0].en, job, site), _named(sentences[0].ja, job, site))
+    english, japanese = (_named(text, job, site) for text in (sentences[0].en, sentences[0].ja))
+    failures = PROOFS.failures(ctx.tx, site, ctx.now_ms) if sentences[0].rule.startswith(_PLACE) else None
+    if failures is not None:
+        english, japanese = f"{english} {failures.en}", f"{japanese} {failures.ja}"
+    return Judged(site, decision, english, japanese)
 
 
 def _named(sentence: str, job: Entity, site: SiteView) -> str:

@@ -78,8 +78,12 @@ class Mount(_Part):
 
 
 class Wishes(_Part):
-    """What the job narrows by itself; the charter may be stricter, never laxer."""
+    """What the job narrows by itself; the charter may be stricter, never laxer.
 
+    `level` raises the level above what the inputs bring; it never lowers it.
+    """
+
+    level: Annotated[int, Meta(ge=0, le=5)] = 0
     residency: Annotated[list[Country], Meta(min_length=1, max_length=64)] | None = None
     operator: Literal["any", "domestic"] = "any"
     sites: Annotated[list[Short], Meta(min_length=1, max_length=64)] | None = None

@@ -102,8 +102,9 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
     for an input or workdir.
     """
     file = jobfile.parse(text)
+    own = file.charter.level
     labels = [
-        Labels(level=0, labels=frozenset(), residency=frozenset({"any"}), owners=frozenset({asker.owner}))
+        Labels(level=own, labels=frozenset(), residency=frozenset({"any"}), owners=frozenset({asker.owner}))
     ]
     inputs = [_input(tx, mount, asker.owner, labels) for mount in file.data if mount.source]
     workdir = _workdir(tx, asker)

@@ -172,6 +172,8 @@ def _value(visit: Visit, name: str, fact: Fact) -> str:
     value = fact.value
     if isinstance(value, bool):
         return say(visit.language, f"value.{str(value).lower()}")
+    if isinstance(value, dict):
+        return say(visit.language, "value.proof", **value)
     if isinstance(value, list):
         return ", ".join(value) or "-"
     if isinstance(value, int):

@@ -227,6 +227,42 @@ SITES: tuple[Route, ...] = (
     ),
     Route("POST", "/v1/sites/{site}/drain", sites.DrainSite, cli=("site", "drain")),
     Route("POST", "/v1/sites/{site}/resume", sites.ResumeSite, cli=("site", "resume")),
+    Route("POST", "/v1/sites/{site}/proofs", sites.RequestProof, status=202),
+    Route("POST", "/v1/sites/{site}/proofs/{request}", sites.AddProof),
+    Route("GET", "/v1/sites/{site}/proof", sites.ShowProof),
+    Route(
+        "PUT",
+        "/v1/landmarks/{name}",
+        sites.AddLandmark,
+        cli=("landmark", "add"),
+    ),
+    Route(
+        "GET",
+        "/v1/landmarks",
+        sites.ListLandmarks,
+        cli=("landmark", "list"),
+        columns=("name", "organisation", "latitude_udeg", "longitude_udeg", "contradicted_by"),
+    ),
+    Route("DELETE", "/v1/landmarks/{name}", sites.RemoveLandmark, cli=("landmark", "remove")),
+    Route("GET", "/v1/landmarks/{landmark}/tasks", sites.ListTasks),
+    Route(
+        "POST",
+        "/v1/territories",
+        sites.AddTerritory,
+        status=201,
+        cli=("territory", "add"),
+        words=("territory",),
+        files=("territory",),
+        body_bytes=sites.TERRITORY_BYTES,
+    ),
+    Route("PUT", "/v1/territories/{digest}/force", sites.SetTerritory, cli=("territory", "set")),
+    Route(
+        "GET",
+        "/v1/territories",
+        sites.ListTerritories,
+        cli=("territory", "list"),
+        columns=("digest", "name", "version", "state", "added_at"),
+    ),
 )
 
 DATA: tuple[Route, ...] = (

@@ -210,6 +210,26 @@ _PLACES: Mapping[str, Word] = {
     ),
     "site": _word(("site", "拠点"), "the site's id or name", "拠点のIDまたは名前", sample="sakura-ishikari"),
     "site_name": _word(("site", "拠点")),
+    "address": _word(
+        ("address", "アドレス"),
+        "where it answers challenges (UDP, host:port)",
+        "測定に応答するアドレス（UDP、host:port）",
+        sample="203.0.113.7:7700",
+    ),
+    "landmark": _word(
+        ("landmark", "測位基準点"), "the landmark's name", "測位基準点の名前", sample="fukuoka-1"
+    ),
+    "latitude_udeg": _word(
+        ("latitude", "緯度"), "north, in millionths of a degree", "北緯（百万分の1度）", sample="33590200"
+    ),
+    "longitude_udeg": _word(
+        ("longitude", "経度"), "east, in millionths of a degree", "東経（百万分の1度）", sample="130401700"
+    ),
+    "request": _word(("request", "依頼"), "the request's id", "依頼のID", sample="prq_01kae7x2m4"),
+    "territory": _word(
+        ("territory", "領域ファイル"), "the territory file", "領域ファイル", sample="territory.json"
+    ),
+    "transcripts": _word(("transcripts", "測定記録"), "a signed transcript", "署名付きの測定記録"),
     "size_bytes": _word(("bytes", "バイト数"), "size in bytes", "バイト数", sample="4096"),
     "source": _word(("source", "根拠"), "where this is known from", "情報の出どころ"),
     "stand_in": _word(("stand-in", "代役"), "it is simulated on this machine", "この機器上の代役です"),
@@ -321,6 +341,7 @@ NOUNS: Mapping[str, Text] = {
     "data": Text("Datasets", "データセット"),
     "image": Text("Prepared environments", "実行環境"),
     "job": Text("Jobs", "ジョブ"),
+    "landmark": Text("Who measures where sites are", "拠点の位置を測定する測位基準点"),
     "ledger": Text("The log of records", "台帳"),
     "link": Text("One-time sign-in links", "1回限りのサインイン用リンク"),
     "me": Text("Your own account", "自分のアカウント"),
@@ -333,6 +354,7 @@ NOUNS: Mapping[str, Text] = {
     "service": Text("Accounts of programs", "サービスアカウント"),
     "site": Text("Places that offer GPUs", "GPUを提供する拠点"),
     "team": Text("Teams", "チーム"),
+    "territory": Text("Versions of the territory file", "領域ファイルの版"),
     "token": Text("Your access tokens", "自分のアクセストークン"),
     "verifier": Text("Whose word on hardware counts", "機器の証明を判断する検証者"),
 }

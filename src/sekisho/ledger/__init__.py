@@ -50,6 +50,7 @@ from sekisho.ledger.offering import figures as figures
 from sekisho.ledger.publish import Publisher as Publisher
 from sekisho.ledger.recorder import Ledger as Ledger
 from sekisho.ledger.recorder import newest_time_ms as newest_time_ms
+from sekisho.ledger.recorder import read_file as read_file
 from sekisho.ledger.recorder import under_checkpoint as under_checkpoint
 from sekisho.ledger.witnesses import Witness as Witness
 from sekisho.ledger.witnesses import WitnessState as WitnessState

@@ -89,6 +89,7 @@ WORDS = {
     "role.caller": ("model caller", "モデル利用者"),
     "role.compliance": ("compliance", "法令順守担当"),
     "role.engineer": ("engineer", "技術者"),
+    "role.landmark": ("landmark", "測位基準点"),
     "role.learner": ("learner", "受講者"),
     "role.programme": ("programme office", "計画事務局"),
     "role.releaser": ("releaser", "持ち出し承認者"),
