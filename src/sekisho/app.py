@@ -104,6 +104,7 @@ class Control:
                 identity.OrganisationEntities(self.clock),
                 identity.ApproverEntities(self.clock),
                 sites.SiteEntities(self.clock),
+                data.KeyEntities(),
             ],
             expiries=[identity.next_expiry, sites.next_expiry],
         )
@@ -137,7 +138,9 @@ class Control:
                 patience=patience,
             ),
             keeps=compute.KeepActions(box, self.objects),
+            releases=compute.ReleaseActions(self.seals, principals=principals, keep_file=log.keep_file),
         )
+        production = self.settings.environment == "production"
         office = charter.Office(self.engine, keep=log.keep_charter)
 
         def found(ctx: Ctx, text: str) -> None:
@@ -160,9 +163,11 @@ class Control:
                 ),
                 *charter.handlers(office),
                 *ledger.handlers(parts),
-                *sites.handlers(location, production=self.settings.environment == "production"),
+                *sites.handlers(location, production=production),
                 *sites.attestation_handlers(sites.AttestationActions(self._admission(), log.keep_file)),
-                *data.handlers(data.DataActions(self.objects, self.tickets, _own_place)),
+                *data.handlers(
+                    data.DataActions(self.objects, self.tickets, _own_place, production=production)
+                ),
                 *compute.handlers(actions),
             ),
         )

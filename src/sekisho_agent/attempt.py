@@ -24,14 +24,14 @@ from sekisho_agent.errors import (
     EngineError,
     ProblemError,
     UnreachableError,
-    store_errors,
 )
-from sekisho_agent.folders import Collected, collect, hash_file, remove_tree
+from sekisho_agent.folders import remove_tree
+from sekisho_agent.keys import KeyRefusedError, Keys
 from sekisho_agent.preparation import Layout, check_offer, prepare
+from sekisho_agent.remains import Remains
 from sekisho_agent.site import Site
 from sekisho_agent.staging import Stager
 from sekisho_agent.state import replace_file
-from sekisho_verify import canonical
 from sekisho_wire.messages import (
     REASON_AGENT_STOPPED,
     REASON_CANCELLED,
@@ -53,7 +53,6 @@ from sekisho_wire.messages import (
     Body,
     CheckpointSaved,
     Ended,
-    LogReport,
     Offer,
     OutputReport,
     Progress,
@@ -67,7 +66,6 @@ ENDED_FILE: Final = "ended.json"
 WATCH_SECONDS: Final = 0.5
 STARTING_SECONDS: Final = 2.0
 PROGRESS_EVERY_SECONDS: Final = 2.0
-LOG_FLUSH_SECONDS_MAX: Final = 10.0
 SUBMIT_SECONDS_MAX: Final = 600.0
 """How long an engine may be silent before a task that it was not given is better placed elsewhere."""
 SUBMIT_PAUSE_SECONDS: Final = 0.5
@@ -118,6 +116,8 @@ class Attempt:
         self.accepted = False
         """Whether the control plane has taken the acceptance: whoever renews before that is fenced."""
         self._log = log.bind(attempt=self.id)
+        keys = None if offer.seal == "none" else self._keys()
+        self._remains = Remains(site, self._layout, offer, keys)
 
     # --- called by other threads
 
@@ -176,7 +176,7 @@ class Attempt:
             reason = self._stop_reason
         if reason:
             self._site.engine.cancel(self.id, reason, 0)
-        self._site.logs.attach(self.id, self.token)
+        self._follow_log()
         return True
 
     def go_on(self) -> None:
@@ -190,6 +190,8 @@ class Attempt:
                 return
         except AttemptStoppedError as error:
             end = Ended(reason=error.code)
+        except KeyRefusedError as error:
+            end = Ended(reason=error.code, detail=error.detail[:4000])
         except AgentError as error:
             end = Ended(reason=REASON_STAGING_FAILED, detail=f"{error.detail} [{error.code}]"[:4000])
         except Exception as error:  # noqa: BLE001 (a fault of ours must end the payload and be told)
@@ -240,7 +242,7 @@ class Attempt:
         """How it ended; None for an offer that was not taken."""
         if not self._accept():
             return None
-        stager = Stager(self._site.client, self._site.store, self.check)
+        stager = self._stager()
         task = prepare(
             self._offer,
             self._layout,
@@ -257,10 +259,21 @@ class Attempt:
 
     def _work_taken_up(self) -> Ended:
         """What was said before is said again: the control plane knows it, and what was not said is said now."""
-        stager = Stager(self._site.client, self._site.store, self.check)
+        stager = self._stager()
         watcher = self._watcher()
         seen = self._watch(Image(name=self._offer.image, digest="", folder=None), watcher, stager)
         return self._ended(seen, watcher)
+
+    def _stager(self) -> Stager:
+        keys = self._keys(self.check)
+        sealed = self._offer.sealed
+        return Stager(self._site.client, self._site.store, self.check, keys=keys, sealed=sealed)
+
+    def _keys(self, check: Callable[[], None] = lambda: None) -> Keys:
+        config = self._site.config
+        return Keys(
+            self._site.client, (self.id, self.token), check=check, wanted=self._alive, ca_file=config.ca_file
+        )
 
     def _submit(self, task: Task) -> None:
         """Until the engine has answered. Not under the guard: a slow engine must not hold up anybody's lease.
@@ -276,7 +289,12 @@ class Attempt:
         self._site.engine.extend(self.id, lease_deadline)
         if reason:
             self._site.engine.cancel(self.id, reason, 0)
-        self._site.logs.attach(self.id, self.token)
+        self._follow_log()
+
+    def _follow_log(self) -> None:
+        """A log that is to be sealed stays in the attempt's folder until it is."""
+        if self._offer.seal == "none":
+            self._site.logs.attach(self.id, self.token)
 
     def _taken(self, task: Task, *, last: bool) -> bool:
         """Whether the engine has the task now; an engine that is away may have it without having said so."""
@@ -297,7 +315,9 @@ class Attempt:
         if plan is None:
             return None
         folder, scratch = self._layout.checkpoint, self._layout.scratch
-        return CheckpointWatcher(folder, scratch, self._site.store, every_seconds=plan.every_s)
+        return CheckpointWatcher(
+            folder, scratch, self._site.store, every_seconds=plan.every_s, keys=self._remains.keys
+        )
 
     def _watch(self, image: Image, watcher: CheckpointWatcher | None, stager: Stager) -> Observation:
         seen = self._watch_start()
@@ -345,7 +365,9 @@ class Attempt:
                 return
             if self._offer.checkpoint and self._offer.checkpoint.upload:
                 stager.upload_tree(found, attempt=self.id, token=self.token)
-            self._say(CheckpointSaved(object=found.digest, size_bytes=found.size_bytes))
+            self._say(
+                CheckpointSaved(object=found.digest, size_bytes=found.size_bytes, envelope=found.envelope)
+            )
         except AgentError as error:
             self._log.warning("checkpoint.not_kept", error=str(error))
 
@@ -357,7 +379,7 @@ class Attempt:
             self._checkpoint(watcher, uploader, final=True)
         if end.reason in COLLECTED_REASONS:
             try:
-                outputs = self._collect(uploader)
+                outputs = self._remains.collect(uploader)
             except UnreachableError as error:
                 # Only an agent that stops gives up on the way: nothing speaks against the job, which is placed again.
                 end = msgspec.structs.replace(end, reason=REASON_AGENT_STOPPED, detail=error.detail)
@@ -372,45 +394,9 @@ class Attempt:
             max_rss_bytes=end.max_rss_bytes,
             oom_kills=end.oom_kills,
             outputs=outputs,
-            log=self._log_report(seen),
+            log=self._remains.log_report(seen, uploader),
             canaries=seen.wall.canaries if seen.wall else {},
         )
-
-    @store_errors()
-    def _collect(self, uploader: Stager) -> list[OutputReport]:
-        reports, room = list[OutputReport](), self._offer.limits.output_bytes
-        for output in self._offer.outputs:
-            found: Collected = collect(
-                self._site.store,
-                self._layout.output(output.name),
-                self._layout.scratch,
-                size_bytes_max=room,
-            )
-            room -= found.size_bytes
-            if output.upload:
-                uploader.upload_tree(found, attempt=self.id, token=self.token)
-            reports.append(
-                OutputReport(
-                    name=output.name,
-                    object=found.digest,
-                    size_bytes=found.size_bytes,
-                    refused=found.refused,
-                ),
-            )
-        rows = [[report.name, report.object, report.size_bytes] for report in reports]
-        self._site.store.note(f"attempts/{self.id}/outputs.json", canonical.encode({"v": 1, "outputs": rows}))
-        return reports
-
-    @store_errors()
-    def _log_report(self, seen: Observation) -> LogReport | None:
-        """None for a task that ended in a queue of the site's, where nothing has begun to write one."""
-        path = self._layout.folder / "log"
-        if not path.exists():
-            return None
-        size_bytes, digest = hash_file(path)
-        self._site.store.put_file(path, digest)
-        self._site.logs.finish(self.id, size_bytes=size_bytes, timeout_seconds=LOG_FLUSH_SECONDS_MAX)
-        return LogReport(bytes=size_bytes, dropped=seen.log_dropped_bytes, digest=digest)
 
     def _say(self, body: Body, *, repeat: bool = True) -> None:
         """Send a report. A fenced token ends the payload; other refusals are logged, and the end will be told."""

@@ -101,6 +101,11 @@ class ControlClient:
         self.transfers = open_http(url, timeout=TRANSFER, ca_file=ca_file)
 
     @property
+    def control_key(self) -> bytes:
+        """The 32 raw bytes that check what the control plane signs."""
+        return self._control_key.public_bytes_raw()
+
+    @property
     def agent_id(self) -> str:
         """The id that the control plane gave this agent."""
         return self._identity.agent

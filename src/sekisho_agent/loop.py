@@ -238,7 +238,7 @@ class AgentLoop:
         if isinstance(answer, Lease):
             attempt.renewed(sent_at + answer.lease_s)
             if answer.cancel:
-                attempt.stop(REASON_CANCELLED, answer.grace_s)
+                attempt.stop(answer.reason or REASON_CANCELLED, answer.grace_s)
 
     # --- what an earlier process left behind
 
@@ -282,7 +282,7 @@ class AgentLoop:
                 answer, sent_at = self.site.client.renew(attempt.id, attempt.token)
                 lease_deadline = sent_at + answer.lease_s if isinstance(answer, Lease) else sent_at
                 if isinstance(answer, Lease) and answer.cancel:
-                    attempt.stop(REASON_CANCELLED, answer.grace_s)
+                    attempt.stop(answer.reason or REASON_CANCELLED, answer.grace_s)
             except ProblemError as error:
                 log.warning("leftover.fenced", attempt=attempt.id, code=error.code)
                 lease_deadline = clock.monotonic()

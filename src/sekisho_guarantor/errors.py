@@ -70,8 +70,8 @@ KEY_UNREADABLE = define(
     500,
     Exit.INTERNAL,
     Text(
-        "Key file {name} is missing or cannot be read. A new witness begins with `witness init`.",
-        "鍵ファイル{name}がないか、読み取れません。新しい立会人は`witness init`から始めます。",
+        "Key file {name} is missing or cannot be read. A new guarantor begins with `init`.",
+        "鍵ファイル{name}がないか、読み取れません。新しい保証プログラムは`init`から始めます。",
     ),
 )
 STATE_UNREADABLE = define(
@@ -79,9 +79,9 @@ STATE_UNREADABLE = define(
     500,
     Exit.INTERNAL,
     Text(
-        "{name} is missing or cannot be read. Without it this witness would forget what it has cosigned, so it"
-        " does not start. Begin again under a new name and key.",
-        "{name}がないか、読み取れません。署名済みの履歴が失われるため起動しません。"
+        "{name} is missing or cannot be read. Without it this program would forget what it has done, so it does not"
+        " start. Begin again under a new name and key.",
+        "{name}がないか、読み取れません。これまでの履歴が失われるため起動しません。"
         "新しい名前と鍵で始め直してください。",
     ),
 )

@@ -51,7 +51,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "asyncio.create_subprocess_shell": (),
     "socket": _SOCKETS,
     "asyncio.open_connection": (),
-    "http.client": (),
+    "http.client": (r"src/sekisho_guarantor/caller\.py",),
     "urllib.request": (),
     "httpx2": _NETWORK,
     "sqlite3": (r"src/sekisho/kernel/sqlite\.py",),

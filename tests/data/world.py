@@ -8,10 +8,11 @@ from typing import Any
 
 from typing_extensions import override
 
-from sekisho.data import AddDataset, AddWorkdir, DatasetView, SealDataset, Upload, arrival
+from sekisho.data import AddDataset, AddWorkdir, DatasetView, KeyView, SealDataset, Upload, arrival
 from sekisho.kernel.facts import Actor
 from sekisho_wire.trees import MODE_PLAIN, TreeFile, encode_tree, size_of
 from tests.sites.world import World as SitesWorld
+from tests.support import custody
 
 
 def digest_of(content: bytes) -> str:
@@ -41,16 +42,32 @@ class World(SitesWorld):
     engineer: Actor
     laboratory: str
     stranger: Actor
+    keys: dict[tuple[str, str], KeyView]
 
     @override
     def populate(self) -> None:
+        self.keys = {}
         self.engineer = self.account("engineer", self.office, "engineer")
         self.laboratory = self.organisation("Laboratory")
         self.stranger = self.account("stranger", self.laboratory, "engineer")
 
+    def key(self, name: str = "hospital", *, by: Actor | None = None, **fields: Any) -> KeyView:
+        """A key of somebody's organisation, registered when it is first asked for."""
+        actor = by or self.engineer
+        if (actor.ref.id, name) not in self.keys:
+            registered = self.perform(actor, custody.registration(name, **fields))
+            self.keys[actor.ref.id, name] = registered
+        return self.keys[actor.ref.id, name]
+
+    def sealing(self, level: int, by: Actor | None = None) -> dict[str, Any]:
+        """What names the key of something of a level, as a client that has encrypted it would."""
+        key = self.key(by=by) if level else None
+        return {"key": key.id, "key_version": 1, "envelope": custody.ENVELOPE} if key else {}
+
     def add(self, name: str, folder: Folder = TEXT, *, by: Actor | None = None, **fields: Any) -> Upload:
-        """Announce a dataset; level 1 and residency Japan unless said otherwise."""
+        """Announce a dataset; level 1, under a key, and residency Japan unless said otherwise."""
         values: dict[str, Any] = {
+            **self.sealing(fields.get("level", 1), by),
             "object": folder.object,
             "size_bytes": folder.size_bytes,
             "files": len(folder.files),
@@ -79,7 +96,8 @@ class World(SitesWorld):
 
     def workdir(self, folder: Folder = TEXT, *, by: Actor | None = None, **fields: Any) -> str:
         """A working folder's id, its bytes sent."""
-        command = AddWorkdir(object=folder.object, size_bytes=folder.size_bytes, **fields)
+        values = self.sealing(fields.get("level", 0), by) | fields
+        command = AddWorkdir(object=folder.object, size_bytes=folder.size_bytes, **values)
         upload = self.perform(by or self.engineer, command)
         self.send(folder, into=upload.id)
         return upload.id

@@ -45,6 +45,7 @@ from sekisho.compute.model_rounds import PlaceRound as PlaceRound
 from sekisho.compute.model_rounds import ReconcileAttempts as ReconcileAttempts
 from sekisho.compute.model_rounds import SettleArray as SettleArray
 from sekisho.compute.orders import OrderActions as OrderActions
+from sekisho.compute.releases import ReleaseActions as ReleaseActions
 from sekisho.compute.rounds import RoundActions as RoundActions
 from sekisho.compute.rules import Patience as Patience
 from sekisho.compute.seals import Seals as Seals

@@ -44,6 +44,11 @@ class Judged(msgspec.Struct, frozen=True):
         )
 
 
+def key_ref(key: str, site: str) -> Ref:
+    """The owner's key by its id, or the platform key of a site where there is none."""
+    return Ref("Key", key) if key else platform_key_ref(site)
+
+
 def job_entity(job: str, *, owner: str, level: int, labels: list[str], residency: list[str]) -> Entity:
     """The job as the charter sees it."""
     return labelled("Job", job, owner=owner, level=level, labels=labels, residency=residency)
@@ -54,15 +59,18 @@ def judge(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, sites: lis
     return [_judge_one(ctx, submitter, job, spec=spec, site=site) for site in sites if not site.control]
 
 
-def placing(ctx: Ctx, submitter: Entity, job: Entity, *, site: str, egress: str) -> Request:
-    """The question behind every placement: whether this submitter's job may run at this site with this way out."""
+def placing(ctx: Ctx, submitter: Entity, job: Entity, *, site: str, egress: str, key: str = "") -> Request:
+    """The question behind every placement: whether this submitter's job may run at this site with this way out.
+
+    Without a `key` of its owner's, what lies there is under the site's own.
+    """
     return Request(
         principal=submitter,
         action=spec_of(PlaceJob).name,
         resource=job,
         context={
             "site": Ref("Site", site),
-            "key": platform_key_ref(site),
+            "key": key_ref(key, site),
             "egress": egress,
             "egress_attested": False,
         },
@@ -72,7 +80,7 @@ def placing(ctx: Ctx, submitter: Entity, job: Entity, *, site: str, egress: str)
 
 def _judge_one(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, site: SiteView) -> Judged:
     egress = rules.egress_word(site.wall, spec.egress)
-    request = placing(ctx, submitter, job, site=site.id, egress=egress)
+    request = placing(ctx, submitter, job, site=site.id, egress=egress, key=spec.key)
     decision = ctx.decide(request)
     if decision.allowed:
         return _wished(ctx, site, decision, spec)

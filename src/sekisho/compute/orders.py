@@ -15,7 +15,7 @@ from sekisho.compute.leaving import may_leave, may_run
 from sekisho.compute.model import AttemptState, FindAgent, OrdersWaiting, PollOrders
 from sekisho.compute.seals import Seals
 from sekisho.compute.spec import JobSpec
-from sekisho.data import ArtefactView, Tickets, arrived_for, newest_checkpoint
+from sekisho.data import ArtefactView, Tickets, arrived_for, find_artefact, newest_checkpoint
 from sekisho.identity import AgentView, find_agent
 from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
@@ -178,6 +178,8 @@ class OrderActions:
             gpu_type=spec.need.gpu_type if spec.need.gpus else "",
             nodes=spec.need.nodes,
             health=spec.health,
+            sealed=_sealed(ctx.tx, job, spec),
+            seal=("leaves" if leaves else "stays") if spec.key else "none",
         )
 
     def _reference(
@@ -188,6 +190,17 @@ class OrderActions:
         return messages.ObjectRef(
             object=digest, kind=asked, size_bytes=size_bytes, source="control", ticket=ticket
         )
+
+
+def _sealed(tx: Tx, job: Row, spec: JobSpec) -> list[str]:
+    """Which of the offered objects are ciphertext."""
+    found = {item.object for item in spec.inputs if item.key}
+    if spec.workdir and find_artefact(tx, spec.workdir_id).key:
+        found.add(spec.workdir.object)
+    newest = newest_checkpoint(tx, job["id"])
+    if newest and newest.key:
+        found.add(newest.object)
+    return sorted(found)
 
 
 def _resume(

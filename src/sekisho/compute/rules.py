@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from sekisho.compute.errors import OUT_OF_ORDER
 from sekisho.compute.model import AttemptState, JobState
 from sekisho.kernel.errors import SekishoError
-from sekisho_wire import messages
+from sekisho_wire import keying, messages
 
 ATTEMPTS_MAX = 5
 ENDING_MS = 4_000
@@ -124,6 +124,9 @@ AGAIN = frozenset(
         messages.REASON_ENGINE_QUEUE,
         messages.REASON_PEERS_MISSING,
         messages.REASON_PEERS_LOST,
+        keying.REASON_KEY_PROOF_STALE,
+        keying.REASON_KEY_UNCONFIRMED,
+        keying.REASON_KEY_CUSTODIAN,
         "refused",
         "lost",
     }
@@ -186,6 +189,15 @@ def ending(reason: str, exit_status: int | None, *, cancelling: bool) -> Event:
     if reason == messages.REASON_CANCELLED or cancelling:
         return Event.CANCEL
     return Event.FAIL
+
+
+def joined_key(sources: Iterable[tuple[int, str]]) -> str:
+    """The key under which a job's own traces rest, from (level, key) of what it reads: that of the most sensitive.
+
+    Of several as sensitive the first by name, so that every reading of a job file gives the same; empty without any.
+    """
+    found = sorted((-level, key) for level, key in sources if key)
+    return found[0][1] if found else ""
 
 
 def storable(text: str) -> str:

@@ -72,3 +72,72 @@ WRONG_DIGEST = define(
     Exit.USAGE,
     Text("The bytes are not those of {digest}.", "届いたデータが{digest}と一致しません。"),
 )
+KEY_NEEDED = define(
+    "data.key_needed",
+    422,
+    Exit.USAGE,
+    Text(
+        "Data of level {level} is encrypted before it is sent: name the key.",
+        "レベル{level}のデータは、送る前に暗号化します。鍵を指定してください。",
+    ),
+    hint=Text(
+        "sekisho data add NAME PATH --level 1 --key KEY", "sekisho data add 名前 パス --level 1 --key 鍵"
+    ),
+)
+KEY_TAKEN = define(
+    "data.key_taken",
+    409,
+    Exit.CONFLICT,
+    Text("Your organisation already has a key named {name}.", "{name}という名前の鍵は既にあります。"),
+)
+KEY_STATE = define(
+    "data.key_state",
+    409,
+    Exit.CONFLICT,
+    Text("Key {name} is {state}.", "鍵{name}の状態は{state}です。"),
+)
+KEY_VERSION = define(
+    "data.key_version",
+    409,
+    Exit.CONFLICT,
+    Text(
+        "Key {name} is at version {version}; {asked} does not fit.",
+        "鍵{name}の版は{version}です。{asked}は指定できません。",
+    ),
+)
+KEY_CUSTODY = define(
+    "data.key_custody",
+    422,
+    Exit.USAGE,
+    Text(
+        "A development key lies in a file: register it as exportable.",
+        "開発用の鍵はファイルにあります。exportable を指定して登録してください。",
+    ),
+)
+KEY_STAND_IN = define(
+    "data.key_stand_in",
+    409,
+    Exit.CONFLICT,
+    Text(
+        "In production no development key is registered.",
+        "本番環境では開発用の鍵を登録できません。",
+    ),
+)
+KEY_EVIDENCE = define(
+    "data.key_evidence",
+    422,
+    Exit.USAGE,
+    Text(
+        "This is no evidence of key {name} by its custodian: {what}",
+        "鍵{name}の保管者による証拠として認められません：{what}",
+    ),
+)
+KEY_RELEASES = define(
+    "data.key_releases",
+    409,
+    Exit.CONFLICT,
+    Text(
+        "Attempt {attempt} has asked for more than {limit} data keys.",
+        "試行{attempt}が求めたデータ鍵が上限（{limit}件）を超えました。",
+    ),
+)

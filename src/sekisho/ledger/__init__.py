@@ -47,6 +47,8 @@ from sekisho.ledger.model import TileBatch as TileBatch
 from sekisho.ledger.model import TrustFile as TrustFile
 from sekisho.ledger.offering import Offering as Offering
 from sekisho.ledger.offering import figures as figures
+from sekisho.ledger.proofs import Proven as Proven
+from sekisho.ledger.proofs import prove as prove
 from sekisho.ledger.publish import Publisher as Publisher
 from sekisho.ledger.recorder import Ledger as Ledger
 from sekisho.ledger.recorder import newest_time_ms as newest_time_ms

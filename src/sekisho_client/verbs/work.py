@@ -157,6 +157,22 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
                 "help": {"en": "its licence", "ja": "ライセンス"},
                 "sample": "CC-BY-4.0",
             },
+            {
+                "name": "key",
+                "help": {
+                    "en": "key to encrypt it under before it is sent; needed from level 1 on",
+                    "ja": "送る前に暗号化する鍵（レベル1以上では必須）",
+                },
+                "sample": "hospital",
+            },
+            {
+                "name": "token_file",
+                "help": {
+                    "en": "file with a token of the key's custodian, unless SEKISHO_CUSTODIAN_TOKEN holds it",
+                    "ja": "鍵の保管者のトークンを含むファイル（SEKISHO_CUSTODIAN_TOKENでも指定できます）",
+                },
+                "sample": "owner.token",
+            },
         ],
         "examples": ["sekisho data add corpus-ja corpus/ --level 1 --residency JP"],
     },

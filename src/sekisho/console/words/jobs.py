@@ -181,6 +181,25 @@ WORDS = {
     "reason.agent.restarted": ("The site's agent started anew.", "拠点エージェントが再起動しました。"),
     "reason.agent.stopped": ("The site's agent stopped.", "拠点エージェントが停止しました。"),
     "reason.stage.failed": ("Its inputs could not be brought there.", "入力を転送できません。"),
+    "reason.key.stopped": (
+        "The owner of its data stopped the key.",
+        "データの所有者が鍵の引き渡しを止めました。",
+    ),
+    "reason.key.destroyed": ("The key of its data was destroyed.", "データの鍵が破棄されました。"),
+    "reason.key.proof_stale": (
+        "The proof of the site's location was too old for the key.",
+        "拠点の位置証明が古く、鍵を引き渡せません。",
+    ),
+    "reason.key.refused": ("The charter let it have no key.", "憲章により、鍵を引き渡せません。"),
+    "reason.key.unconfirmed": (
+        "Nobody confirmed in time that it may keep its key.",
+        "鍵を使い続けてよいことを、期限内に確認できませんでした。",
+    ),
+    "reason.key.custodian": ("The key's custodian gave no key.", "鍵の保管者が鍵を渡しませんでした。"),
+    "reason.key.unsealed": (
+        "The site left something behind that was not encrypted.",
+        "拠点が、暗号化されていないものを残しました。",
+    ),
     "reason.engine.full": ("The site had no room after all.", "拠点に空きがありません。"),
     "reason.engine.refused": (
         "The site's scheduler did not take the job.",
