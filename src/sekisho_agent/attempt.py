@@ -17,7 +17,8 @@ import structlog
 
 from sekisho_agent import clock
 from sekisho_agent.checkpoints import CheckpointWatcher
-from sekisho_agent.engines.contract import EndReport, Image, Observation, Task
+from sekisho_agent.engines.contract import EndReport, Image, Observation, Task, WallReport
+from sekisho_agent.engines.local_host import WALL_NONE
 from sekisho_agent.errors import (
     AgentError,
     AttemptStoppedError,
@@ -32,6 +33,7 @@ from sekisho_agent.site import Site
 from sekisho_agent.staging import Stager
 from sekisho_agent.state import replace_file
 from sekisho_verify import canonical
+from sekisho_wire.egress import MECHANISM_OPEN, EgressReport
 from sekisho_wire.messages import (
     REASON_AGENT_STOPPED,
     REASON_CANCELLED,
@@ -374,6 +376,7 @@ class Attempt:
             outputs=outputs,
             log=self._log_report(seen),
             canaries=seen.wall.canaries if seen.wall else {},
+            egress=end.egress or _unwalled(seen.wall),
         )
 
     @store_errors()
@@ -435,6 +438,11 @@ class Attempt:
         self._site.engine.forget(self.id)
         remove_tree(self._layout.folder)
         self._log.info("attempt.ended", reason=end.reason, fenced=fenced)
+
+
+def _unwalled(wall: WallReport | None) -> EgressReport | None:
+    """What is known of the way out where nobody counted: that it was open, if there was no wall; else nothing."""
+    return EgressReport(MECHANISM_OPEN) if wall is not None and wall.wall == WALL_NONE else None
 
 
 def deliver_end(site: Site, attempt: str, token: int, end: Ended) -> bool:

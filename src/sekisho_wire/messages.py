@@ -17,6 +17,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from sekisho_wire.egress import EgressReport
+
 PROTOCOL_VERSION = 1
 SEALED_MEDIA_TYPE = "application/vnd.sekisho.sealed"
 POLL_SECONDS_MAX = 25
@@ -294,7 +296,7 @@ class CheckpointSaved(AgentBody, frozen=True, tag="checkpoint"):
 class Ended(AgentBody, frozen=True, tag="ended"):
     """The attempt is over. `exit_status` is absent when nothing ran, negative for a signal.
 
-    `seconds` and `cpu_s` are rounded up to whole seconds.
+    `seconds` and `cpu_s` are rounded up to whole seconds. `observed` is what a listener outside has signed.
     """
 
     reason: ShortText
@@ -307,6 +309,8 @@ class Ended(AgentBody, frozen=True, tag="ended"):
     outputs: list[OutputReport] = []
     log: LogReport | None = None
     canaries: dict[ShortText, CanaryResult] = {}
+    egress: EgressReport | None = None
+    observed: Annotated[str, Meta(max_length=16_384)] = ""
 
 
 class Renew(AgentBody, frozen=True, tag="renew"):

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from sekisho_agent.wall import Mount
+from sekisho_wire.egress import EgressReport
 from sekisho_wire.messages import CanaryResult, Capabilities, Capacity, HealthPlan, Limits
 
 Phase = Literal["starting", "running", "ended"]
@@ -82,7 +83,10 @@ class WallReport(msgspec.Struct, frozen=True):
 
 
 class EndReport(msgspec.Struct, frozen=True):
-    """Why and how a task ended. `exit_status` is None when no payload ran, negative for a signal."""
+    """Why and how a task ended. `exit_status` is None when no payload ran, negative for a signal.
+
+    `egress` is None where no wall stood.
+    """
 
     reason: str
     detail: str = ""
@@ -91,6 +95,7 @@ class EndReport(msgspec.Struct, frozen=True):
     cpu_seconds: float = 0.0
     max_rss_bytes: int = 0
     oom_kills: int = 0
+    egress: EgressReport | None = None
 
 
 class Observation(msgspec.Struct, frozen=True):
