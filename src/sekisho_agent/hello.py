@@ -11,6 +11,7 @@ RECORD_HANDSHAKE: Final = 22
 VERSION_MAJOR: Final = 3
 CLIENT_HELLO: Final = 1
 RECORD_HEAD_BYTES: Final = 5
+MESSAGE_HEAD_BYTES: Final = 4
 RECORD_BYTES_MAX: Final = 1 << 14
 HELLO_BYTES_MAX: Final = 1 << 16
 EXTENSION_NAME: Final = 0
@@ -71,11 +72,11 @@ def _handshake(received: bytes) -> bytes | None:
         joined += rest[RECORD_HEAD_BYTES : RECORD_HEAD_BYTES + size]
         if joined[:1] not in {b"", bytes([CLIENT_HELLO])}:
             raise HelloError("not a client's hello")
-        wanted = 4 + int.from_bytes(joined[1:4], "big") if len(joined) >= 4 else 4  # noqa: PLR2004 (type and length)
+        wanted = MESSAGE_HEAD_BYTES + int.from_bytes(joined[1:MESSAGE_HEAD_BYTES], "big")
         if wanted > HELLO_BYTES_MAX:
             raise HelloError("too long a hello")
-        if len(joined) >= wanted > 4:  # noqa: PLR2004
-            return joined[4:wanted]
+        if len(joined) >= max(wanted, MESSAGE_HEAD_BYTES):
+            return joined[MESSAGE_HEAD_BYTES:wanted]
         if len(rest) < RECORD_HEAD_BYTES + size:
             return None
         rest = rest[RECORD_HEAD_BYTES + size :]

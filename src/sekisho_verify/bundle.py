@@ -174,7 +174,7 @@ def _check_named(bundle: Bundle) -> None:
         raise BundleError(
             "bundle.charters", f"charter {odd} is missing, or named by no record", where="charters"
         )
-    named = {name for detail in bundle.details for name in detail.files}
+    named = {name for detail in bundle.details for name in detail.files.values()}
     for folder, have, allowed in (
         ("facts", bundle.facts, {record.facts for record in bundle.records}),
         ("files", bundle.files, named),

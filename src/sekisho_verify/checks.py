@@ -52,7 +52,7 @@ def digests(case: Case) -> list[Line]:
         "facts": len(bundle.facts),
         "facts_named": len({record.facts for record in bundle.records}),
         "files": len(bundle.files),
-        "files_named": len({name for detail in bundle.details for name in detail.files}),
+        "files_named": len({name for detail in bundle.details for name in detail.files.values()}),
     }
     return lines or [Line("digests", OK, "digests.match", counts)]
 

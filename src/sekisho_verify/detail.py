@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from sekisho_verify.canonical import from_base64url
@@ -58,7 +59,7 @@ class Detail(NamedTuple):
     sites: tuple[SiteChoice, ...] = ()
     place: Place | None = None
     canaries: Mapping[str, str] | None = None
-    files: frozenset[str] = frozenset()
+    files: Mapping[str, str] = MappingProxyType({})
     message: bytes = b""
     agent_key: bytes = b""
     reason: str = ""
@@ -137,10 +138,10 @@ def _residency(value: object) -> frozenset[str] | None:
     return frozenset(value)
 
 
-def _files(value: object) -> frozenset[str]:
+def _files(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not all(map(is_digest, value.values())):
         raise _wrong("files")
-    return frozenset(value.values())
+    return value
 
 
 def _items(detail: Mapping[str, object], field: str) -> list[object]:

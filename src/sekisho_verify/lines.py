@@ -8,12 +8,13 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from sekisho_verify.bundle import Bundle
+from sekisho_verify.canonical import DIGEST_PREFIX, digest
 from sekisho_verify.errors import Exit, VerifyError
 from sekisho_verify.sealed import AgentMessage, open_sealed, read_agent_message
 from sekisho_verify.trust import Trust
 
 OK, NOTE, ABSENT, FAILED = "ok", "note", "absent", "failed"
-MEASURED, SIGNED, DECLARED = "M", "S", "D"
+MEASURED, ATTESTED, SIGNED, DECLARED = "M", "A", "S", "D"
 
 _no_fields: Mapping[str, str | int] = MappingProxyType({})
 
@@ -22,7 +23,8 @@ class Line(NamedTuple):
     """One statement: `part` is its heading, `code` its sentence, `fields` what the sentence names.
 
     `state` is ok, note, absent or failed; `grade` says how a fact is known and is empty for what was computed
-    here.
+    here; `by` names who says so, where the grade alone does not. `leaves_open` are codes of what this statement cannot
+    show, whose sentences stand beside it in the same table.
     """
 
     part: str
@@ -31,6 +33,8 @@ class Line(NamedTuple):
     fields: Mapping[str, str | int] = _no_fields
     grade: str = ""
     exit_code: Exit = Exit.HOLDS
+    by: str = ""
+    leaves_open: tuple[str, ...] = ()
 
 
 class Opened(NamedTuple):
@@ -38,6 +42,19 @@ class Opened(NamedTuple):
 
     number: int
     message: AgentMessage
+
+
+class Evidence(NamedTuple):
+    """An evidence file that record `number` names; `data` is None where the bundle does not hold those very bytes."""
+
+    number: int
+    digest: str
+    data: bytes | None
+
+    @property
+    def where(self) -> str:
+        """Its place in the bundle, for lines that fail."""
+        return f"records/{self.number:06}.json files/{self.digest.removeprefix(DIGEST_PREFIX)[:12]}"
 
 
 class Case:
@@ -72,6 +89,18 @@ class Case:
         """Countries that every record with a residency allows; None where none has one."""
         named = [detail.residency for detail in self.bundle.details if detail.residency is not None]
         return frozenset.intersection(*named) if named else None
+
+    def evidence(self, name: str) -> list[Evidence]:
+        """Evidence files of one name (such as `attestation.json`), in the order of the records that name them."""
+        found: list[Evidence] = []
+        for number, detail in enumerate(self.bundle.details):
+            if name in detail.files:
+                claimed = detail.files[name]
+                data = self.bundle.files.get(claimed)
+                found.append(
+                    Evidence(number, claimed, data if data is None or digest(data) == claimed else None)
+                )
+        return found
 
 
 def failed(part: str, error: VerifyError) -> Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sekisho_verify import section_egress
 from sekisho_verify.errors import Exit
 
 PARTS = {
@@ -167,3 +168,6 @@ SUMMARIES = {
     ),
     "fails": ("Does not hold: {kind} (exit code {code}).", "確認できません：{kind}（終了コード{code}）。"),
 }
+
+PARTS["egress"] = section_egress.NAMES
+SENTENCES.update(section_egress.SENTENCES)

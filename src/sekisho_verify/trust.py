@@ -11,8 +11,9 @@ from sekisho_verify.merkle import HASH_BYTES
 
 LEVEL_MAX = 5
 _TRUST_BYTES_MAX = 2**20
+_KEY_BYTES = 32
 _REQUIRED = frozenset({"v", "origin", "keys", "witnesses", "quorum"})
-_FIELDS = _REQUIRED | {"seen", "demand"}
+_FIELDS = _REQUIRED | {"seen", "demand", "listeners"}
 _DEMANDS = frozenset({"closed", "consistency", "max_level_without_place"})
 
 
@@ -39,7 +40,10 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Origin, keys of the log and of witnesses, cosignatures needed, and demands of one auditor."""
+    """Origin, keys of the log and of witnesses, cosignatures needed, and demands of one auditor.
+
+    `listeners` are names and raw public keys of those whose word on egress counts as observed.
+    """
 
     origin: str
     keys: tuple[VerifierKey, ...]
@@ -47,6 +51,7 @@ class Trust:
     quorum: int = 0
     seen: Seen | None = None
     demand: Demand = Demand()
+    listeners: frozenset[tuple[str, bytes]] = frozenset()
 
 
 def parse_trust(data: bytes) -> Trust:
@@ -72,7 +77,8 @@ def parse_trust(data: bytes) -> Trust:
         raise TrustError("trust.witnesses", "the same witness twice", where="witnesses")
     quorum = _read_count(body["quorum"], limit=len(witnesses), field="quorum")
     seen = _read_seen(body["seen"]) if "seen" in body else None
-    return Trust(origin, keys, witnesses, quorum, seen, _read_demand(body.get("demand", {})))
+    demand, listeners = _read_demand(body.get("demand", {})), _read_listeners(body.get("listeners", []))
+    return Trust(origin, keys, witnesses, quorum, seen, demand, listeners)
 
 
 def _read_origin(value: object) -> str:
@@ -117,6 +123,26 @@ def _read_seen(value: object) -> Seen:
     if len(root) != HASH_BYTES:
         raise TrustError("trust.seen", "a root has 32 bytes", where="seen")
     return Seen(size, root)
+
+
+def _read_listeners(value: object) -> frozenset[tuple[str, bytes]]:
+    if not isinstance(value, list):
+        raise TrustError("trust.listeners", "a list of names and keys is needed", where="listeners")
+    found: list[tuple[str, bytes]] = []
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != {"name", "key"}:
+            raise TrustError("trust.listeners", "name and key are needed", where="listeners")
+        name, text = item["name"], item["key"]
+        try:
+            key = from_base64url(text) if isinstance(text, str) else b""
+        except VerifyError as error:
+            raise TrustError("trust.listeners", error.detail, where="listeners") from error
+        if not isinstance(name, str) or not name or len(key) != _KEY_BYTES:
+            raise TrustError("trust.listeners", "a name and a key of 32 bytes are needed", where="listeners")
+        found.append((name, key))
+    if len({key for _, key in found}) != len(found):
+        raise TrustError("trust.listeners", "the same key twice", where="listeners")
+    return frozenset(found)
 
 
 def _read_demand(value: object) -> Demand:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sekisho_verify import checks, claims
+from sekisho_verify import checks, claims, section_egress
 from sekisho_verify.bundle import Bundle, parse_bundle
 from sekisho_verify.errors import Exit, VerifyError
 from sekisho_verify.lines import Case, Line, failed
@@ -27,6 +27,7 @@ _CHECKS: Sequence[Callable[[Case], list[Line]]] = (
     claims.sites,
     claims.place,
     claims.wall,
+    section_egress.check,
     claims.absent,
     claims.demands,
 )

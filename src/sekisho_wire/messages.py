@@ -296,7 +296,7 @@ class CheckpointSaved(AgentBody, frozen=True, tag="checkpoint"):
 class Ended(AgentBody, frozen=True, tag="ended"):
     """The attempt is over. `exit_status` is absent when nothing ran, negative for a signal.
 
-    `seconds` and `cpu_s` are rounded up to whole seconds. `observed` is what a listener outside has signed.
+    `seconds` and `cpu_s` are rounded up to whole seconds. `observed` is what listeners outside have signed.
     """
 
     reason: ShortText
@@ -310,7 +310,7 @@ class Ended(AgentBody, frozen=True, tag="ended"):
     log: LogReport | None = None
     canaries: dict[ShortText, CanaryResult] = {}
     egress: EgressReport | None = None
-    observed: Annotated[str, Meta(max_length=16_384)] = ""
+    observed: Annotated[list[MediumText], Meta(max_length=4)] = []
 
 
 class Renew(AgentBody, frozen=True, tag="renew"):

@@ -139,8 +139,9 @@ def test_an_address_that_is_listed_is_reached_by_a_client_that_names_none(
     ids=["other", "none", "longer", "ssh", "http", "cut", "hidden", "twice", "two names"],
 )
 def test_only_tls_for_the_very_name_is_passed_on(
-    proxy: EgressProxy, upstream: Upstream, first: bytes, reason: str
+    proxy: EgressProxy, upstream: Upstream, first: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(egress, "HEAD_SECONDS_MAX", 0.5)
     talk(proxy, f"CONNECT localhost:{upstream.port} HTTP/1.1\r\n\r\n".encode(), first)
     proxy.close()
     assert b"".join(upstream.received) == b"", "connected, and not a byte of it came through"

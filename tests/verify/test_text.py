@@ -9,7 +9,16 @@ import string
 
 import pytest
 
-from sekisho_verify import checks, claims, parse_trust, render, sentences, verify_bundle, write_bundle
+from sekisho_verify import (
+    checks,
+    claims,
+    parse_trust,
+    render,
+    section_egress,
+    sentences,
+    verify_bundle,
+    write_bundle,
+)
 from sekisho_verify.errors import Exit, VerifyError
 from sekisho_verify.lines import failed
 from sekisho_verify.text import display_width, document, visible
@@ -43,7 +52,7 @@ def test_both_languages_say_the_same_with_their_own_brackets(pair: tuple[str, st
 
 def test_every_code_a_check_can_give_has_a_sentence_and_every_sentence_a_use() -> None:
     used: set[str] = set()
-    for module in (checks, claims):
+    for module in (checks, claims, section_egress):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 used.add(node.value)

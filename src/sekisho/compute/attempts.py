@@ -9,6 +9,7 @@ import msgspec
 
 from sekisho.compute import rules, tables, tables_keepsakes
 from sekisho.compute.candidates import placing
+from sekisho.compute.egress import EgressNotes, way_out
 from sekisho.compute.endings import forget_attempt
 from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET
 from sekisho.compute.jobs import entity_of, spec_of_row
@@ -57,8 +58,10 @@ class AttemptActions:
         tickets: Tickets,
         logs: LogSink,
         patience: rules.Patience,
+        egress: EgressNotes,
     ) -> None:
         """Everything an answer may need."""
+        self._egress = egress
         self._signer = signer
         self._principals = principals
         self._box = box
@@ -104,7 +107,7 @@ class AttemptActions:
             case messages.CheckpointSaved():
                 _register(ctx, row, ("checkpoint", "checkpoint"), (body.object, body.size_bytes))
             case messages.Ended():
-                _ended(ctx, row, body)
+                self._ended(ctx, row, body, command.agent_key)
             case _:
                 raise SekishoError(FENCED, attempt=row["id"], token=command.envelope.token)
         ctx.detail(
@@ -130,7 +133,7 @@ class AttemptActions:
             image=rules.storable(body.image),
         )
         job = tables.find_job(ctx.tx, row["job"], "") or {}
-        results = list(body.canaries.values())
+        results = [str(result) for result in body.canaries.values()]
         tables.add_event(
             ctx.tx,
             row["job"],
@@ -145,18 +148,52 @@ class AttemptActions:
         if not rules.same_wall(judged, body.wall):
             found = messages.REASON_WALL_MISSING
             _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
-        elif set(results) != {"closed"} and not self._bears(ctx, job, row["site"], body):
+        elif set(results) != {"closed"} and not self._bears(
+            ctx, job, row["site"], wall=body.wall, results=results
+        ):
             found = messages.REASON_CANARY_OPEN if "open" in results else messages.REASON_CANARY_UNPROVEN
             _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
 
-    def _bears(self, ctx: Ctx, job: Row, site: str, body: messages.Started) -> bool:
+    def _bears(self, ctx: Ctx, job: Row, site: str, *, wall: str, results: list[str]) -> bool:
         """Whether the charter lets the job run behind the wall as its canaries found it."""
         submitter = submitter_of(ctx.tx, self._principals, job["submitter"])
-        egress = rules.egress_word(body.wall, spec_of_row(job).egress, body.canaries.values())
+        egress = rules.egress_word(wall, spec_of_row(job).egress, results)
         return (
             submitter is not None
             and ctx.decide(placing(ctx, submitter, entity_of(job), site=site, egress=egress)).allowed
         )
+
+    def _ended(self, ctx: Ctx, row: Row, body: messages.Ended, agent_key: str) -> None:
+        """Register outputs under the checked token, then settle the job.
+
+        Nothing comes of a payload that a listener outside has heard of, unless the charter bears an open wall.
+        """
+        job = tables.find_job(ctx.tx, row["job"], "") or {}
+        event = rules.ending(body.reason, body.exit_status, cancelling=bool(job["cancelling"]))
+        if AttemptState(row["state"]) is not AttemptState.RUNNING and event is rules.Event.SUCCEED:
+            event = rules.Event.FAIL
+        changes, reason = self._egress.take(ctx, row, body, agent_key), rules.storable(body.reason)
+        if way_out(changes) and not self._bears(ctx, job, row["site"], wall=row["wall"], results=["open"]):
+            event, reason = rules.Event.FAIL, messages.REASON_CANARY_OPEN
+            outputs = list[messages.OutputReport]()
+        else:
+            outputs = body.outputs
+        for output in outputs:
+            _register(ctx, row, ("output", output.name), (output.object, output.size_bytes))
+        usage = {
+            "seconds": body.seconds,
+            "cpu_s": body.cpu_s,
+            "max_rss_bytes": body.max_rss_bytes,
+            "oom_kills": body.oom_kills,
+        }
+        changes |= {"usage": usage, "detail": rules.storable(body.detail)}
+        if body.exit_status is not None:
+            changes["exit_status"] = body.exit_status
+        if body.canaries:
+            changes["canaries"] = body.canaries
+            ctx.detail(canaries=dict(body.canaries), level=job["level"])
+        ctx.detail(outputs={output.name: output.object for output in outputs}, reason=body.reason)
+        _end(ctx, row, event, reason, **changes)
 
     def _give(self, ctx: Ctx, row: Row, envelope: Envelope) -> Body:
         """Hand out a secret that the job names, or a ticket; recorded without the value."""
@@ -277,30 +314,6 @@ def _staged(ctx: Ctx, row: Row) -> None:
     job = tables.find_job(ctx.tx, row["job"], "") or {}
     for item in spec_of_row(job).inputs:
         note_copy(ctx, item.object, row["site"])
-
-
-def _ended(ctx: Ctx, row: Row, body: messages.Ended) -> None:
-    """Register outputs under the checked token, then settle the job."""
-    job = tables.find_job(ctx.tx, row["job"], "") or {}
-    event = rules.ending(body.reason, body.exit_status, cancelling=bool(job["cancelling"]))
-    if AttemptState(row["state"]) is not AttemptState.RUNNING and event is rules.Event.SUCCEED:
-        event = rules.Event.FAIL
-    for output in body.outputs:
-        _register(ctx, row, ("output", output.name), (output.object, output.size_bytes))
-    usage = {
-        "seconds": body.seconds,
-        "cpu_s": body.cpu_s,
-        "max_rss_bytes": body.max_rss_bytes,
-        "oom_kills": body.oom_kills,
-    }
-    changes: dict[str, Any] = {"usage": usage, "detail": rules.storable(body.detail)}
-    if body.exit_status is not None:
-        changes["exit_status"] = body.exit_status
-    if body.canaries:
-        changes["canaries"] = body.canaries
-        ctx.detail(canaries=dict(body.canaries), level=job["level"])
-    ctx.detail(outputs={output.name: output.object for output in body.outputs}, reason=body.reason)
-    _end(ctx, row, event, rules.storable(body.reason), **changes)
 
 
 def _end(ctx: Ctx, row: Row, event: rules.Event, reason: str, **changes: Any) -> None:
