@@ -17,7 +17,7 @@ import structlog
 
 from sekisho_agent import clock
 from sekisho_agent.checkpoints import CheckpointWatcher
-from sekisho_agent.engines.contract import EndReport, Image, Observation, Task, WallReport
+from sekisho_agent.engines.contract import EndReport, Image, Observation, Task, WallReport, Watch
 from sekisho_agent.engines.local_host import WALL_NONE
 from sekisho_agent.errors import (
     AgentError,
@@ -253,7 +253,7 @@ class Attempt:
         self._say(Staged(size_bytes=stager.fetched_bytes))
         self.check()
         watcher = self._watcher()
-        self._submit(task)
+        self._submit(msgspec.structs.replace(task, watch=self._watched()))
         seen = self._watch(task.image, watcher, stager)
         return self._ended(seen, watcher)
 
@@ -263,6 +263,19 @@ class Attempt:
         watcher = self._watcher()
         seen = self._watch(Image(name=self._offer.image, digest="", folder=None), watcher, stager)
         return self._ended(seen, watcher)
+
+    def _watched(self) -> Watch | None:
+        """What a listener outside waits for from now on; only where there is a wall for it to hear about."""
+        if self._site.observer is None or self._site.engine.capabilities().wall == WALL_NONE:
+            return None
+        return self._site.observer.open(self.id, self.token)
+
+    def _observed(self, wall: WallReport | None) -> list[str]:
+        """The listener's report, where canaries were sent behind a wall: else its silence would say nothing."""
+        if self._site.observer is None or wall is None or wall.wall == WALL_NONE:
+            return []
+        report = self._site.observer.close(self.id, self.token)
+        return [report] if report else []
 
     def _submit(self, task: Task) -> None:
         """Until the engine has answered. Not under the guard: a slow engine must not hold up anybody's lease.
@@ -377,6 +390,7 @@ class Attempt:
             log=self._log_report(seen),
             canaries=seen.wall.canaries if seen.wall else {},
             egress=end.egress or _unwalled(seen.wall),
+            observed=self._observed(seen.wall),
         )
 
     @store_errors()

@@ -99,7 +99,8 @@ def talk(proxy: EgressProxy, *pieces: bytes) -> bytes:
 
 
 @pytest.fixture
-def proxy(upstream: Upstream) -> Iterator[EgressProxy]:
+def proxy(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> Iterator[EgressProxy]:
+    monkeypatch.setattr(egress, "HEAD_SECONDS_MAX", 0.5)
     names = [f"127.0.0.1:{upstream.port}", f"localhost:{upstream.port}"]
     running = EgressProxy(names, permit_private=True)
     yield running
@@ -139,9 +140,8 @@ def test_an_address_that_is_listed_is_reached_by_a_client_that_names_none(
     ids=["other", "none", "longer", "ssh", "http", "cut", "hidden", "twice", "two names"],
 )
 def test_only_tls_for_the_very_name_is_passed_on(
-    proxy: EgressProxy, upstream: Upstream, first: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
+    proxy: EgressProxy, upstream: Upstream, first: bytes, reason: str
 ) -> None:
-    monkeypatch.setattr(egress, "HEAD_SECONDS_MAX", 0.5)
     talk(proxy, f"CONNECT localhost:{upstream.port} HTTP/1.1\r\n\r\n".encode(), first)
     proxy.close()
     assert b"".join(upstream.received) == b"", "connected, and not a byte of it came through"

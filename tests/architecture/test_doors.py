@@ -18,10 +18,10 @@ _NETWORK = (
     r"src/sekisho_agent/engines/(rest|websocket)\.py",
 )
 _SOCKETS = (
-    r"src/sekisho_guarantor/landmark_session\.py",
+    r"src/sekisho_guarantor/(landmark_session|listener_door)\.py",
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho/http/serve\.py",
-    r"src/sekisho_agent/(canaries|egress|inside|links|listeners|location|relay|tunnel)\.py",
+    r"src/sekisho_agent/(canaries|egress|inside|links|listeners|location|observer|relay|tunnel)\.py",
     r"src/sekisho_agent/engines/keeping\.py",
     r"src/sekisho_guarantor/door\.py",
 )

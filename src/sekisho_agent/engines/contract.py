@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from sekisho_agent.canaries import Target
 from sekisho_agent.wall import Mount
 from sekisho_wire.egress import EgressReport
 from sekisho_wire.messages import CanaryResult, Capabilities, Capacity, HealthPlan, Limits
@@ -34,6 +35,13 @@ class Setup(msgspec.Struct, frozen=True):
     text: str
     workdir: Path | None = None
     workdir_digest: str = ""
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """Canaries for a listener outside the site, which waits for them: those of outside the wall, and of inside."""
+
+    outside: dict[str, Target]
+    inside: dict[str, Target]
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -72,6 +80,7 @@ class Task(msgspec.Struct, frozen=True):
     rank: int = 0
     health: HealthPlan | None = None
     gang_key: bytes = b""
+    watch: Watch | None = None
 
 
 class WallReport(msgspec.Struct, frozen=True):

@@ -191,9 +191,10 @@ class LocalRun:
 
     def _run_walled(self, group: Group, proxy: EgressProxy | None) -> EndReport:
         held = hold(self.task.limits, group.controllers)
-        outside = canaries.probe(self._around.listeners.targets())
+        watch = self.task.watch
+        outside = canaries.probe(self._around.listeners.targets() | (watch.outside if watch else {}))
         inside_proxy = f"{wall.PROXY_FOLDER_INSIDE}/proxy.sock"
-        targets = self._around.listeners.targets(proxy=inside_proxy)
+        targets = self._around.listeners.targets(proxy=inside_proxy) | (watch.inside if watch else {})
         plan = msgspec.structs.replace(self._around.plan, proxy_folder=proxy.folder if proxy else None)
         process, orders, reports = self._start(plan, group)
         try:
