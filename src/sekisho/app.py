@@ -129,6 +129,9 @@ class Control:
                 tickets=self.tickets,
                 logs=self.logs,
                 patience=patience,
+                egress=compute.EgressNotes(
+                    log.keep_file, compute.read_listeners(self.settings.compute.listeners)
+                ),
             ),
             orders=compute.OrderActions(
                 self.seals,

@@ -25,6 +25,15 @@ HELP: dict[str, Text] = {
         "Measure the sites of the configuration at random times until stopped, and keep signed transcripts.",
         "停止されるまで、設定した拠点を無作為な時刻に測定し、署名付きの測定記録を保存します。",
     ),
+    "listener": Text(
+        "Sign which canaries of an attempt arrived outside its site, and which did not.",
+        "試行の遮断試験のうち、拠点の外に届いたものと届かなかったものに署名します。",
+    ),
+    "listener.init": Text(
+        "Make the key of a new listener, and print what others must know of it.",
+        "新しい観測者の鍵を作り、公開する情報を表示します。",
+    ),
+    "listener.run": Text("Listen until stopped.", "停止されるまで待ち受けます。"),
     "once": Text("measure each site once, then end", "各拠点を一度だけ測定して終了します"),
     "nonce": Text("with --once: what was asked with, 32 bytes", "--onceと併用：依頼の番号（32バイト）"),
     "witness.init": Text(
@@ -81,6 +90,14 @@ SAYS: dict[str, Text] = {
     "custodian.development": Text(
         "DEVELOPMENT ONLY: the keys lie in a file. They protect nothing from whoever runs this machine.",
         "開発専用：鍵はファイルに置かれています。この機械の管理者に対しては何も保護しません。",
+    ),
+    "listener.made": Text(
+        "Listener ready in {folder}. Hand out its name and key:\n{name} {key}",
+        "{folder}に観測者を用意しました。次の名前と鍵を配布してください。\n{name} {key}",
+    ),
+    "listening": Text(
+        "{name} listens on {host}: TCP {tcp}, UDP {udp}, DNS {dns}",
+        "{name}が{host}で待ち受けます：TCP {tcp}、UDP {udp}、DNS {dns}",
     ),
     "serving": Text("{name} answers at {url}", "{name}が{url}で応答します"),
 }

@@ -16,8 +16,17 @@ from sekisho_verify.timestamp import Authority, der_of
 
 LEVEL_MAX = 5
 _TRUST_BYTES_MAX = 2**20
+_KEY_BYTES = 32
 _REQUIRED = frozenset({"v", "origin", "keys", "witnesses", "quorum"})
-_FIELDS = _REQUIRED | {"seen", "demand", "verifiers", "authorities", "landmarks", "territory"}
+_FIELDS = _REQUIRED | {
+    "seen",
+    "demand",
+    "verifiers",
+    "authorities",
+    "landmarks",
+    "territory",
+    "listeners",
+}
 _FLAGS = ("closed", "consistency", "timestamp")
 _AUTHORITIES_MAX = 16
 _BARS = ("max_level_without_place", "max_level_without_attestation")
@@ -52,6 +61,7 @@ class Trust:
     """Origin, keys of log, witnesses and verifiers of hardware, cosignatures needed, and demands of one auditor.
 
     Where `landmarks` are named, a place is shown by them alone; where `territory` (a digest) is, on that map alone.
+    `listeners` are names and raw public keys of those whose word on egress counts as observed.
     """
 
     origin: str
@@ -64,6 +74,7 @@ class Trust:
     authorities: tuple[Authority, ...] = ()
     landmarks: tuple[Landmark, ...] = ()
     territory: str = ""
+    listeners: frozenset[tuple[str, bytes]] = frozenset()
 
 
 def parse_trust(data: bytes) -> Trust:
@@ -101,6 +112,7 @@ def parse_trust(data: bytes) -> Trust:
         _read_authorities(body.get("authorities", [])),
         _read_landmarks(body.get("landmarks", [])),
         _read_territory(body.get("territory", "")),
+        _read_listeners(body.get("listeners", [])),
     )
 
 
@@ -195,6 +207,26 @@ def _read_seen(value: object) -> Seen:
     if len(root) != HASH_BYTES:
         raise TrustError("trust.seen", "a root has 32 bytes", where="seen")
     return Seen(size, root)
+
+
+def _read_listeners(value: object) -> frozenset[tuple[str, bytes]]:
+    if not isinstance(value, list):
+        raise TrustError("trust.listeners", "a list of names and keys is needed", where="listeners")
+    found: list[tuple[str, bytes]] = []
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != {"name", "key"}:
+            raise TrustError("trust.listeners", "name and key are needed", where="listeners")
+        name, text = item["name"], item["key"]
+        try:
+            key = from_base64url(text) if isinstance(text, str) else b""
+        except VerifyError as error:
+            raise TrustError("trust.listeners", error.detail, where="listeners") from error
+        if not isinstance(name, str) or not name or len(key) != _KEY_BYTES:
+            raise TrustError("trust.listeners", "a name and a key of 32 bytes are needed", where="listeners")
+        found.append((name, key))
+    if len({key for _, key in found}) != len(found):
+        raise TrustError("trust.listeners", "the same key twice", where="listeners")
+    return frozenset(found)
 
 
 def _read_demand(value: object) -> Demand:

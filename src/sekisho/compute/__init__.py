@@ -3,6 +3,8 @@
 from sekisho.compute.actions import ComputeActions as ComputeActions
 from sekisho.compute.actions import handlers as handlers
 from sekisho.compute.attempts import AttemptActions as AttemptActions
+from sekisho.compute.egress import EgressNotes as EgressNotes
+from sekisho.compute.egress import read_listeners as read_listeners
 from sekisho.compute.jobs import JobActions as JobActions
 from sekisho.compute.keeps import KeepActions as KeepActions
 from sekisho.compute.logs import LogFiles as LogFiles
