@@ -138,6 +138,8 @@ class Control:
             keeps=compute.KeepActions(box, self.objects),
         )
         office = charter.Office(self.engine, keep=log.keep_charter)
+        stored = data.DataActions(self.objects, self.tickets, _own_place)
+        people, releases = self._releases(stored, log, principals)
 
         def found(ctx: Ctx, text: str) -> None:
             """What the genesis record brings beside people: the first charter, and this place as a site."""
@@ -160,9 +162,24 @@ class Control:
                 *charter.handlers(office),
                 *ledger.handlers(parts),
                 *sites.handlers(production=self.settings.environment == "production"),
-                *data.handlers(data.DataActions(self.objects, self.tickets, _own_place)),
+                *data.handlers(stored),
+                *data.release_handlers(releases),
+                *data.lowering_handlers(data.LoweringActions(people)),
                 *compute.handlers(actions),
             ),
+        )
+
+    def _releases(
+        self, stored: data.DataActions, log: ledger.Ledger, principals: identity.IdentityPrincipals
+    ) -> tuple[data.People, data.ReleaseActions]:
+        """Who may agree to an export, and what handles one."""
+        people = data.People(principals)
+        return people, data.ReleaseActions(
+            stored,
+            self.tickets,
+            people,
+            keep_file=log.keep_file,
+            under_checkpoint=ledger.under_checkpoint,
         )
 
     def _outside(self) -> identity.OutsideSignIn | None:
@@ -291,4 +308,5 @@ def initialise(settings: Settings, begin: identity.Begin, *, clock: Clock | None
 
 def _own_place(tx: Tx) -> data.Place:
     site = sites.find_site(tx, sites.CONTROL_SITE)
-    return data.Place(site.id, sites.platform_key_ref(site.id))
+    country = site.facts.get("country")
+    return data.Place(site.id, sites.platform_key_ref(site.id), str(country.value) if country else "")
