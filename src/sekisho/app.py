@@ -137,9 +137,9 @@ class Control:
             ),
             keeps=compute.KeepActions(box, self.objects),
         )
-        office = charter.Office(self.engine, keep=log.keep_charter)
+        office = charter.Office(self.engine, keep=log.keep_charter, history=_history)
         stored = data.DataActions(self.objects, self.tickets, _own_place)
-        people, releases = self._releases(stored, log, principals)
+        releases = self._releases(stored, log, principals)
 
         def found(ctx: Ctx, text: str) -> None:
             """What the genesis record brings beside people: the first charter, and this place as a site."""
@@ -163,21 +163,19 @@ class Control:
                 *ledger.handlers(parts),
                 *sites.handlers(production=self.settings.environment == "production"),
                 *data.handlers(stored),
-                *data.release_handlers(releases),
-                *data.lowering_handlers(data.LoweringActions(people)),
+                *data.consenting_handlers(releases),
                 *compute.handlers(actions),
             ),
         )
 
     def _releases(
         self, stored: data.DataActions, log: ledger.Ledger, principals: identity.IdentityPrincipals
-    ) -> tuple[data.People, data.ReleaseActions]:
-        """Who may agree to an export, and what handles one."""
-        people = data.People(principals)
-        return people, data.ReleaseActions(
+    ) -> data.ReleaseActions:
+        """What handles exports, and knows who may agree to them."""
+        return data.ReleaseActions(
             stored,
             self.tickets,
-            people,
+            data.People(principals),
             keep_file=log.keep_file,
             under_checkpoint=ledger.under_checkpoint,
         )
@@ -310,3 +308,7 @@ def _own_place(tx: Tx) -> data.Place:
     site = sites.find_site(tx, sites.CONTROL_SITE)
     country = site.facts.get("country")
     return data.Place(site.id, sites.platform_key_ref(site.id), str(country.value) if country else "")
+
+
+def _history(tx: Tx, before: int, limit: int) -> list[charter.Recorded]:
+    return [charter.Recorded(**msgspec.structs.asdict(one)) for one in ledger.decisions(tx, before, limit)]

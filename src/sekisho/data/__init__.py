@@ -12,8 +12,7 @@ from sekisho.data.actions import ready_dataset as ready_dataset
 from sekisho.data.actions import register_artefact as register_artefact
 from sekisho.data.errors import TICKET as TICKET
 from sekisho.data.errors import WRONG_DIGEST as WRONG_DIGEST
-from sekisho.data.lowering import LoweringActions as LoweringActions
-from sekisho.data.lowering import lowering_handlers as lowering_handlers
+from sekisho.data.lowering import consenting_handlers as consenting_handlers
 from sekisho.data.model import AddDataset as AddDataset
 from sekisho.data.model import AddWorkdir as AddWorkdir
 from sekisho.data.model import ArtefactPage as ArtefactPage
@@ -38,7 +37,6 @@ from sekisho.data.model_release import ReleaseView as ReleaseView
 from sekisho.data.model_release import ShowRelease as ShowRelease
 from sekisho.data.releases import People as People
 from sekisho.data.releases import ReleaseActions as ReleaseActions
-from sekisho.data.releases import release_handlers as release_handlers
 from sekisho.data.rules import labelled as labelled
 from sekisho.data.tables import copies as copies
 from sekisho.data.tables import newest_checkpoint as newest_checkpoint

@@ -8,7 +8,7 @@ from sekisho.data import rules, tables
 from sekisho.data.actions import find_artefact, find_dataset, owner_of
 from sekisho.data.model import ArtefactView, DatasetView
 from sekisho.data.model_release import LowerArtefact, LowerDataset
-from sekisho.data.releases import APPROVE_MS, People, bound, for_owners
+from sekisho.data.releases import APPROVE_MS, People, ReleaseActions, bound, for_owners, release_handlers
 from sekisho.kernel.context import Consent, Ctx, Handler
 from sekisho.kernel.evidence import Evidence
 from sekisho.kernel.facts import Entity, Target
@@ -102,3 +102,8 @@ def lowering_handlers(actions: LoweringActions) -> tuple[Handler[Any], ...]:
             consent=Consent(named, actions.check_dataset, _bound_dataset, APPROVE_MS),
         ),
     )
+
+
+def consenting_handlers(releases: ReleaseActions) -> tuple[Handler[Any], ...]:
+    """Every command of data that waits for the people it names."""
+    return (*release_handlers(releases), *lowering_handlers(LoweringActions(releases.people)))

@@ -97,7 +97,7 @@ class ReleaseActions:
         self._under_checkpoint = under_checkpoint
         self._data = data
         self._tickets = tickets
-        self._people = people
+        self.people = people
         self._keep_file = keep_file
 
     def consent(self) -> Consent[ExportArtefact]:
@@ -107,7 +107,7 @@ class ReleaseActions:
     def _check(self, tx: Tx, proposer: Entity, command: ExportArtefact) -> None:
         artefact = find_artefact(tx, command.artefact)
         rules.check_export(artefact, self._data.country(tx))
-        known = self._people.organisations(tx, command.approvers)
+        known = self.people.organisations(tx, command.approvers)
         rules.check_approvers(proposer.ref.id, known, command.approvers, artefact.owners)
         rules.check_organisations(artefact.level, known, command.approvers)
 

@@ -168,6 +168,12 @@ CHARTER: tuple[Route, ...] = (
         cli=("charter", "diff"),
         words=("after", "before"),
     ),
+    Route(
+        "GET",
+        "/v1/charter/versions/{version}/replay",
+        charter.ReplayVersion,
+        cli=("charter", "replay"),
+    ),
     Route("POST", "/v1/charter/try", charter.TryRequest, cli=("charter", "try"), words=("action",)),
 )
 

@@ -275,6 +275,9 @@ _CHARTER: Mapping[str, Word] = {
     "before": _word(
         ("before", "前の版"), "the older version, else the one in force", "前の版（省略時は効力のある版）"
     ),
+    "charter.version.replay:after": _word(
+        ("after", "続きの位置"), "where the last page ended", "前のページの終わりの位置", sample="48000"
+    ),
     "charter.version.diff:after": _word(
         ("after", "後の版"), "the newer version", "後の版のID", sample="chv_01kae7x2m4"
     ),
@@ -290,6 +293,12 @@ _CHARTER: Mapping[str, Word] = {
     ),
     "resource": _word(
         ("resource", "対象"), "what it would be done to", "操作の対象", sample='\'{"type":"Job","id":"x"}\''
+    ),
+    "upto": _word(
+        ("records", "記録数"),
+        "only records before this place in the log",
+        "台帳のこの位置より前の記録のみ",
+        sample="48213",
     ),
     "version": _word(
         ("version", "版"), "the version's id, else the one in force", "版のID（省略時は効力のある版）"
