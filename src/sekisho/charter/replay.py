@@ -80,7 +80,9 @@ def read_slice(body: bytes, time_ms: int) -> tuple[Request, World]:
         context=_values(found["context"]),
         now_ms=time_ms,
     )
-    return request, World(0, {entity.ref: entity for entity in entities})
+    # The request's own entities stand apart from the slow ones, and other rules may reach them by a reference.
+    own = [entity for entity in (request.principal, request.resource) if entity.ref.id]
+    return request, World(0, {entity.ref: entity for entity in (*own, *entities)})
 
 
 def _entity(found: Any) -> Entity:  # noqa: ANN401 - JSON of any shape
