@@ -18,7 +18,7 @@ KERNEL: tuple[Route, ...] = (
         "/v1/proposals",
         ListProposals,
         cli=("proposal", "list"),
-        columns=("id", "action", "proposer", "created_at", "expires_at"),
+        columns=("id", "action", "proposer", "binding", "created_at", "expires_at"),
     ),
     Route("POST", "/v1/proposals/{proposal}/approve", ApproveProposal, cli=("proposal", "approve")),
 )
@@ -168,6 +168,12 @@ CHARTER: tuple[Route, ...] = (
         cli=("charter", "diff"),
         words=("after", "before"),
     ),
+    Route(
+        "GET",
+        "/v1/charter/versions/{version}/replay",
+        charter.ReplayVersion,
+        cli=("charter", "replay"),
+    ),
     Route("POST", "/v1/charter/try", charter.TryRequest, cli=("charter", "try"), words=("action",)),
 )
 
@@ -314,6 +320,18 @@ DATA: tuple[Route, ...] = (
         columns=("id", "name", "kind", "level", "size_bytes", "job", "created_at"),
     ),
     Route("POST", "/v1/artefacts/{artefact}/fetch", data.FetchArtefact, cli=("artefact", "ticket")),
+    Route("POST", "/v1/artefacts/{artefact}/export", data.ExportArtefact, cli=("artefact", "request")),
+    Route("POST", "/v1/artefacts/{artefact}/lower", data.LowerArtefact, cli=("artefact", "lower")),
+    Route("POST", "/v1/datasets/{dataset}/lower", data.LowerDataset, cli=("data", "lower")),
+    Route("GET", "/v1/releases/{release}", data.ShowRelease, cli=("release", "show")),
+    Route(
+        "GET",
+        "/v1/releases",
+        data.ListReleases,
+        cli=("release", "list"),
+        columns=("id", "artefact", "destination", "state", "requester", "created_at", "expires_at"),
+    ),
+    Route("POST", "/v1/releases/{release}/fetch", data.FetchRelease, cli=("release", "ticket")),
 )
 
 COMPUTE: tuple[Route, ...] = (

@@ -103,6 +103,12 @@ _EVIDENCE: Mapping[str, Word] = {
         sample="compute.job.submit",
     ),
     "actor": _word(("actor", "実行者")),
+    "binding": _word(
+        ("binding", "内容のダイジェスト"),
+        "the digest of what you read, as proposal list shows it",
+        "確認した内容のダイジェスト（proposal listに表示）",
+        sample="sha256:...",
+    ),
     "after": _word(("after", "続きの位置"), "where the last page ended", "前のページの終わりの位置"),
     "decision": _word(("decision", "判断")),
     "export": _word(
@@ -135,6 +141,12 @@ _PLACES: Mapping[str, Word] = {
         "GPUの種類、台数、価格",
         sample='\'[{"type":"H100","count":8}]\'',
     ),
+    "approvers": _word(
+        ("approvers", "承認者"),
+        "id of a person who is to approve",
+        "承認を求める利用者のID",
+        sample="usr_01kae7x2m4",
+    ),
     "artefact": _word(("artefact", "成果物"), "the artefact's id", "成果物のID", sample="art_01kae7x2m4"),
     "country": _word(
         ("country", "国"),
@@ -145,6 +157,20 @@ _PLACES: Mapping[str, Word] = {
     "cpus": _word(("CPUs", "CPU"), "CPU cores", "CPUコア数", sample="64"),
     "dataset": _word(
         ("dataset", "データセット"), "the dataset's id or name", "データセットのIDまたは名前", sample="corpus"
+    ),
+    "data.artefact.export:licence": _word(
+        ("licence", "輸出許可"), "number of the export licence", "輸出許可の番号", sample="METI-2026-0001"
+    ),
+    "data.artefact.lower:level": _word(("level", "区分"), "the new level", "新しい区分", sample="2"),
+    "data.dataset.lower:level": _word(("level", "区分"), "the new level", "新しい区分", sample="2"),
+    "data.dataset.lower:dataset": _word(
+        ("dataset", "データセット"), "the dataset's id", "データセットのID", sample="ds_01kae7x2m4"
+    ),
+    "destination": _word(
+        ("destination", "持ち出し先"),
+        "country it goes to, two letters",
+        "持ち出し先の国（2文字）",
+        sample="JP",
     ),
     "engine": _word(("engine", "実行基盤"), "what runs jobs there", "ジョブを実行する仕組み", sample="local"),
     "fact": _word(
@@ -204,6 +230,12 @@ _PLACES: Mapping[str, Word] = {
     "object": _word(("object", "実体"), "digest of the content", "内容のダイジェスト", sample="sha256:..."),
     "operator": _word(
         ("operator", "運用者"), "the operating organisation's id", "運用者の組織ID", sample="org_01kae7x2m4"
+    ),
+    "release": _word(
+        ("release", "持ち出し"),
+        "id of the approved export, or of its proposal",
+        "承認された持ち出しのID、またはその申請のID",
+        sample="rel_01kae7x2m4",
     ),
     "residency": _word(
         ("residency", "所在地条件"), "a country it may be in, or any", "置いてよい国、またはany", sample="JP"
@@ -300,6 +332,9 @@ _CHARTER: Mapping[str, Word] = {
     "before": _word(
         ("before", "前の版"), "the older version, else the one in force", "前の版（省略時は効力のある版）"
     ),
+    "charter.version.replay:after": _word(
+        ("after", "続きの位置"), "where the last page ended", "前のページの終わりの位置", sample="48000"
+    ),
     "charter.version.diff:after": _word(
         ("after", "後の版"), "the newer version", "後の版のID", sample="chv_01kae7x2m4"
     ),
@@ -315,6 +350,12 @@ _CHARTER: Mapping[str, Word] = {
     ),
     "resource": _word(
         ("resource", "対象"), "what it would be done to", "操作の対象", sample='\'{"type":"Job","id":"x"}\''
+    ),
+    "upto": _word(
+        ("records", "記録数"),
+        "only records before this place in the log",
+        "台帳のこの位置より前の記録のみ",
+        sample="48213",
     ),
     "version": _word(
         ("version", "版"), "the version's id, else the one in force", "版のID（省略時は効力のある版）"
@@ -349,6 +390,7 @@ NOUNS: Mapping[str, Text] = {
     "person": Text("People", "利用者"),
     "proposal": Text("What waits for a second person", "2人目の承認待ち"),
     "record": Text("Records of what was decided and done", "判断と実行の記録"),
+    "release": Text("Exports that were approved", "承認された持ち出し"),
     "role": Text("What accounts may do", "アカウントの役割"),
     "secret": Text("Secrets that jobs get as files", "ジョブにファイルとして渡す秘密情報"),
     "service": Text("Accounts of programs", "サービスアカウント"),
