@@ -147,8 +147,7 @@ def test_both_languages_say_why() -> None:
 def test_a_probe_is_sent_where_a_command_can_ask() -> None:
     with pytest.raises(Refused) as caught:
         translate("run: serve\nservice: {replicas: 2, readiness_probe: /ready}\n", "serve.yaml")
-    assert "service.health" in caught.value.sentence("en")
-    assert "service.health" in caught.value.sentence("ja")
+    assert all("service.health" in caught.value.sentence(language) for language in ("en", "ja"))
 
 
 def test_limits_are_those_of_the_job_file() -> None:

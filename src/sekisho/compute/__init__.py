@@ -52,4 +52,5 @@ from sekisho.compute.rounds import RoundActions as RoundActions
 from sekisho.compute.rules import Patience as Patience
 from sekisho.compute.seals import Seals as Seals
 from sekisho.compute.subjects import JobSubjects as JobSubjects
+from sekisho.compute.texts import WAITS as WAITS
 from sekisho.compute.texts import reason_sentence as reason_sentence

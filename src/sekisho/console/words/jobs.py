@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sekisho.compute import WAITS
+
 WORDS = {
     "jobs.title": ("Jobs", "ジョブ"),
     "jobs.submit": ("Submit a job", "ジョブを投入する"),
@@ -275,16 +277,8 @@ WORDS = {
     ),
     "reason.refused": ("The site did not take it.", "拠点が引き受けませんでした。"),
     "reason.lost": ("The site's agent fell silent.", "拠点エージェントの応答がなくなりました。"),
-    "reason.CharterForbids": ("No site meets the charter's conditions.", "条件に合う拠点がありません。"),
-    "reason.NoSuchShape": ("No allowed site is large enough.", "この構成を満たす拠点がありません。"),
-    "reason.BudgetOrDeadline": ("It does not fit its budget or deadline.", "予算または期限に収まりません。"),
-    "reason.SiteUnavailable": ("No allowed site answers.", "拠点が利用できません。"),
-    "reason.ArrayLimit": (
-        "As many jobs of its array as it allows itself are under way.",
-        "配列ジョブの同時実行数の上限に達しています。",
-    ),
+    **{f"reason.{reason}": (text.en, text.ja) for reason, text in WAITS.items()},
     "reason.array.member_failed": ("A job in it failed.", "含まれるジョブが失敗しました。"),
-    "reason.WaitingCapacity": ("Waiting for capacity.", "空きを待っています。"),
     "live.pause": ("Pause live updates", "自動更新を止める"),
     "live.on": ("Live.", "自動更新中です。"),
     "live.lost": (
