@@ -30,6 +30,7 @@ MODULES = ("kernel", "identity", "ledger", "charter", "data", "sites", "compute"
 
 CONTROL_KEY, SECRETS_KEY, TICKETS_KEY = "control.key", "secrets.key", "tickets.key"
 TRUST_FILE = "trust.json"
+ORDERS_FILE = "orders.pub"
 
 
 class Recorder:
@@ -265,7 +266,11 @@ class Control:
         )
 
     def write_trust(self) -> Path:
-        """Write the trust file that auditors are handed, apart from any bundle; whole or not at all."""
+        """Write the trust file that auditors are handed, apart from any bundle; whole or not at all.
+
+        Beside it lies the key that signs what agents and custodians of keys get, which their owners are handed too.
+        """
+        (self.folders.root / ORDERS_FILE).write_text(self.seals.public_key + "\n", encoding="utf-8")
         text = self.gate.perform(SYSTEM, ledger.ShowTrust()).text + "\n"
         draft = self.folders.trust.with_name(f".{TRUST_FILE}.{os.getpid()}")
         draft.write_text(text, encoding="utf-8")

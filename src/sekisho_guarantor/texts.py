@@ -43,11 +43,11 @@ HELP: dict[str, Text] = {
     "witness.run": Text("Answer logs until stopped.", "停止されるまで台帳に応答します。"),
     "custodian": Text(
         "Hold the keys that data is encrypted under, and release data keys by recorded order only.",
-        "データを暗号化する鍵を預かり、記録された指図に限ってデータ鍵を開示します。",
+        "データを暗号化する鍵を預かり、記録された指図に限ってデータ鍵を引き渡します。",
     ),
     "custodian.init": Text(
         "Make the signing key, the owner's token and the journal of a new custodian.",
-        "新しい鍵預託プログラムの署名鍵、所有者トークン、日誌を作ります。",
+        "新しい保管者の署名鍵、所有者トークン、日誌を作ります。",
     ),
     "custodian.run": Text("Answer orders until stopped.", "停止されるまで指図に応答します。"),
     "custodian.create": Text("Make a new key.", "新しい鍵を作ります。"),
@@ -59,8 +59,8 @@ HELP: dict[str, Text] = {
         "Destroy a key for good: nothing it wrapped can be opened again. Prints signed evidence.",
         "鍵を完全に破棄します。包んだものは二度と開けません。署名付きの証拠を表示します。",
     ),
-    "custodian.stop": Text("Release nothing more of a key, from now on.", "鍵の開示を直ちに停止します。"),
-    "custodian.resume": Text("Release a stopped key again.", "停止した鍵の開示を再開します。"),
+    "custodian.stop": Text("Release nothing more of a key, from now on.", "鍵の引き渡しを直ちに停止します。"),
+    "custodian.resume": Text("Release a stopped key again.", "停止した鍵の引き渡しを再開します。"),
     "custodian.show": Text("Show the signed facts of a key.", "鍵に関する署名付きの事実を表示します。"),
     "key": Text("the key's id", "鍵の識別子"),
     "version": Text("only this version; all without it", "この版だけを対象とします（省略時はすべての版）"),
@@ -84,7 +84,7 @@ SAYS: dict[str, Text] = {
     ),
     "custodian.made": Text(
         "Custodian ready in {folder}; the owner's token is in owner.token there. Hand out its public key:\n{key}",
-        "{folder}に鍵預託プログラムを用意しました。所有者トークンは同フォルダーのowner.tokenです。"
+        "{folder}に鍵の保管者を用意しました。所有者トークンは同フォルダーのowner.tokenです。"
         "次の公開鍵を配布してください。\n{key}",
     ),
     "custodian.development": Text(
