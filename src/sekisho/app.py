@@ -119,30 +119,9 @@ class Control:
             witnesses=self.witnesses,
         )
         location = sites.LocationActions(log.keep_file, ledger.read_file)
-        patience = compute.Patience(self.settings.compute.lease_seconds)
-        actions = compute.ComputeActions(
-            jobs=compute.JobActions(principals, log.keep_file, self.logs, patience),
-            rounds=compute.RoundActions(principals, patience),
-            attempts=compute.AttemptActions(
-                self.seals,
-                principals=principals,
-                box=box,
-                tickets=self.tickets,
-                logs=self.logs,
-                patience=patience,
-            ),
-            orders=compute.OrderActions(
-                self.seals,
-                principals=principals,
-                tickets=self.tickets,
-                under_checkpoint=ledger.under_checkpoint,
-                patience=patience,
-            ),
-            keeps=compute.KeepActions(box, self.objects),
-            releases=compute.ReleaseActions(self.seals, principals=principals, keep_file=log.keep_file),
-        )
         production = self.settings.environment == "production"
-        office = charter.Office(self.engine, keep=log.keep_charter)
+        office = charter.Office(self.engine, keep=log.keep_charter, history=_history)
+        stored = data.DataActions(self.objects, self.tickets, _own_place, production=production)
 
         def found(ctx: Ctx, text: str) -> None:
             """What the genesis record brings beside people: the first charter, and this place as a site."""
@@ -165,11 +144,58 @@ class Control:
                 *charter.handlers(office),
                 *ledger.handlers(parts),
                 *sites.handlers(location, production=production),
-                *data.handlers(
-                    data.DataActions(self.objects, self.tickets, _own_place, production=production)
-                ),
-                *compute.handlers(actions),
+                *sites.attestation_handlers(sites.AttestationActions(self._admission(), log.keep_file)),
+                *data.handlers(stored),
+                *data.consenting_handlers(self._releases(stored, log, principals)),
+                *compute.handlers(self._compute(log, principals, box)),
             ),
+        )
+
+    def _compute(
+        self, log: ledger.Ledger, principals: identity.IdentityPrincipals, box: SecretBox
+    ) -> compute.ComputeActions:
+        """What handles jobs, from their submission to what they leave behind."""
+        patience = compute.Patience(self.settings.compute.lease_seconds)
+        return compute.ComputeActions(
+            jobs=compute.JobActions(principals, log.keep_file, self.logs, patience),
+            rounds=compute.RoundActions(principals, patience),
+            attempts=compute.AttemptActions(
+                self.seals,
+                principals=principals,
+                box=box,
+                tickets=self.tickets,
+                logs=self.logs,
+                patience=patience,
+                egress=compute.EgressNotes(
+                    log.keep_file, compute.read_listeners(self.settings.compute.listeners)
+                ),
+            ),
+            orders=compute.OrderActions(
+                self.seals,
+                principals=principals,
+                tickets=self.tickets,
+                under_checkpoint=ledger.under_checkpoint,
+                patience=patience,
+            ),
+            keeps=compute.KeepActions(box, self.objects),
+            releases=compute.ReleaseActions(self.seals, principals=principals, keep_file=log.keep_file),
+        )
+
+    def _admission(self) -> sites.Admission:
+        settings = self.settings
+        countries = frozenset({settings.country, *settings.sites.verifier_countries})
+        return sites.Admission(countries, production=settings.environment == "production")
+
+    def _releases(
+        self, stored: data.DataActions, log: ledger.Ledger, principals: identity.IdentityPrincipals
+    ) -> data.ReleaseActions:
+        """What handles exports, and knows who may agree to them."""
+        return data.ReleaseActions(
+            stored,
+            self.tickets,
+            data.People(principals),
+            keep_file=log.keep_file,
+            under_checkpoint=ledger.under_checkpoint,
         )
 
     def _outside(self) -> identity.OutsideSignIn | None:
@@ -302,4 +328,9 @@ def initialise(settings: Settings, begin: identity.Begin, *, clock: Clock | None
 
 def _own_place(tx: Tx) -> data.Place:
     site = sites.find_site(tx, sites.CONTROL_SITE)
-    return data.Place(site.id, sites.platform_key_ref(site.id))
+    country = site.facts.get("country")
+    return data.Place(site.id, sites.platform_key_ref(site.id), str(country.value) if country else "")
+
+
+def _history(tx: Tx, before: int, limit: int) -> list[charter.Recorded]:
+    return [charter.Recorded(**msgspec.structs.asdict(one)) for one in ledger.decisions(tx, before, limit)]

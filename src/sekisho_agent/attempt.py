@@ -17,7 +17,8 @@ import structlog
 
 from sekisho_agent import clock
 from sekisho_agent.checkpoints import CheckpointWatcher
-from sekisho_agent.engines.contract import EndReport, Image, Observation, Task
+from sekisho_agent.engines.contract import EndReport, Image, Observation, Task, WallReport, Watch
+from sekisho_agent.engines.local_host import WALL_NONE
 from sekisho_agent.errors import (
     AgentError,
     AttemptStoppedError,
@@ -32,6 +33,7 @@ from sekisho_agent.remains import Remains
 from sekisho_agent.site import Site
 from sekisho_agent.staging import Stager
 from sekisho_agent.state import replace_file
+from sekisho_wire.egress import MECHANISM_OPEN, EgressReport
 from sekisho_wire.messages import (
     REASON_AGENT_STOPPED,
     REASON_CANCELLED,
@@ -253,7 +255,7 @@ class Attempt:
         self._say(Staged(size_bytes=stager.fetched_bytes))
         self.check()
         watcher = self._watcher()
-        self._submit(task)
+        self._submit(msgspec.structs.replace(task, watch=self._watched()))
         seen = self._watch(task.image, watcher, stager)
         return self._ended(seen, watcher)
 
@@ -274,6 +276,19 @@ class Attempt:
         return Keys(
             self._site.client, (self.id, self.token), check=check, wanted=self._alive, ca_file=config.ca_file
         )
+
+    def _watched(self) -> Watch | None:
+        """What a listener outside waits for from now on; only where there is a wall for it to hear about."""
+        if self._site.observer is None or self._site.engine.capabilities().wall == WALL_NONE:
+            return None
+        return self._site.observer.open(self.id, self.token)
+
+    def _observed(self, wall: WallReport | None) -> list[str]:
+        """The listener's report, where canaries were sent behind a wall: else its silence would say nothing."""
+        if self._site.observer is None or wall is None or wall.wall == WALL_NONE:
+            return []
+        report = self._site.observer.close(self.id, self.token)
+        return [report] if report else []
 
     def _submit(self, task: Task) -> None:
         """Until the engine has answered. Not under the guard: a slow engine must not hold up anybody's lease.
@@ -396,6 +411,8 @@ class Attempt:
             outputs=outputs,
             log=self._remains.log_report(seen, uploader),
             canaries=seen.wall.canaries if seen.wall else {},
+            egress=end.egress or _unwalled(seen.wall),
+            observed=self._observed(seen.wall),
         )
 
     def _say(self, body: Body, *, repeat: bool = True) -> None:
@@ -410,17 +427,28 @@ class Attempt:
             self._log.info("message.not_delivered", kind=type(body).__name__, error=str(error))
 
     def _deliver(self, end: Ended) -> None:
-        """Write the end down, send it, and only then let go of the folder."""
+        """Write the end down, send it, and only then let go of the folder.
+
+        A disk that does not take it, full of what the payload wrote perhaps, keeps it from nobody but a later process.
+        """
         with self._guard:
             fenced = self._stop_reason == REASON_FENCED
         if not fenced:
-            replace_file(self._layout.folder / ENDED_FILE, msgspec.json.encode(end))
+            try:
+                replace_file(self._layout.folder / ENDED_FILE, msgspec.json.encode(end))
+            except OSError as error:
+                self._log.warning("attempt.end_unwritten", error=type(error).__name__)
             if not deliver_end(self._site, self.id, self.token, end):
                 return
         self._site.logs.finish(self.id, size_bytes=0, timeout_seconds=0)
         self._site.engine.forget(self.id)
         remove_tree(self._layout.folder)
         self._log.info("attempt.ended", reason=end.reason, fenced=fenced)
+
+
+def _unwalled(wall: WallReport | None) -> EgressReport | None:
+    """What is known of the way out where nobody counted: that it was open, if there was no wall; else nothing."""
+    return EgressReport(MECHANISM_OPEN) if wall is not None and wall.wall == WALL_NONE else None
 
 
 def deliver_end(site: Site, attempt: str, token: int, end: Ended) -> bool:

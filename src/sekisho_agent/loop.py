@@ -27,6 +27,7 @@ from sekisho_agent.errors import AgentError, EngineError, ProblemError, Unreacha
 from sekisho_agent.folders import remove_tree
 from sekisho_agent.location import LocationService
 from sekisho_agent.logsender import LogSender
+from sekisho_agent.observer import Observer
 from sekisho_agent.site import Site, open_store
 from sekisho_agent.state import AgentState
 from sekisho_wire.messages import (
@@ -80,6 +81,7 @@ class AgentLoop:
             engine=engine,
             store=open_store(config),
             logs=LogSender(client, engine),
+            observer=Observer(config.listener, state.identity().signing_key()) if config.listener else None,
         )
 
     def run(self) -> None:
@@ -199,9 +201,12 @@ class AgentLoop:
         thread.start()
 
     def _live(self, attempt: str, work: Callable[[], None]) -> None:
-        work()
-        with self._guard:
-            del self._attempts[attempt]
+        """Whatever comes of it, nobody renews the lease of an attempt that no thread looks after."""
+        try:
+            work()
+        finally:
+            with self._guard:
+                del self._attempts[attempt]
 
     # --- leases
 

@@ -127,7 +127,8 @@ def _value(field: Field, given: str) -> object:
 
 
 def _bad(field: Field, given: object, kind: str, hint: str = "") -> Refused:
-    return Refused("input.bad_value", name=field.option, value=str(given)[:100], kind=kind, hint=hint)
+    name = field.name.upper() if field.word else field.option
+    return Refused("input.bad_value", name=name, value=str(given)[:100], kind=kind, hint=hint)
 
 
 def _integer(field: Field, given: str) -> int:

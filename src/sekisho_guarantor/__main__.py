@@ -1,4 +1,4 @@
-"""`sekisho-guarantor`: make and run a witness, a landmark or a custodian.
+"""`sekisho-guarantor`: make and run a witness, a landmark, a custodian or a listener.
 
 Standard output holds answers and nothing else; errors are one line on standard error.
 """
@@ -18,20 +18,30 @@ from pathlib import Path
 
 import structlog
 
-from sekisho_guarantor import custodian_command, custodian_config, landmark, landmark_config
-from sekisho_guarantor.clock import now_s
+from sekisho_guarantor import (
+    custodian_command,
+    custodian_config,
+    landmark,
+    landmark_config,
+    listener_config,
+)
+from sekisho_guarantor.clock import now_ms, now_s
 from sekisho_guarantor.config import WitnessConfig, load_config
 from sekisho_guarantor.door import GuarantorServer
 from sekisho_guarantor.errors import GuarantorError, complain
+from sekisho_guarantor.listener import Listener
+from sekisho_guarantor.listener_door import ListenerServer
 from sekisho_guarantor.state import WitnessState, read_key
 from sekisho_guarantor.texts import HELP, SAYS
 from sekisho_guarantor.witness import Witness, witness_key
+from sekisho_verify.canonical import to_base64url
 from sekisho_wire.problems import Language
 
 _VERBS = {
     "witness": ("init", "run"),
     "landmark": ("init", "run"),
     "custodian": ("init", "run", *custodian_command.ASKING),
+    "listener": ("init", "run"),
 }
 
 
@@ -41,7 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     language = _language(words)
     options = _parser(language).parse_args(words)
     try:
-        kinds = {"witness": _witness, "landmark": _landmark, "custodian": _custodian}
+        kinds = {
+            "witness": _witness,
+            "landmark": _landmark,
+            "custodian": _custodian,
+            "listener": _listener,
+        }
         return kinds[options.kind](options, language)
     except GuarantorError as error:
         complain(error, language)
@@ -58,6 +73,35 @@ def _landmark(options: argparse.Namespace, language: Language) -> int:
     if options.verb == "init":
         return landmark.init(config)
     return landmark.run(config, language, once=options.once, nonce=options.nonce)
+
+
+def _listener(options: argparse.Namespace, language: Language) -> int:
+    config = listener_config.load_config(Path(options.config))
+    folder = Path(config.folder)
+    if options.verb == "init":
+        key = to_base64url(listener_config.create_key(folder).public_key().public_bytes_raw())
+        said = SAYS["listener.made"].render(language, {"folder": folder, "name": config.name, "key": key})
+        print(json.dumps({"name": config.name, "key": key}) if options.json else said)
+        return 0
+    _configure_logs("json")
+    listener = Listener(config.name, listener_config.read_key(folder), config.keys(), now_ms)
+    server, stopping = ListenerServer(listener, config), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    server.start()
+    tcp, udp, dns = server.ports
+    values: dict[str, str | int] = {
+        "name": config.name,
+        "host": config.host,
+        "tcp": tcp,
+        "udp": udp,
+        "dns": dns,
+    }
+    sys.stderr.write(f"{SAYS['listening'].render(language, values)}\n")
+    sys.stderr.flush()
+    stopping.wait()
+    server.close()
+    return 0
 
 
 def _init(config: WitnessConfig, options: argparse.Namespace, language: Language) -> int:

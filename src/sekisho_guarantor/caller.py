@@ -72,6 +72,6 @@ _END = "-----END CERTIFICATE-----"
 def _told(content: bytes) -> str:
     try:
         details = msgspec.json.decode(content, type=Details)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return "no reason given"
     return f"{details.title} [{details.code}]"

@@ -180,5 +180,5 @@ def refusal(problem: Problem, **params: str | int) -> Answer:
 def _decoded(body: bytes, kind: type[AskT]) -> AskT:
     try:
         return msgspec.json.decode(body, type=kind, strict=True)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise GuarantorError(SHAPE) from error

@@ -37,7 +37,7 @@ JOURNAL_BROKEN = define(
     Exit.INTERNAL,
     Text(
         "The journal is missing, or entry {number} does not follow from the one before. Nothing is released from it.",
-        "日誌がないか、{number}番の記入が前の記入に続いていません。鍵は開示しません。",
+        "日誌がないか、{number}番の記入が前の記入に続いていません。鍵は引き渡しません。",
     ),
 )
 NOT_RUNNING = define(
@@ -46,12 +46,12 @@ NOT_RUNNING = define(
     Exit.UNAVAILABLE,
     Text(
         "The custodian does not answer at {url}. Start it with `custodian run`.",
-        "鍵預託プログラムが{url}で応答しません。`custodian run`で起動してください。",
+        "鍵の保管者が{url}で応答しません。`custodian run`で起動してください。",
     ),
 )
 REFUSED = define(
     "custodian.refused",
     409,
     Exit.CONFLICT,
-    Text("The custodian refused: {what}", "鍵預託プログラムが拒否しました：{what}"),
+    Text("The custodian refused: {what}", "鍵の保管者が拒否しました：{what}"),
 )

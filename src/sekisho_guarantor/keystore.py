@@ -133,5 +133,5 @@ def _read(path: Path) -> dict[str, bytes]:
         return {name: from_base64url(text) for name, text in written.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, msgspec.MsgspecError, CanonicalError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, CanonicalError) as error:
         raise GuarantorError(STORE_UNUSABLE, what=f"{path.name} cannot be read") from error

@@ -20,6 +20,7 @@ from sekisho_verify.location_transcript import Landmark
 from sekisho_wire.signing import SealError, decode_public_key
 
 KEY_FILE = "landmark.key"
+PORT_MAX = 65_535
 _MODE = 0o600
 
 
@@ -34,8 +35,9 @@ class SiteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The site as a session needs it; SealError or ValueError where key or address are none."""
         host, _, port = self.address.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not host or not port.isdecimal():
+        if not host or not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= PORT_MAX):
             raise ValueError("an address is host:port")
+        host.encode("idna")  # or no resolver takes it
         return Target(self.id, decode_public_key(self.key).public_bytes_raw(), host, int(port))
 
 

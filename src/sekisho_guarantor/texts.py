@@ -25,6 +25,15 @@ HELP: dict[str, Text] = {
         "Measure the sites of the configuration at random times until stopped, and keep signed transcripts.",
         "停止されるまで、設定した拠点を無作為な時刻に測定し、署名付きの測定記録を保存します。",
     ),
+    "listener": Text(
+        "Sign which canaries of an attempt arrived outside its site, and which did not.",
+        "試行の遮断試験のうち、拠点の外に届いたものと届かなかったものに署名します。",
+    ),
+    "listener.init": Text(
+        "Make the key of a new listener, and print what others must know of it.",
+        "新しい観測者の鍵を作り、公開する情報を表示します。",
+    ),
+    "listener.run": Text("Listen until stopped.", "停止されるまで待ち受けます。"),
     "once": Text("measure each site once, then end", "各拠点を一度だけ測定して終了します"),
     "nonce": Text("with --once: what was asked with, 32 bytes", "--onceと併用：依頼の番号（32バイト）"),
     "witness.init": Text(
@@ -34,11 +43,11 @@ HELP: dict[str, Text] = {
     "witness.run": Text("Answer logs until stopped.", "停止されるまで台帳に応答します。"),
     "custodian": Text(
         "Hold the keys that data is encrypted under, and release data keys by recorded order only.",
-        "データを暗号化する鍵を預かり、記録された指図に限ってデータ鍵を開示します。",
+        "データを暗号化する鍵を預かり、記録された指図に限ってデータ鍵を引き渡します。",
     ),
     "custodian.init": Text(
         "Make the signing key, the owner's token and the journal of a new custodian.",
-        "新しい鍵預託プログラムの署名鍵、所有者トークン、日誌を作ります。",
+        "新しい保管者の署名鍵、所有者トークン、日誌を作ります。",
     ),
     "custodian.run": Text("Answer orders until stopped.", "停止されるまで指図に応答します。"),
     "custodian.create": Text("Make a new key.", "新しい鍵を作ります。"),
@@ -50,8 +59,8 @@ HELP: dict[str, Text] = {
         "Destroy a key for good: nothing it wrapped can be opened again. Prints signed evidence.",
         "鍵を完全に破棄します。包んだものは二度と開けません。署名付きの証拠を表示します。",
     ),
-    "custodian.stop": Text("Release nothing more of a key, from now on.", "鍵の開示を直ちに停止します。"),
-    "custodian.resume": Text("Release a stopped key again.", "停止した鍵の開示を再開します。"),
+    "custodian.stop": Text("Release nothing more of a key, from now on.", "鍵の引き渡しを直ちに停止します。"),
+    "custodian.resume": Text("Release a stopped key again.", "停止した鍵の引き渡しを再開します。"),
     "custodian.show": Text("Show the signed facts of a key.", "鍵に関する署名付きの事実を表示します。"),
     "key": Text("the key's id", "鍵の識別子"),
     "version": Text("only this version; all without it", "この版だけを対象とします（省略時はすべての版）"),
@@ -75,12 +84,20 @@ SAYS: dict[str, Text] = {
     ),
     "custodian.made": Text(
         "Custodian ready in {folder}; the owner's token is in owner.token there. Hand out its public key:\n{key}",
-        "{folder}に鍵預託プログラムを用意しました。所有者トークンは同フォルダーのowner.tokenです。"
+        "{folder}に鍵の保管者を用意しました。所有者トークンは同フォルダーのowner.tokenです。"
         "次の公開鍵を配布してください。\n{key}",
     ),
     "custodian.development": Text(
         "DEVELOPMENT ONLY: the keys lie in a file. They protect nothing from whoever runs this machine.",
         "開発専用：鍵はファイルに置かれています。この機械の管理者に対しては何も保護しません。",
+    ),
+    "listener.made": Text(
+        "Listener ready in {folder}. Hand out its name and key:\n{name} {key}",
+        "{folder}に観測者を用意しました。次の名前と鍵を配布してください。\n{name} {key}",
+    ),
+    "listening": Text(
+        "{name} listens on {host}: TCP {tcp}, UDP {udp}, DNS {dns}",
+        "{name}が{host}で待ち受けます：TCP {tcp}、UDP {udp}、DNS {dns}",
     ),
     "serving": Text("{name} answers at {url}", "{name}が{url}で応答します"),
 }

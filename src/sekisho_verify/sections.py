@@ -14,10 +14,12 @@ from sekisho_verify import (
     section_keys,
     section_location,
     section_operators,
+    section_timestamps,
 )
 from sekisho_verify.section import Section
 
 SECTIONS: Sequence[Section] = (
+    section_timestamps.SECTION,
     section_location.SECTION,
     section_attestation.SECTION,
     section_keys.SECTION,

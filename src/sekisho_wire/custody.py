@@ -296,9 +296,8 @@ def open_release(release: Release, order: Order, recipient: X25519PrivateKey) ->
         wrapped = [from_base64url(text) for text in release.wrapped]
     except (InvalidTag, ValueError, CanonicalError) as error:
         raise CustodyError("custody.box", "the keys do not open with this one-time key") from error
-    if len(plain) != DATA_KEY_BYTES * (len(order.headers) + order.make) or any(
-        len(data) != WRAPPED_BYTES for data in wrapped
-    ):
+    counted = (len(plain), [len(data) for data in wrapped])
+    if counted != (DATA_KEY_BYTES * (len(order.headers) + order.make), [WRAPPED_BYTES] * order.make):
         raise CustodyError("custody.box", "not as many keys as were ordered")
     keys = [plain[at : at + DATA_KEY_BYTES] for at in range(0, len(plain), DATA_KEY_BYTES)]
     named = [Wrapped(order.key, order.key_version, AES_KW, data) for data in wrapped]

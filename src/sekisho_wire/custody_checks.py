@@ -60,7 +60,7 @@ def read_ask(data: bytes) -> Ask:
         if len(data) > ASK_BYTES_MAX:
             raise CustodyError("custody.shape", f"more than {ASK_BYTES_MAX} bytes")
         return msgspec.json.decode(data, type=Ask, strict=True)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CustodyError("custody.shape", "not a request for a release") from error
 
 

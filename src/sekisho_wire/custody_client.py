@@ -13,20 +13,15 @@ import msgspec
 
 from sekisho_wire.custody import (
     ANSWER_BYTES_MAX,
-    FACTS_PATH,
     RELEASE_PATH,
     Ask,
     CustodyError,
-    Facts,
     Order,
     Release,
     check_release,
-    read_signed,
 )
 
 ANSWER_SECONDS: Final = 10.0
-FACTS_AGE_MS_MAX: Final = 5 * 60 * 1000
-"""How far the time in a custodian's facts may be from ours."""
 ANSWERED_MAX: Final = 10_000
 """Answered orders that are remembered before those past their time are let go."""
 
@@ -104,18 +99,6 @@ class Asking:
         self._answered[release.order] = order.not_after_ms
         return release
 
-    def facts(self, key: str, now_ms: int) -> tuple[Facts, bytes]:
-        """What the custodian says of a key now, checked, and the sealed bytes; CustodyError as for `release`.
-
-        `custody.foreign` for another key, another custodian, or an old answer.
-        """
-        sealed = self._ask(FACTS_PATH, msgspec.json.encode({"key": key}))
-        facts = read_signed(sealed, self._key, Facts)
-        stale = abs(facts.time_ms - now_ms) > FACTS_AGE_MS_MAX
-        if (facts.custodian, facts.key) != (self._name, key) or stale:
-            raise CustodyError("custody.foreign", "facts of something else, or of another time")
-        return facts, sealed
-
     def _ask(self, path: str, data: bytes) -> bytes:
         try:
             status, body = self._post(
@@ -132,6 +115,6 @@ def _reason(body: bytes) -> str:
     """The code in problem details; text of an unknown server is not passed on."""
     try:
         code = msgspec.json.decode(body, type=_Said).code
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return "unknown"
     return code if _code(code) else "unknown"

@@ -18,7 +18,7 @@ def _refusal(name: str, status: int, english: str, japanese: str) -> Problem:
 
 
 SHAPE: Final = _refusal(
-    "shape", 400, "Not a message of key custody.", "鍵の預託に関する通信文ではありません。"
+    "shape", 400, "Not a message of key custody.", "鍵の保管に関する通信文ではありません。"
 )
 SIGNATURE: Final = _refusal(
     "signature",
@@ -30,10 +30,10 @@ RECIPIENT: Final = _refusal(
     "recipient",
     422,
     "The one-time key to release to is not usable.",
-    "開示先の使い捨て鍵が使用できません。",
+    "引き渡し先の使い捨て鍵が使用できません。",
 )
 OTHER_CUSTODIAN: Final = _refusal(
-    "other_custodian", 403, "The order is to another custodian.", "別の鍵預託先あての指図です。"
+    "other_custodian", 403, "The order is to another custodian.", "別の保管者あての指図です。"
 )
 ORDER_EXPIRED: Final = _refusal(
     "order_expired", 403, "The order is past its time.", "指図の有効期限が過ぎています。"
@@ -78,13 +78,13 @@ FOREIGN: Final = _refusal(
     "foreign",
     502,
     "The custodian answered something else than what it was asked.",
-    "鍵預託先の回答が、依頼した指図に対するものではありません。",
+    "保管者の回答が、依頼した指図に対するものではありません。",
 )
 BOX: Final = _refusal(
     "box",
     502,
     "The released keys do not open with the one-time key they were asked for.",
-    "開示された鍵を、依頼時の使い捨て鍵で開けません。",
+    "引き渡された鍵を、依頼時の使い捨て鍵で開けません。",
 )
 
 ORDER_USED: Final = _refusal(
@@ -125,19 +125,19 @@ STORE_FAILED: Final = _refusal(
     "store_failed",
     503,
     "The store of the keys failed: {what}. Nothing was released.",
-    "鍵の保管装置でエラーが起きました：{what}。鍵は開示していません。",
+    "鍵の保管装置でエラーが起きました：{what}。鍵は引き渡していません。",
 )
 NOT_KEPT: Final = _refusal(
     "not_kept",
     503,
     "The custodian's journal could not be written. Nothing was released.",
-    "鍵預託先の日誌に書き込めませんでした。鍵は開示していません。",
+    "保管者の日誌に書き込めませんでした。鍵は引き渡していません。",
 )
 CLOCK: Final = _refusal(
     "clock",
     503,
     "The custodian's clock is behind its own journal. Nothing was released.",
-    "鍵預託先の時計が日誌より遅れています。鍵は開示していません。",
+    "保管者の時計が日誌より遅れています。鍵は引き渡していません。",
 )
 HISTORY_DIFFERS: Final = _refusal(
     "history_differs",
@@ -156,17 +156,17 @@ AWAY: Final = _refusal(
     "away",
     503,
     "The custodian does not answer. Nothing was released.",
-    "鍵預託先が応答しません。鍵は開示されていません。",
+    "保管者が応答しません。鍵は引き渡されていません。",
 )
 REFUSED: Final = _refusal(
     "refused",
     403,
     "The custodian refused: {code}.",
-    "鍵預託先が拒否しました：{code}。",
+    "保管者が拒否しました：{code}。",
 )
 ANSWERED_TWICE: Final = _refusal(
     "answered_twice",
     502,
     "The custodian answered one order twice.",
-    "鍵預託先が同じ指図に二度回答しました。",
+    "保管者が同じ指図に二度回答しました。",
 )

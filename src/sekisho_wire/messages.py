@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from sekisho_wire.egress import EgressReport
 from sekisho_wire.keying import EnvelopeDigest, KeyGranted, KeyPending, KeyRefused, WantKey
 from sekisho_wire.registration import (  # noqa: F401 - part of what an agent and the control plane say
     RegistrationCode,
@@ -301,7 +302,7 @@ class CheckpointSaved(AgentBody, frozen=True, tag="checkpoint"):
 class Ended(AgentBody, frozen=True, tag="ended"):
     """The attempt is over. `exit_status` is absent when nothing ran, negative for a signal.
 
-    `seconds` and `cpu_s` are rounded up to whole seconds.
+    `seconds` and `cpu_s` are rounded up to whole seconds. `observed` is what listeners outside have signed.
     """
 
     reason: ShortText
@@ -314,6 +315,8 @@ class Ended(AgentBody, frozen=True, tag="ended"):
     outputs: list[OutputReport] = []
     log: LogReport | None = None
     canaries: dict[ShortText, CanaryResult] = {}
+    egress: EgressReport | None = None
+    observed: Annotated[list[MediumText], Meta(max_length=4)] = []
 
 
 class Renew(AgentBody, frozen=True, tag="renew"):

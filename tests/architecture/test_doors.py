@@ -19,11 +19,11 @@ _NETWORK = (
     r"src/sekisho_guarantor/landmark_control\.py",
 )
 _SOCKETS = (
-    r"src/sekisho_guarantor/landmark_session\.py",
+    r"src/sekisho_guarantor/(landmark_session|listener_door)\.py",
     r"src/sekisho_wire/answering\.py",
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho/http/serve\.py",
-    r"src/sekisho_agent/(canaries|egress|inside|links|listeners|relay|tunnel)\.py",
+    r"src/sekisho_agent/(canaries|egress|inside|links|listeners|observer|relay|tunnel)\.py",
     r"src/sekisho_agent/engines/keeping\.py",
     r"src/sekisho_guarantor/door\.py",
 )

@@ -100,7 +100,7 @@ SENTENCES = (
     (ask("nobody", "yard.job.show", "j-internal"), "Needs a role."),
     (
         place("mio", "j-gov2", "nowhere", "k-north-hsm"),
-        "The request refers to a Site that does not exist.",
+        "The request refers to something of type Site that does not exist.",
     ),
 )  # fmt: skip
 

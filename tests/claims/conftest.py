@@ -1,4 +1,4 @@
-"""What claims about places and keys start from."""
+"""Worlds of the claims."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.compute.sealed_world import SealedWorld
 
 @pytest.fixture
 def placing(tmp_path: Path, db_url: str) -> Iterator[Placing]:
+    """A site that can be measured."""
     made = Placing(tmp_path, db_url)
     yield made
     made.close()
@@ -20,6 +21,7 @@ def placing(tmp_path: Path, db_url: str) -> Iterator[Placing]:
 
 @pytest.fixture
 def sealed(tmp_path: Path, db_url: str) -> Iterator[SealedWorld]:
-    made = SealedWorld(tmp_path, db_url)
-    yield made.begin()
-    made.close()
+    """Proven places, and data of level 2 under its owner's key."""
+    world = SealedWorld(tmp_path, db_url)
+    yield world.begin()
+    world.close()

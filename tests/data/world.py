@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
+import msgspec
+from typing_extensions import override
+
+from sekisho import identity
 from sekisho.data import AddDataset, AddWorkdir, DatasetView, KeyView, SealDataset, Upload, arrival
-from sekisho.kernel.facts import Actor
+from sekisho.kernel.facts import SYSTEM, Actor, Ref
+from sekisho.kernel.proposals import ApproveProposal, ListProposals, Proposal, Proposed
 from sekisho_wire.trees import MODE_PLAIN, TreeFile, encode_tree, size_of
 from tests.sites.world import World as SitesWorld
 from tests.support import custody
@@ -38,9 +42,14 @@ TEXT = Folder({"a.txt": b"a\n", "deep/er/b.txt": "関所\n".encode(), "empty": b
 class World(SitesWorld):
     """Two organisations' engineers; `engineer` belongs to the office."""
 
-    def __init__(self, folder: Path, db_url: str) -> None:
-        super().__init__(folder, db_url)
-        self.keys: dict[tuple[str, str], KeyView] = {}
+    engineer: Actor
+    laboratory: str
+    stranger: Actor
+    keys: dict[tuple[str, str], KeyView]
+
+    @override
+    def populate(self) -> None:
+        self.keys = {}
         self.engineer = self.account("engineer", self.office, "engineer")
         self.laboratory = self.organisation("Laboratory")
         self.stranger = self.account("stranger", self.laboratory, "engineer")
@@ -95,3 +104,32 @@ class World(SitesWorld):
         upload = self.perform(by or self.engineer, command)
         self.send(folder, into=upload.id)
         return upload.id
+
+    def releaser(self, name: str, organisation: str, *, mfa: bool = True) -> Actor:
+        """A person with a second factor who may ask for exports and approve them."""
+        command = identity.AdmitLogin(
+            issuer="https://id.example", subject=name, organisation=organisation, display_name=name, mfa=mfa
+        )
+        account = self.perform(SYSTEM, command)
+        self.both(identity.GrantApprover(person=account, role="releaser"))
+        return Actor(Ref("User", account))
+
+    def both(self, command: Any) -> None:
+        """One administrator proposes, the other approves."""
+        second = Actor(Ref("User", self.genesis.administrators[1].account))
+        self.perform(second, ApproveProposal(proposal=self.asked(self.administrator, command).proposal))
+
+    def asked(self, actor: Actor, command: Any) -> Proposed:
+        """The proposal that a command for several people becomes."""
+        proposed: Any = self.perform(actor, command)
+        assert isinstance(proposed, Proposed)
+        return proposed
+
+    def open_proposals(self, actor: Actor) -> dict[str, Proposal]:
+        """What waits, as one person sees it."""
+        return {one.id: one for one in self.perform(actor, ListProposals())}
+
+    def approve(self, actor: Actor, proposal: str, **fields: str) -> Any:
+        """Approve what this person reads there."""
+        binding = fields.get("binding") or self.open_proposals(actor)[proposal].binding
+        return msgspec.json.decode(self.perform(actor, ApproveProposal(proposal=proposal, binding=binding)))

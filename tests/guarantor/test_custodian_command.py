@@ -142,6 +142,7 @@ def test_who_may_what_is_by_token(tmp_path: Path) -> None:
             (FACTS_PATH, b'{"key":"../up"}'),
             (FACTS_PATH, b'{"key":"patients","more":1}'),
             (WRAP_PATH, wrap[:-4]),
+            (WRAP_PATH, b'{"key":"\xff"}'),
             (MANAGE_PATH, b'{"verb":"steal","key":"patients"}'),
         ):
             answer = ask(custodian.url, path, body, owner)

@@ -5,8 +5,9 @@ Nothing runs by itself: the clock moves when told, background work is done when 
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import msgspec
 
@@ -43,15 +44,29 @@ def founding() -> identity.Begin:
 class World:
     """One installation. Owner of its database: `close` when done."""
 
-    def __init__(self, folder: Path, db_url: str) -> None:
+    def __init__(self, folder: Path, db_url: str, like: Self | None = None) -> None:
+        """Founded and peopled from nothing, or opened where `like`, closed by now, was copied to."""
         self.clock = ManualClock(START_MS)
         settings = config.Settings(data=str(folder / "data"), database=config.Database(url=db_url))
-        self.genesis = initialise(settings, founding(), clock=self.clock)
+        self.genesis = like.genesis if like else initialise(settings, founding(), clock=self.clock)
         self.control = Control(settings, clock=self.clock)
         self.database = self.control.database
         self.gate = self.control.gate
         self.office = self.genesis.organisation
         self.administrator = Actor(Ref("User", self.genesis.administrators[0].account))
+        if like is None:
+            self.populate()
+        else:
+            self._know(like)
+
+    def populate(self) -> None:
+        """Who and what is there from the start. Leaves only values and agents in attributes: copies know them too."""
+
+    def _know(self, like: Self) -> None:
+        """Take over what `like` calls its people and places, and which of its messages its agents sent."""
+        for name in vars(like).keys() - vars(self).keys():
+            value = getattr(like, name)
+            setattr(self, name, value.moved(self) if hasattr(value, "moved") else copy.deepcopy(value))
 
     def close(self) -> None:
         self.control.close()

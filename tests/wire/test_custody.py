@@ -132,7 +132,7 @@ def test_one_kind_of_message_does_not_stand_for_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"box": "AAAA"}, {"box": "A"}, {"wrapped": ["AAAA"]}, {"wrapped": ["="]}]
+    "changes", [{"box": "AAAA"}, {"box": "A"}, {"wrapped": ["AAAA"]}, {"wrapped": ["="]}, {"wrapped": []}]
 )
 def test_a_box_that_does_not_open_is_refused(changes: dict[str, Any]) -> None:
     asker = Asker()
@@ -297,7 +297,7 @@ def test_where_agents_are_known_the_agent_itself_must_have_asked() -> None:
 
 @given(noise=st.binary(max_size=100))
 def test_noise_is_no_question(noise: bytes) -> None:
-    for data in (noise, b"{}", b"x" * (ASK_BYTES_MAX + 1)):
+    for data in (noise, b"{}", b'{"order":"\xff"}', b"x" * (ASK_BYTES_MAX + 1)):
         with pytest.raises(CustodyError) as caught:
             read_ask(data)
         assert caught.value.code == "custody.shape"

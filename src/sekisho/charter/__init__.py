@@ -30,6 +30,7 @@ from sekisho.charter.model import (
     VersionPage,
     VersionText,
 )
+from sekisho.charter.model_replay import Altered, Recorded, Replay, ReplayVersion
 from sekisho.charter.rules import FLOOR_LEVEL, Candidate, Wishes, narrow
 from sekisho.charter.schema import VocabularyError, program_specs, schema_text
 from sekisho.charter.vocabulary import ANYWHERE, ENTITY_TYPES, GROUPS, EntityType, Group
@@ -44,6 +45,7 @@ __all__ = [
     "PUBLIC",
     "ActivateVersion",
     "Activated",
+    "Altered",
     "Candidate",
     "Change",
     "CharterEngine",
@@ -60,6 +62,9 @@ __all__ = [
     "Labels",
     "ListVersions",
     "Office",
+    "Recorded",
+    "Replay",
+    "ReplayVersion",
     "ShowVersion",
     "Trial",
     "TryRequest",

@@ -122,7 +122,7 @@ SENTENCES: Mapping[str, Text] = {
         "{data}はレベル{n}で、所在地条件は{countries}のみです。{country}はどの憲章でも許可できません。",
     ),
     "closed": Text(
-        "The request refers to a {type} that does not exist.",
+        "The request refers to something of type {type} that does not exist.",
         "要求が参照している{type}は存在しません。",
     ),
     "closed.Action": Text(

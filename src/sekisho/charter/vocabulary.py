@@ -199,6 +199,7 @@ GROUPS: tuple[Group, ...] = (
     _role("agents", "Agent"),
     _role("audit", *_PEOPLE),
     _role("govern", *_PEOPLE),
+    _role("lower", "User"),
     _role("measure", *_PEOPLE),
     _role("operate", *_PEOPLE),
     _role("public", *_EVERYBODY),

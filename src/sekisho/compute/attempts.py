@@ -8,6 +8,7 @@ import msgspec
 
 from sekisho.compute import rules, tables, tables_keepsakes
 from sekisho.compute.candidates import placing
+from sekisho.compute.egress import EgressNotes, way_out
 from sekisho.compute.endings import forget_attempt
 from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET, UNSEALED
 from sekisho.compute.held import attempt_target, digest_of, held, taken
@@ -58,8 +59,10 @@ class AttemptActions:
         tickets: Tickets,
         logs: LogSink,
         patience: rules.Patience,
+        egress: EgressNotes,
     ) -> None:
         """Everything an answer may need."""
+        self._egress = egress
         self._signer = signer
         self._principals = principals
         self._box = box
@@ -109,7 +112,7 @@ class AttemptActions:
                     raise SekishoError(UNSEALED, attempt=row["id"])
                 _register(ctx, row, ("checkpoint", "checkpoint"), body)
             case messages.Ended():
-                _ended(ctx, row, body)
+                self._ended(ctx, row, body, command.agent_key)
             case _:
                 raise SekishoError(FENCED, attempt=row["id"], token=command.envelope.token)
         ctx.detail(
@@ -135,7 +138,7 @@ class AttemptActions:
             image=rules.storable(body.image),
         )
         job = tables.find_job(ctx.tx, row["job"], "") or {}
-        results = list(body.canaries.values())
+        results = [str(result) for result in body.canaries.values()]
         tables.add_event(
             ctx.tx,
             row["job"],
@@ -150,19 +153,54 @@ class AttemptActions:
         if not rules.same_wall(judged, body.wall):
             found = messages.REASON_WALL_MISSING
             _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
-        elif set(results) != {"closed"} and not self._bears(ctx, job, row["site"], body):
+        elif set(results) != {"closed"} and not self._bears(
+            ctx, job, row["site"], wall=body.wall, results=results
+        ):
             found = messages.REASON_CANARY_OPEN if "open" in results else messages.REASON_CANARY_UNPROVEN
             _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
 
-    def _bears(self, ctx: Ctx, job: Row, site: str, body: messages.Started) -> bool:
+    def _bears(self, ctx: Ctx, job: Row, site: str, *, wall: str, results: list[str]) -> bool:
         """Whether the charter lets the job run behind the wall as its canaries found it."""
         submitter = submitter_of(ctx.tx, self._principals, job["submitter"])
         if submitter is None:
             return False
         spec = spec_of_row(job)
-        egress = rules.egress_word(body.wall, spec.egress, body.canaries.values())
+        egress = rules.egress_word(wall, spec.egress, results)
         asked = placing(ctx, submitter, entity_of(job), site=site, egress=egress, key=spec.key)
         return ctx.decide(asked).allowed
+
+    def _ended(self, ctx: Ctx, row: Row, body: messages.Ended, agent_key: str) -> None:
+        """Register outputs under the checked token, then settle the job.
+
+        Nothing comes of a payload that a listener outside has heard of, unless the charter bears an open wall, nor of
+        one whose outputs were not sealed as its level asks.
+        """
+        job = tables.find_job(ctx.tx, row["job"], "") or {}
+        event = rules.ending(body.reason, body.exit_status, cancelling=bool(job["cancelling"]))
+        if AttemptState(row["state"]) is not AttemptState.RUNNING and event is rules.Event.SUCCEED:
+            event = rules.Event.FAIL
+        changes, reason = self._egress.take(ctx, row, body, agent_key), body.reason
+        if way_out(changes) and not self._bears(ctx, job, row["site"], wall=row["wall"], results=["open"]):
+            event, reason = rules.Event.FAIL, messages.REASON_CANARY_OPEN
+        elif any(_is_bare(ctx, row, output.envelope) for output in body.outputs):
+            event, reason = rules.Event.FAIL, keying.REASON_KEY_UNSEALED
+        else:
+            _left_behind(ctx, row, body)
+            ctx.detail(outputs={output.name: output.object for output in body.outputs})
+        usage = {
+            "seconds": body.seconds,
+            "cpu_s": body.cpu_s,
+            "max_rss_bytes": body.max_rss_bytes,
+            "oom_kills": body.oom_kills,
+        }
+        changes |= {"usage": usage, "detail": rules.storable(body.detail)}
+        if body.exit_status is not None:
+            changes["exit_status"] = body.exit_status
+        if body.canaries:
+            changes["canaries"] = body.canaries
+            ctx.detail(canaries=dict(body.canaries), level=job["level"])
+        ctx.detail(reason=reason)
+        _end(ctx, row, event, rules.storable(reason), **changes)
 
     def _give(self, ctx: Ctx, row: Row, envelope: Envelope) -> Body:
         """Hand out a secret that the job names, or a ticket; recorded without the value."""
@@ -263,35 +301,13 @@ def _staged(ctx: Ctx, row: Row) -> None:
         note_copy(ctx, item.object, row["site"])
 
 
-def _ended(ctx: Ctx, row: Row, body: messages.Ended) -> None:
-    """Register outputs under the checked token, then settle the job."""
-    job = tables.find_job(ctx.tx, row["job"], "") or {}
-    event = rules.ending(body.reason, body.exit_status, cancelling=bool(job["cancelling"]))
-    if AttemptState(row["state"]) is not AttemptState.RUNNING and event is rules.Event.SUCCEED:
-        event = rules.Event.FAIL
-    reason = body.reason
-    if any(_is_bare(ctx, row, output.envelope) for output in body.outputs):
-        event, reason = rules.Event.FAIL, keying.REASON_KEY_UNSEALED
-    else:
-        for output in body.outputs:
-            _register(ctx, row, ("output", output.name), output)
-        if body.log and body.log.envelope and not _is_bare(ctx, row, body.log.envelope):
-            found = messages.CheckpointSaved(body.log.digest, body.log.bytes, body.log.envelope)
-            _register(ctx, row, ("log", "log"), found)
-    usage = {
-        "seconds": body.seconds,
-        "cpu_s": body.cpu_s,
-        "max_rss_bytes": body.max_rss_bytes,
-        "oom_kills": body.oom_kills,
-    }
-    changes: dict[str, Any] = {"usage": usage, "detail": rules.storable(body.detail)}
-    if body.exit_status is not None:
-        changes["exit_status"] = body.exit_status
-    if body.canaries:
-        changes["canaries"] = body.canaries
-        ctx.detail(canaries=dict(body.canaries), level=job["level"])
-    ctx.detail(outputs={output.name: output.object for output in body.outputs}, reason=reason)
-    _end(ctx, row, event, rules.storable(reason), **changes)
+def _left_behind(ctx: Ctx, row: Row, body: messages.Ended) -> None:
+    """Outputs, and a log that was sealed, as artefacts; the caller has looked whether they may be such."""
+    for output in body.outputs:
+        _register(ctx, row, ("output", output.name), output)
+    if body.log and body.log.envelope and not _is_bare(ctx, row, body.log.envelope):
+        found = messages.CheckpointSaved(body.log.digest, body.log.bytes, body.log.envelope)
+        _register(ctx, row, ("log", "log"), found)
 
 
 def _end(ctx: Ctx, row: Row, event: rules.Event, reason: str, **changes: Any) -> None:

@@ -15,6 +15,7 @@ from sekisho.data import ArtefactView, DatasetView, find_artefact, ready_dataset
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.tx import Tx
 from sekisho_wire.messages import HealthPlan, ObjectRef
+from sekisho_wire.problems import Text
 
 SPEC_BYTES_MAX = 200_000
 """What an order may weigh: with its tickets, and escaped twice, it still fits into one sealed answer."""
@@ -158,13 +159,18 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
 def _check_size(spec: JobSpec, text: str) -> None:
     """Each member of an array keeps the whole file, so that it stands alone."""
     resolved = len(msgspec.json.encode(spec))
-    what = ""
+    what: Text | None = None
     if resolved > SPEC_BYTES_MAX:
-        what = f"longer than {SPEC_BYTES_MAX} bytes once resolved"
+        limit = SPEC_BYTES_MAX
+        what = Text(f"longer than {limit} bytes once resolved", f"解決後の大きさが{limit}バイトを超えます")
     elif spec.size * (resolved + len(text.encode())) > ARRAY_BYTES_MAX:
-        what = f"longer than {ARRAY_BYTES_MAX} bytes in all {spec.size} jobs of the array"
-    if what:
-        raise SekishoError(FILE_INVALID, line=1, column=1, field="file", what=what)
+        limit = ARRAY_BYTES_MAX
+        what = Text(
+            f"longer than {limit} bytes in all {spec.size} jobs of the array",
+            f"配列の{spec.size}件を合わせた大きさが{limit}バイトを超えます",
+        )
+    if what is not None:
+        raise SekishoError(FILE_INVALID, line=1, column=1, field="file", texts={"what": what})
 
 
 def _input(tx: Tx, mount: jobfile.Mount, owner: str, labels: list[Labels]) -> Input:

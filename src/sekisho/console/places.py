@@ -13,7 +13,7 @@ from sekisho.console.drawing import known, say
 from sekisho.console.visit import Visit
 from sekisho.data import DatasetView, ListDatasets, ShowDataset
 from sekisho.identity import ShowOrganisation
-from sekisho.sites import Fact, ListSites, ShowSite, SiteView
+from sekisho.sites import STAND_IN_SOURCE, Fact, ListSites, ShowSite, SiteView
 
 ROWS = 50
 _MILLION = 1_000_000
@@ -99,7 +99,7 @@ def site(visit: Visit) -> Answer:
             "answer": _site_answer(visit, found, mark),
             "operator": operator.name if operator else found.operator,
             "facts": [
-                FactRow(_fact_name(visit, name), _value(visit, name, one), one)
+                FactRow(_fact_name(visit, name), _shouted(visit, name, one), one)
                 for name, one in found.facts.items()
             ],
         },
@@ -162,6 +162,12 @@ def _fact_name(visit: Visit, name: str) -> str:
     return say(visit.language, f"fact.{name}") if known(f"fact.{name}") else name
 
 
+def _shouted(visit: Visit, name: str, fact: Fact) -> str:
+    """The value; one that software attested in place of hardware says so in itself."""
+    value = _value(visit, name, fact)
+    return say(visit.language, "fact.stand-in", value=value) if fact.source == STAND_IN_SOURCE else value
+
+
 def _value(visit: Visit, name: str, fact: Fact) -> str:
     value = fact.value
     if isinstance(value, bool):
@@ -171,6 +177,8 @@ def _value(visit: Visit, name: str, fact: Fact) -> str:
     if isinstance(value, list):
         return ", ".join(value) or "-"
     if isinstance(value, int):
+        if name.endswith("-at"):
+            return shapes.utc(value)
         if name.endswith("-e6"):
             return f"{value / _MILLION:.2f}°"
         return f"{value / 1000:,.1f} kW" if name.endswith("-watts") else shapes.count(value)

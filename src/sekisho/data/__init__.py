@@ -15,6 +15,7 @@ from sekisho.data.actions_keys import owner_of as owner_of
 from sekisho.data.errors import KEY_RELEASES as KEY_RELEASES
 from sekisho.data.errors import TICKET as TICKET
 from sekisho.data.errors import WRONG_DIGEST as WRONG_DIGEST
+from sekisho.data.lowering import consenting_handlers as consenting_handlers
 from sekisho.data.model import AddDataset as AddDataset
 from sekisho.data.model import AddWorkdir as AddWorkdir
 from sekisho.data.model import ArtefactKind as ArtefactKind
@@ -41,6 +42,16 @@ from sekisho.data.model_keys import ResumeKey as ResumeKey
 from sekisho.data.model_keys import RotateKey as RotateKey
 from sekisho.data.model_keys import ShowKey as ShowKey
 from sekisho.data.model_keys import StopKey as StopKey
+from sekisho.data.model_release import ExportArtefact as ExportArtefact
+from sekisho.data.model_release import FetchRelease as FetchRelease
+from sekisho.data.model_release import ListReleases as ListReleases
+from sekisho.data.model_release import LowerArtefact as LowerArtefact
+from sekisho.data.model_release import LowerDataset as LowerDataset
+from sekisho.data.model_release import ReleasePage as ReleasePage
+from sekisho.data.model_release import ReleaseView as ReleaseView
+from sekisho.data.model_release import ShowRelease as ShowRelease
+from sekisho.data.releases import People as People
+from sekisho.data.releases import ReleaseActions as ReleaseActions
 from sekisho.data.rules import confirm_due as confirm_due
 from sekisho.data.rules import labelled as labelled
 from sekisho.data.rules import lease_refusal as lease_refusal

@@ -33,10 +33,11 @@ from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.evidence import Evidence
 from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import Tx
+from sekisho_wire import trees
 from sekisho_wire.trees import MANIFEST_BYTES_MAX
 
 REMEMBERED_MAX = 1000
-"""Datasets found complete that still wait to be sealed; forgetting one costs looking again."""
+"""Datasets and releases found complete; forgetting one costs looking again."""
 
 
 class Objects(Protocol):
@@ -52,10 +53,11 @@ class Objects(Protocol):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A site and its platform key, as the context of an `at_rest` question."""
+    """A site and its platform key, as the context of an `at_rest` question, and the country it is said to be in."""
 
     site: str
     key: Ref
+    country: str = ""
 
 
 Where = Callable[[Tx], Place]
@@ -206,7 +208,7 @@ class DataActions:
     def fetch_artefact(self, ctx: Ctx, command: FetchArtefact) -> Download:
         """A ticket for bytes that lie here; what lies elsewhere is named with its site."""
         artefact = find_artefact(ctx.tx, command.artefact)
-        rules.check_fetch(artefact.level)
+        rules.check_fetch(artefact.level, artefact.owners, artefact.owner)
         into = artefact.attempt or artefact.id
         if not self._objects.noted(arrival(into, artefact.object)):
             raise SekishoError(NOT_HERE, site=", ".join(artefact.copies))
@@ -217,6 +219,29 @@ class DataActions:
         return Download(
             artefact.object, artefact.object_kind, artefact.size_bytes, ticket, self._tickets.expiry_ms()
         )
+
+    def country(self, tx: Tx) -> str:
+        """Where the control plane stands, as far as anybody stated it."""
+        return self._where(tx).country
+
+    def arrived(self, into: str, digest: str, kind: str) -> bool:
+        """Whether an object, and for a tree every file of it, came in here under this name."""
+        known = f"{into}/{digest}"
+        if known in self._complete:
+            return True
+        if not self._objects.noted(arrival(into, digest)):
+            return False
+        if kind == "tree":
+            files = trees.decode_tree(self._objects.get_bytes(digest, size_bytes_max=MANIFEST_BYTES_MAX))
+            if not all(self._objects.noted(arrival(into, file.digest)) for file in files):
+                return False
+        self._remember(known)
+        return True
+
+    def _remember(self, known: str) -> None:
+        if len(self._complete) >= REMEMBERED_MAX:
+            self._complete.clear()
+        self._complete.add(known)
 
     def _upload(self, name: str, digest: str, size_bytes: int) -> Upload:
         ticket = self._tickets.issue("put", digest, "tree", size_bytes, into=name)
@@ -237,9 +262,7 @@ class DataActions:
         content = self._objects.get_bytes(dataset.object, size_bytes_max=MANIFEST_BYTES_MAX)
         found = rules.check_tree(content, size_bytes=dataset.size_bytes, files=dataset.files)
         rules.check_complete(found, present)
-        if len(self._complete) >= REMEMBERED_MAX:
-            self._complete.clear()
-        self._complete.add(dataset.id)
+        self._remember(dataset.id)
 
 
 def _sealing_key(ctx: Ctx, command: AddDataset | AddWorkdir, owner: str) -> str:
@@ -308,7 +331,7 @@ def _list_artefacts(ctx: Ctx, command: ListArtefacts) -> ArtefactPage:
 
 
 def handlers(actions: DataActions) -> tuple[Handler[Any], ...]:
-    """Every command of data."""
+    """Every command of data that lets nothing out and lowers nothing."""
     return (
         Handler(AddDataset, actions.add_dataset_target, actions.add_dataset),
         Handler(SealDataset, _dataset_target, actions.seal_dataset, prepare=actions.look_for_bytes),

@@ -213,9 +213,9 @@ class ListArtefacts(Command[ArtefactPage]):
     kind=Kind.RECORDED,
     resource="Artifact",
     groups=("use",),
-    ja="成果物を取り出す許可を得ます（レベル1まで。それより上は拠点に留まり、今はまだ取り出せません）。",
+    ja="成果物を取り出す許可を得ます（レベル1まで。それより上と、他の所有者がいるものには、持ち出しの申請が必要です）。",
 )
 class FetchArtefact(Command[Download]):
-    """Get a ticket for an artefact's bytes, up to level 1; above, it stays at its site and cannot be fetched yet."""
+    """Get a ticket for an artefact's bytes, up to level 1 and of one owner; anything else takes an export."""
 
     artefact: str

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
+from sekisho.charter import FLOOR_LEVEL
 from sekisho.data.errors import (
+    APPROVER_ALONE,
+    APPROVER_MISSING,
+    APPROVER_REQUESTER,
+    APPROVER_TWICE,
+    APPROVER_UNKNOWN,
     EXPORT_NEEDED,
+    EXPORT_NEVER,
+    EXPORT_PLACE,
     INCOMPLETE,
     KEY_CUSTODY,
     KEY_EVIDENCE,
     KEY_NEEDED,
     KEY_STATE,
     KEY_VERSION,
+    LOWER_FLOOR,
+    LOWER_NOT,
     RESIDENCY,
     TREE,
 )
@@ -30,7 +40,12 @@ from sekisho_wire.custody import CustodyError, Destruction, Facts, read_signed
 SignedT = TypeVar("SignedT", Facts, Destruction)
 ANYWHERE = "any"
 FETCH_LEVEL_MAX = 1
-"""Up to here an artefact's own organisation fetches it by itself; above, it stays at its site: no export exists yet."""
+"""Up to here an artefact's only owner fetches it alone; above, it stays at its site until an export is approved."""
+EXPORT_LEVEL_MAX = 3
+NEVER_LABEL = "specially-designated-secret"
+TWO_ORGANISATIONS_LEVEL = FLOOR_LEVEL
+TWO_ORGANISATIONS = 2
+LOWER_LEVEL_MAX = 3
 
 KEY_LEVEL = 1
 """From here up nothing is stored that its owner's key did not encrypt first."""
@@ -81,10 +96,56 @@ def check_complete_manifest(present: bool) -> None:  # noqa: FBT001 - the one th
         raise SekishoError(INCOMPLETE, missing=1, files=1, path="(manifest)")
 
 
-def check_fetch(level: int) -> None:
-    """Raise `data.export_needed` above the level that leaves without approvers."""
-    if level > FETCH_LEVEL_MAX:
+def check_fetch(level: int, owners: Iterable[str], owner: str) -> None:
+    """Raise `data.export_needed` above the level that leaves without approvers, and where others have a say."""
+    if level > FETCH_LEVEL_MAX or set(owners) - {owner}:
         raise SekishoError(EXPORT_NEEDED, level=level)
+
+
+def check_export(artefact: ArtefactView, country: str) -> None:
+    """Raise for what no approval lets out, whatever the charter says, and where the way leads out of its residency.
+
+    `country` is where the control plane stands, through which the bytes pass.
+    """
+    if artefact.level > EXPORT_LEVEL_MAX or NEVER_LABEL in artefact.labels:
+        raise SekishoError(EXPORT_NEVER)
+    if ANYWHERE not in artefact.residency and country not in artefact.residency:
+        raise SekishoError(EXPORT_PLACE, country=country)
+
+
+def check_approvers(
+    requester: str, approvers: Mapping[str, str], named: Sequence[str], owners: Iterable[str]
+) -> None:
+    """Raise unless all who are named are different people who can approve, and each owner has one of them.
+
+    `approvers` maps those who exist and are active to their organisations.
+    """
+    if requester in named:
+        raise SekishoError(APPROVER_REQUESTER)
+    for number, person in enumerate(named):
+        if person not in approvers or person in named[:number]:
+            raise SekishoError(APPROVER_UNKNOWN, person=person)
+    for owner in sorted(set(owners) - set(approvers.values())):
+        raise SekishoError(APPROVER_MISSING, organisation=owner)
+
+
+def check_organisations(level: int, approvers: Mapping[str, str], named: Sequence[str]) -> None:
+    """Raise unless each approver is of another organisation, and at level 2 and above there are two of them."""
+    seen: dict[str, str] = {}
+    for person in named:
+        other = seen.setdefault(approvers[person], person)
+        if other != person:
+            raise SekishoError(APPROVER_TWICE, person=other, other=person)
+    if level >= TWO_ORGANISATIONS_LEVEL and len(seen) < TWO_ORGANISATIONS:
+        raise SekishoError(APPROVER_ALONE, level=level)
+
+
+def check_lower(level: int, wanted: int) -> None:
+    """Raise unless `wanted` is lower, and no way round the floor that no charter lifts."""
+    if wanted >= level:
+        raise SekishoError(LOWER_NOT, level=level)
+    if level > LOWER_LEVEL_MAX or wanted < FLOOR_LEVEL <= level:
+        raise SekishoError(LOWER_FLOOR, level=level, wanted=wanted)
 
 
 def as_json(values: Iterable[str]) -> str:

@@ -110,6 +110,24 @@ def newest_checkpoint(tx: Tx, job: str) -> ArtefactView | None:
     return _artefact(row, copies(tx, row["object"])) if row else None
 
 
+def lower_artefact(tx: Tx, artefact: str, level: int) -> None:
+    """Another level from now on; the record of the change keeps the old one."""
+    tx.run(
+        "update data_artefacts set level = :level, record_id = :record_id where id = :id",
+        id=artefact,
+        level=level,
+    )
+
+
+def lower_dataset(tx: Tx, dataset: str, level: int) -> None:
+    """As for an artefact."""
+    tx.run(
+        "update data_datasets set level = :level, record_id = :record_id where id = :id",
+        id=dataset,
+        level=level,
+    )
+
+
 def put_copy(tx: Tx, digest: str, site: str, now_ms: int) -> None:
     """The bytes of an object lie at a site now."""
     tx.run(

@@ -18,7 +18,7 @@ KERNEL: tuple[Route, ...] = (
         "/v1/proposals",
         ListProposals,
         cli=("proposal", "list"),
-        columns=("id", "action", "proposer", "created_at", "expires_at"),
+        columns=("id", "action", "proposer", "binding", "created_at", "expires_at"),
     ),
     Route("POST", "/v1/proposals/{proposal}/approve", ApproveProposal, cli=("proposal", "approve")),
 )
@@ -168,6 +168,12 @@ CHARTER: tuple[Route, ...] = (
         cli=("charter", "diff"),
         words=("after", "before"),
     ),
+    Route(
+        "GET",
+        "/v1/charter/versions/{version}/replay",
+        charter.ReplayVersion,
+        cli=("charter", "replay"),
+    ),
     Route("POST", "/v1/charter/try", charter.TryRequest, cli=("charter", "try"), words=("action",)),
 )
 
@@ -201,6 +207,30 @@ SITES: tuple[Route, ...] = (
         columns=("id", "name", "operator", "engine", "state", "stand_in", "wall", "heard_at"),
     ),
     Route("PUT", "/v1/sites/{site}/facts/{name}", sites.StateFact, cli=("site", "state")),
+    Route(
+        "POST",
+        "/v1/sites/{site}/challenge",
+        sites.ChallengeSite,
+        status=201,
+        cli=("attestation", "challenge"),
+    ),
+    Route(
+        "POST",
+        "/v1/sites/{site}/attestation",
+        sites.AddAttestation,
+        status=201,
+        cli=("attestation", "add"),
+        files=("token", "gpu"),
+    ),
+    Route("POST", "/v1/verifiers", sites.AddVerifier, status=201, cli=("verifier", "add"), words=("name",)),
+    Route("DELETE", "/v1/verifiers/{name}", sites.RemoveVerifier, cli=("verifier", "remove"), final=True),
+    Route(
+        "GET",
+        "/v1/verifiers",
+        sites.ListVerifiers,
+        cli=("verifier", "list"),
+        columns=("name", "kind", "issuer", "country", "stand_in", "admitted"),
+    ),
     Route("POST", "/v1/sites/{site}/drain", sites.DrainSite, cli=("site", "drain")),
     Route("POST", "/v1/sites/{site}/resume", sites.ResumeSite, cli=("site", "resume")),
     Route("POST", "/v1/sites/{site}/proofs", sites.RequestProof, status=202),
@@ -290,6 +320,18 @@ DATA: tuple[Route, ...] = (
         columns=("id", "name", "kind", "level", "size_bytes", "job", "created_at"),
     ),
     Route("POST", "/v1/artefacts/{artefact}/fetch", data.FetchArtefact, cli=("artefact", "ticket")),
+    Route("POST", "/v1/artefacts/{artefact}/export", data.ExportArtefact, cli=("artefact", "request")),
+    Route("POST", "/v1/artefacts/{artefact}/lower", data.LowerArtefact, cli=("artefact", "lower")),
+    Route("POST", "/v1/datasets/{dataset}/lower", data.LowerDataset, cli=("data", "lower")),
+    Route("GET", "/v1/releases/{release}", data.ShowRelease, cli=("release", "show")),
+    Route(
+        "GET",
+        "/v1/releases",
+        data.ListReleases,
+        cli=("release", "list"),
+        columns=("id", "artefact", "destination", "state", "requester", "created_at", "expires_at"),
+    ),
+    Route("POST", "/v1/releases/{release}/fetch", data.FetchRelease, cli=("release", "ticket")),
 )
 
 COMPUTE: tuple[Route, ...] = (

@@ -115,11 +115,29 @@ class Oidc(_Section):
     """Group name to the roles it gives."""
 
 
+class Listener(_Section):
+    """Somebody outside the sites who signs which canaries arrived."""
+
+    name: Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]
+    """The name in its reports."""
+    key: str
+    """Its public key in base64url, as its operator handed it over."""
+
+
 class Compute(_Section):
     """Attempts and their leases."""
 
     lease_seconds: Annotated[int, Meta(ge=2, le=3600)] = 60
     """How long an attempt runs on after its agent was last heard; it is placed again after 1.5 times that."""
+    listeners: tuple[Listener, ...] = ()
+    """Whose word on canaries counts as observed: tables with `name` and `key` (docs/how-to/run-a-listener.md)."""
+
+
+class Sites(_Section):
+    """What is believed about sites."""
+
+    verifier_countries: tuple[Annotated[str, Meta(pattern="^[A-Z]{2}$")], ...] = ()
+    """Countries, beside `country`, whose verifiers of hardware may be added. None of them is ever called."""
 
 
 class Log(_Section):
@@ -155,6 +173,8 @@ class Settings(_Section):
     """Sign-in through an identity provider."""
     compute: Compute = Compute()
     """Attempts and their leases."""
+    sites: Sites = Sites()
+    """What is believed about sites."""
     log: Log = Log()
     """What the server says about itself."""
 

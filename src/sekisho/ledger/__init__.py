@@ -10,6 +10,8 @@ from sekisho.ledger.actions import handlers as handlers
 from sekisho.ledger.bundle import Subjects as Subjects
 from sekisho.ledger.bundle import trust_file as trust_file
 from sekisho.ledger.check import check as check
+from sekisho.ledger.history import Decided as Decided
+from sekisho.ledger.history import decisions as decisions
 from sekisho.ledger.keys import KeyFolder as KeyFolder
 from sekisho.ledger.model import BundleExport as BundleExport
 from sekisho.ledger.model import BundleFile as BundleFile

@@ -60,7 +60,7 @@ def sentence(error: SekishoError, language: Language) -> str:
     """An error's sentence in the caller's language."""
     if isinstance(error, DeniedError):
         return error.sentence(language)
-    return error.problem.text.render(language, error.params)
+    return error.problem.text.render(language, error.filled(language))
 
 
 def _language(words: Sequence[str]) -> Language:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sekisho.compute import WAITS
+
 WORDS = {
     "jobs.title": ("Jobs", "ジョブ"),
     "jobs.submit": ("Submit a job", "ジョブを投入する"),
@@ -116,6 +118,14 @@ WORDS = {
         "No way out: {closed} of {routes} routes closed",
         "外向き通信なし（{routes}経路のうち{closed}経路が不通）",
     ),
+    "claim.egress": (
+        "Reached {destinations} destinations and sent {sent}",
+        "{destinations}件の宛先に接続し、{sent}を送信した",
+    ),
+    "claim.observed": (
+        "{listener} heard of its canaries from outside: {results}",
+        "外部の観測者{listener}による遮断試験の結果：{results}",
+    ),
     "claim.exit": ("Ended with exit status {status}", "終了状態{status}で終わった"),
     "claim.file": ("The job file is the one submitted", "ジョブファイルは投入時のものである"),
     "event.accepted": ("Accepted at level {level}", "受け付け。データの区分はレベル{level}"),
@@ -156,6 +166,24 @@ WORDS = {
     "attempt.canaries.none": ("No canary was reported.", "遮断試験の報告はありません。"),
     "attempt.route": ("Route", "経路"),
     "attempt.result": ("Result", "結果"),
+    "attempt.egress": ("What went out", "外向き通信"),
+    "attempt.egress.text": ("Held back by: {mechanism}", "通信を制限する仕組み：{mechanism}"),
+    "attempt.egress.reached": ("Destinations that it reached", "接続した宛先"),
+    "attempt.egress.destination": ("Destination", "宛先"),
+    "attempt.egress.connections": ("Connections", "接続数"),
+    "attempt.egress.sent": ("Sent", "送信"),
+    "attempt.egress.received": ("Received", "受信"),
+    "attempt.egress.nothing": ("It reached no destination.", "接続した宛先はありません。"),
+    "attempt.egress.refused": ("Requests refused: {n}", "拒否した要求：{n}件"),
+    "attempt.egress.none": ("Nothing was reported.", "報告はありません。"),
+    "attempt.observed": (
+        "Listener {listener}, outside the site, signed what arrived:",
+        "拠点の外の観測者{listener}が、届いたものに署名しています。",
+    ),
+    "attempt.observed.unknown": (
+        "This listener's key is not in the settings: anybody could have signed it.",
+        "この観測者の鍵は設定にありません。誰の署名であるかは不明です。",
+    ),
     "attempt.limits": ("Limits, and what holds them", "制限と、それを守る仕組み"),
     "attempt.limits.none": ("No limit was reported.", "制限の報告はありません。"),
     "reason.finished": ("It ran to its end.", "最後まで実行しました。"),
@@ -249,16 +277,8 @@ WORDS = {
     ),
     "reason.refused": ("The site did not take it.", "拠点が引き受けませんでした。"),
     "reason.lost": ("The site's agent fell silent.", "拠点エージェントの応答がなくなりました。"),
-    "reason.CharterForbids": ("No site meets the charter's conditions.", "条件に合う拠点がありません。"),
-    "reason.NoSuchShape": ("No allowed site is large enough.", "この構成を満たす拠点がありません。"),
-    "reason.BudgetOrDeadline": ("It does not fit its budget or deadline.", "予算または期限に収まりません。"),
-    "reason.SiteUnavailable": ("No allowed site answers.", "拠点が利用できません。"),
-    "reason.ArrayLimit": (
-        "As many jobs of its array as it allows itself are under way.",
-        "配列ジョブの同時実行数の上限に達しています。",
-    ),
+    **{f"reason.{reason}": (text.en, text.ja) for reason, text in WAITS.items()},
     "reason.array.member_failed": ("A job in it failed.", "含まれるジョブが失敗しました。"),
-    "reason.WaitingCapacity": ("Waiting for capacity.", "空きを待っています。"),
     "live.pause": ("Pause live updates", "自動更新を止める"),
     "live.on": ("Live.", "自動更新中です。"),
     "live.lost": (
