@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -75,8 +74,7 @@ class JapaneseLm:
         del story
 
     def lines(self, found: Found) -> Iterator[tuple[str, str]]:
-        """The loss, from the log's last line."""
-        for line in found.log.splitlines():
-            if '"done"' in line:
-                done = json.loads(line)
-                yield "loss", f"first {done['loss_first']}, last {done['loss_last']}"
+        """The loss, from the last progress line; the log itself stays sealed under the text's key."""
+        done = found.ran[0]["progress"]
+        if "loss_last" in done:
+            yield "loss", f"first {done['loss_first']}, last {done['loss_last']}"

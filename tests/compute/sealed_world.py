@@ -31,7 +31,8 @@ def recipient() -> str:
 
 def want(**fields: Any) -> WantKey:
     """The question for the data key of the world's one object."""
-    return WantKey(**({"recipient": recipient(), "headers": [custody.ENVELOPE]} | fields))
+    values: dict[str, Any] = {"recipient": recipient(), "headers": [custody.ENVELOPE]}
+    return WantKey(**(values | fields))
 
 
 class SealedWorld(World):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def run(session: Session, values: dict[str, Any]) -> int:
 
     local = transfer.scan(Path(values["path"]), progress(screen.say("Hashing", "検査中")))
     with connect(session.settings) as client, contextlib.ExitStack() as stack:
-        named = {}
+        named: Mapping[str, Any] = {}
         if values.get("key"):
             # Cryptography is loaded only where something is encrypted.
             from sekisho_client import sealing  # noqa: PLC0415
