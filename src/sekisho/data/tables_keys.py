@@ -91,7 +91,7 @@ def every_key(tx: Tx) -> list[KeyView]:
 def insert_release(tx: Tx, release: Release) -> None:
     """Keep an answer, which is the same whenever the same one-time key asks again."""
     tx.run(
-        "insert into data_releases (id, attempt, job, key, version, envelopes, make, recipient, release_order,"
+        "insert into data_key_releases (id, attempt, job, key, version, envelopes, make, recipient, release_order,"
         " reason, rules, decided_ms, record_id) values (:id, :attempt, :job, :key, :version, :envelopes, :make,"
         " :recipient, :release_order, :reason, :rules, :decided_ms, :record_id)",
         id=release.id,
@@ -112,7 +112,7 @@ def insert_release(tx: Tx, release: Release) -> None:
 def find_release(tx: Tx, attempt: str, recipient: str) -> Release | None:
     """What a one-time key was answered."""
     row = tx.one(
-        "select * from data_releases where attempt = :attempt and recipient = :recipient",
+        "select * from data_key_releases where attempt = :attempt and recipient = :recipient",
         attempt=attempt,
         recipient=recipient,
     )
@@ -122,7 +122,7 @@ def find_release(tx: Tx, attempt: str, recipient: str) -> Release | None:
 def newest_release(tx: Tx, attempt: str) -> Release | None:
     """The newest decision about an attempt's keys."""
     row = tx.one(
-        "select * from data_releases where attempt = :attempt order by decided_ms desc, id desc limit 1",
+        "select * from data_key_releases where attempt = :attempt order by decided_ms desc, id desc limit 1",
         attempt=attempt,
     )
     return _release(row) if row else None
@@ -131,7 +131,7 @@ def newest_release(tx: Tx, attempt: str) -> Release | None:
 def newest_made(tx: Tx, attempt: str) -> Release | None:
     """The newest release that made new data keys for an attempt."""
     row = tx.one(
-        "select * from data_releases where attempt = :attempt and make > 0 and reason = ''"
+        "select * from data_key_releases where attempt = :attempt and make > 0 and reason = ''"
         " order by decided_ms desc, id desc limit 1",
         attempt=attempt,
     )
@@ -141,7 +141,7 @@ def newest_made(tx: Tx, attempt: str) -> Release | None:
 def keys_held(tx: Tx, attempt: str) -> list[KeyView]:
     """The keys under which an attempt was let have data keys."""
     rows = tx.all(
-        "select * from data_keys where id in (select key from data_releases where attempt = :attempt and reason = '')"
+        "select * from data_keys where id in (select key from data_key_releases where attempt = :attempt and reason = '')"
         " order by id",
         attempt=attempt,
     )
@@ -150,7 +150,7 @@ def keys_held(tx: Tx, attempt: str) -> list[KeyView]:
 
 def count_releases(tx: Tx, attempt: str) -> int:
     """How often an attempt has asked."""
-    row = tx.one("select count(*) as number from data_releases where attempt = :attempt", attempt=attempt)
+    row = tx.one("select count(*) as number from data_key_releases where attempt = :attempt", attempt=attempt)
     return int(row["number"]) if row else 0
 
 

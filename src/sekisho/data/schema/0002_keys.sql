@@ -19,7 +19,7 @@ create table data_keys (
 
 -- One row for each answer to an attempt that asked for data keys, once per one-time key of its agent. `record_id` names
 -- the record that lets the order leave, so a row is written once and never changed.
-create table data_releases (
+create table data_key_releases (
   id text primary key,
   attempt text not null,
   job text not null,
@@ -35,7 +35,7 @@ create table data_releases (
   record_id text not null,
   unique (attempt, recipient)
 );
-create index data_releases_attempt on data_releases (attempt, decided_ms);
+create index data_key_releases_attempt on data_key_releases (attempt, decided_ms);
 
 -- Null means what everything was before: stored as it is, under nobody's key.
 alter table data_datasets add column key text;
