@@ -86,3 +86,6 @@ class KeyRefused(_Body, frozen=True, tag="key_refused"):
 
     reason: ShortText
     rules: Annotated[list[ShortText], Meta(max_length=64)] = []
+
+
+KeyAnswer = KeyGranted | KeyPending | KeyRefused

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from sekisho_wire.egress import EgressReport
-from sekisho_wire.keying import EnvelopeDigest, KeyGranted, KeyPending, KeyRefused, WantKey
+from sekisho_wire.keying import EnvelopeDigest, KeyAnswer, WantKey
 from sekisho_wire.registration import (  # noqa: F401 - part of what an agent and the control plane say
     RegistrationCode,
     parse_registration_code,
@@ -461,19 +461,7 @@ FromAgent = (
     | WantTicket
     | WantKey
 )
-FromControl = (
-    Registered
-    | Ok
-    | Lease
-    | Orders
-    | SecretValue
-    | Ticket
-    | Offer
-    | Cancel
-    | KeyGranted
-    | KeyPending
-    | KeyRefused
-)
+FromControl = Registered | Ok | Lease | Orders | SecretValue | Ticket | Offer | Cancel | KeyAnswer
 Body = FromAgent | FromControl
 
 
