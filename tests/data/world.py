@@ -70,7 +70,7 @@ class World(SitesWorld):
     def add(self, name: str, folder: Folder = TEXT, *, by: Actor | None = None, **fields: Any) -> Upload:
         """Announce a dataset; level 1, under a key, and residency Japan unless said otherwise."""
         values: dict[str, Any] = {
-            **self.sealing(fields.get("level", 1), by),
+            **({} if "key" in fields else self.sealing(fields.get("level", 1), by)),
             "object": folder.object,
             "size_bytes": folder.size_bytes,
             "files": len(folder.files),
