@@ -152,7 +152,7 @@ class Sites(system.System):
         made = self.ask(
             "data.dataset.add",
             name=name,
-            level=1,
+            level=0,
             residency=["JP"],
             object=local.digest,
             size_bytes=local.size_bytes,

@@ -38,7 +38,7 @@ def world(tmp_path: Path, db_url: str) -> Iterator[World]:
     made.add("second")
     caller = made.account("caller", made.office, "caller")
     with pytest.raises(DeniedError):
-        made.add("third", by=caller)
+        made.add("third", by=caller, **made.sealing(1))
     made.add("theirs", by=made.stranger)
     made.seal_log()
     yield made
