@@ -11,13 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-import httpx2
 import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sekisho_agent import clock
-from sekisho_agent.client import open_http, post
+from sekisho_agent.client import CUSTODIAN, open_http, post
 from sekisho_agent.errors import AgentError, ConfigError, UnreachableError
 from sekisho_verify import canonical
 from sekisho_wire.custody import (
@@ -48,7 +47,6 @@ PENDING_SECONDS: Final = 0.1
 PENDING_SECONDS_MAX: Final = 2.0
 CUSTODIAN_TRIES: Final = 3
 STATUS_OK: Final = 200
-CUSTODIAN: Final = httpx2.Timeout(connect=3.0, read=10.0, write=5.0, pool=1.0)
 
 log = structlog.get_logger(__name__)
 

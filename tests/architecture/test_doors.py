@@ -15,6 +15,7 @@ _CLOCK = (
 _NETWORK = (
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho_(client|agent)/client\.py",
+    r"src/sekisho_client/sealing\.py",
     r"src/sekisho_agent/engines/(rest|websocket)\.py",
     r"src/sekisho_guarantor/landmark_control\.py",
 )

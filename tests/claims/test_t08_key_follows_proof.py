@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sekisho.charter import ActivateVersion, DraftVersion, default_policies
 from sekisho.data import ResumeKey, StopKey
 from sekisho.kernel.facts import Actor, Ref
@@ -54,9 +56,9 @@ def test_t08_the_key_stops_when_the_charter_changes(sealed: SealedWorld) -> None
         ' when { context.key.custody == "customer-hsm" };\n'
     )
     version = sealed.perform(sealed.administrator, DraftVersion(policies=text)).version
-    proposed = sealed.perform(sealed.administrator, ActivateVersion(version=version))
+    proposed: Any = sealed.perform(sealed.administrator, ActivateVersion(version=version))
     second = Actor(Ref("User", sealed.genesis.administrators[1].account))
-    sealed.perform(second, ApproveProposal(proposal=proposed.proposal))  # type: ignore[attr-defined]
+    sealed.perform(second, ApproveProposal(proposal=proposed.proposal))
     assert sealed.ask(order) == KeyRefused(reason="key.refused", rules=["X1-no-custody"])
 
 

@@ -27,8 +27,7 @@ def run(session: Session, values: dict[str, Any]) -> int:
     with connect(session.settings) as client, contextlib.ExitStack() as stack:
         named: Mapping[str, Any] = {}
         if values.get("key"):
-            # Cryptography is loaded only where something is encrypted.
-            from sekisho_client import sealing  # noqa: PLC0415
+            from sekisho_client import sealing  # noqa: PLC0415 - slow to load, and needed only to encrypt
 
             key = client.call("data.key.show", key=values["key"])
             if key["stand_in"]:
