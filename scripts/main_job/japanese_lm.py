@@ -10,6 +10,7 @@ from typing import Any
 
 from scripts.main_job import custody, processes
 from scripts.main_job.example import Engine, folder_of
+from scripts.main_job.places import Places
 from scripts.main_job.story import Found, Story, quiet
 from sekisho_client import transfer
 from sekisho_client.client import Client
@@ -24,6 +25,10 @@ class JapaneseLm:
     name = "japanese-lm"
     variables = frozenset({"TEXT", "IMAGE"})
 
+    def __init__(self) -> None:
+        """Nothing is made before the story begins."""
+        self._places: Places | None = None
+
     @property
     def federation(self) -> Path:
         """Five sites of four operators."""
@@ -35,8 +40,10 @@ class JapaneseLm:
         return folder_of(self.name) / ("image-cuda.txt" if os.environ.get("IMAGE") == "cuda" else "image.txt")
 
     def engines(self, story: Story) -> Mapping[str, Engine]:
-        """A real Slurm behind the site that is chosen, when asked for."""
-        return {SLURM_SITE: story.start_slurm(SLURM_SITE)} if os.environ.get("SLURM") else {}
+        """A real Slurm behind the site that is chosen, when asked for; one site that landmarks can measure."""
+        slurm = {SLURM_SITE: story.start_slurm(SLURM_SITE)} if os.environ.get("SLURM") else {}
+        self._places = Places(story)
+        return {**slurm, **self._places.engine()}
 
     def prepare(self, story: Story, engineer: Client) -> None:
         """Fetch or read the text, and add it as a dataset; the upload is judged before a byte is sent."""
@@ -72,6 +79,12 @@ class JapaneseLm:
     def collect(self, story: Story) -> None:
         """The model stays where it was registered: nothing is read back."""
         del story
+
+    def afterwards(self, story: Story, administrator: Client, engineer: Client) -> None:
+        """A job of level 2: refused, then run once landmarks have shown where a site is."""
+        del story
+        if self._places is not None:
+            self._places.tell(administrator, engineer)
 
     def lines(self, found: Found) -> Iterator[tuple[str, str]]:
         """The loss, from the last progress line; the log itself stays sealed under the text's key."""

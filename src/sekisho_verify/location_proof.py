@@ -17,7 +17,6 @@ from sekisho_verify.location import (
     TRANSCRIPTS_MAX,
     Case,
     Claim,
-    LocationError,
     LocationVerdict,
     Policy,
     judge,
@@ -184,5 +183,5 @@ def _whole(value: object) -> int:
 
 def _degrees(value: object, limit: int) -> int:
     if type(value) is not int or not -limit <= value <= limit:
-        raise LocationError("location.policy", "a point that is nowhere on the Earth")
+        raise ProofError("proof.place", "a point that is nowhere on the Earth")
     return value

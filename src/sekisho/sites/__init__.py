@@ -48,6 +48,7 @@ from sekisho.sites.model_location import SetTerritory as SetTerritory
 from sekisho.sites.model_location import ShowProof as ShowProof
 from sekisho.sites.model_location import TerritoryView as TerritoryView
 from sekisho.sites.model_location import Told as Told
+from sekisho.sites.proofs import PLACE_PROOF as PLACE_PROOF
 from sekisho.sites.proofs import standing_file as standing_file
 from sekisho.sites.rules import platform_key_ref as platform_key_ref
 from sekisho.sites.rules import site_entity as site_entity

@@ -151,11 +151,11 @@ class LocationActions:
         started_ms = self.views.started_ms(ctx.tx, file)
         fact = proofs.fact_of(verdict, started_ms, file)
         if fact.expires_ms <= ctx.now_ms or not proofs.replaces(
-            fact, site.facts.get(proofs.FACT), ctx.now_ms
+            fact, site.facts.get(proofs.PLACE_PROOF), ctx.now_ms
         ):
             return None
-        tables.put_fact(ctx.tx, site.id, proofs.FACT, fact)
-        ctx.later(ExpireFact(site=site.id, name=proofs.FACT), delay_ms=fact.expires_ms - ctx.now_ms)
+        tables.put_fact(ctx.tx, site.id, proofs.PLACE_PROOF, fact)
+        ctx.later(ExpireFact(site=site.id, name=proofs.PLACE_PROOF), delay_ms=fact.expires_ms - ctx.now_ms)
         return fact
 
     def close(self, ctx: Ctx, command: CloseProof) -> bool:
@@ -176,14 +176,14 @@ class LocationActions:
         located.set_territory(ctx.tx, command.digest, ctx.now_ms)
         ctx.detail(replaced=before, files={"territory.json": command.digest})
         for site in tables.every(ctx.tx):
-            if proofs.FACT in site.facts:
+            if proofs.PLACE_PROOF in site.facts:
                 self._judge_anew(ctx, site)
         wake_all(ctx)
         return find(ctx.tx, command.digest)
 
     def _judge_anew(self, ctx: Ctx, site: SiteView) -> None:
         """The same transcripts on another map; a proof that does not hold there falls at once."""
-        proof = self.views.proof(ctx.tx, site.facts[proofs.FACT].source)
+        proof = self.views.proof(ctx.tx, site.facts[proofs.PLACE_PROOF].source)
         case = Case(
             claim=proof.claim,
             landmarks=proof.landmarks,
@@ -200,7 +200,7 @@ class LocationActions:
             stream=site.id,
             detail={"code": verdict.code, "files": _files(file, verdict)},
         ):
-            tables.drop_fact(ctx.tx, site.id, proofs.FACT)
+            tables.drop_fact(ctx.tx, site.id, proofs.PLACE_PROOF)
             if verdict.accepted:
                 self._stand(ctx, find_site(ctx.tx, site.id), verdict, file)
 

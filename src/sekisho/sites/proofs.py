@@ -14,7 +14,7 @@ from sekisho_verify.location_sphere import LATITUDE_UDEG_MAX, LONGITUDE_UDEG_MAX
 from sekisho_verify.location_text import NOT_PROVEN, finding_sentence, summary
 from sekisho_verify.location_transcript import Landmark
 
-FACT = "location-proof"
+PLACE_PROOF = "location-proof"
 """Name of the fact that a standing proof is; nobody can state it."""
 ADDRESS = "location-address"
 LIARS_MAX = 1

@@ -100,7 +100,7 @@ def site_entity(site: SiteView) -> Entity:
     attributes: dict[str, Value] = {
         "country": str(_value(facts, "country", "")),
         "operator": Ref("Org", site.operator),
-        "proof": _proof(facts.get(proofs.FACT)),
+        "proof": _proof(facts.get(proofs.PLACE_PROOF)),
         "tee": bool(_value(facts, "tee", default=False)),
         "disconnected": bool(_value(facts, "disconnected", default=False)),
         "certs": frozenset(certificates) if isinstance(certificates, list) else frozenset(),

@@ -69,7 +69,7 @@ class ProofViews:
     def of_site(self, tx: Tx, site: SiteView, now_ms: int) -> ProofView:
         """The proof that holds, and the newest request."""
         row = located.newest_proof(tx, site.id)
-        standing = site.facts.get(proofs.FACT)
+        standing = site.facts.get(proofs.PLACE_PROOF)
         if standing is not None and standing.expires_ms <= now_ms:
             standing = None
         proof = self.proof(tx, row["file"]) if row and row["file"] else None
@@ -97,7 +97,7 @@ class ProofViews:
 
     def files(self, tx: Tx, site: SiteView) -> dict[str, str]:
         """Evidence files of the proof that stands for a site, by name; nothing without one."""
-        standing = site.facts.get(proofs.FACT)
+        standing = site.facts.get(proofs.PLACE_PROOF)
         if standing is None:
             return {}
         return {"location.json": standing.source, "territory.json": self.proof(tx, standing.source).territory}
