@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from scripts.main_job.story import Story
 
 PORT = 7620
-NAME = "custodian.example.invalid"
 
 
 class Custodian(NamedTuple):
@@ -60,20 +59,22 @@ class Custodian(NamedTuple):
             yield found.local, found.named
 
 
-def start(story: Story, store: str = '[store]\nkind = "development"\n') -> Custodian:
+def start(
+    story: Story, store: str = '[store]\nkind = "development"\n', *, name: str = "custodian"
+) -> Custodian:
     """Make a custodian that believes this run's control plane, and serve it until the run ends."""
-    folder, data = story.folder / "custodian", story.folder / "data"
+    folder, data = story.folder / name, story.folder / "data"
     folder.mkdir(mode=0o700)
     port = processes.free_port(PORT)
     orders = (data / "orders.pub").read_text(encoding="ascii").strip()
     config = folder / "custodian.toml"
     config.write_text(
-        f'name = "{NAME}"\ncountry = "JP"\nstate = "{folder / "state"}"\ntrust = "{data / "trust.json"}"\n'
+        f'name = "{name}.example.invalid"\ncountry = "JP"\nstate = "{folder / "state"}"\ntrust = "{data / "trust.json"}"\n'
         f'orders = "{orders}"\nport = {port}\n{store}',
         encoding="utf-8",
     )
     words = [*program("sekisho_guarantor"), "--json", "custodian"]
-    log = story.log("custodian")
+    log = story.log(name)
     made = processes.run([*words, "init", "--config", str(config)], env={}, log=log)
     process = story.stack.enter_context(
         processes.running([*words, "run", "--config", str(config)], env={}, log=log)

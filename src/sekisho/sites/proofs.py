@@ -107,7 +107,7 @@ def replaces(new: Fact, standing: Fact | None, now_ms: int) -> bool:
 
 def standing_file(site: SiteView, now_ms: int) -> str:
     """Digest of the file of the proof that a site's place rests on now; empty where none holds."""
-    fact = site.facts.get(FACT)
+    fact = site.facts.get(PLACE_PROOF)
     return fact.source if fact is not None and fact.expires_ms > now_ms else ""
 
 
