@@ -40,6 +40,7 @@ RELEASES_MAX = 10_000
 ORDER_MS = 120_000
 """How long an order is good for: a checkpoint and a custodian's answer take seconds."""
 EVIDENCE_FILE, PLACE_FILE = "key_release.json", "location.json"
+PLACES_MAX = 256
 PLACE_LEVEL = 2
 """From here up a release rests on a proof of place."""
 
@@ -59,6 +60,7 @@ class ReleaseActions:
         self._signer = signer
         self._principals = principals
         self._keep_file = keep_file
+        self._places: dict[str, dict[str, str]] = {}
 
     def release(self, ctx: Ctx, command: ReleaseKey) -> bytes:
         """One message of the main lane that asks for data keys."""
@@ -102,7 +104,7 @@ class ReleaseActions:
         """Ask, and write down what was answered, whichever way. The order is fixed now and signed when it leaves."""
         want, wish, agent = asked
         reason, rules, decision = self._judge(ctx, row, job, wish.key.id)
-        place = _place_files(ctx, row["site"], job["level"])
+        place = self._place_files(ctx, row["site"], job["level"])
         order = Order(
             id=ctx.new_id("rel"),
             custodian=wish.key.custodian_name,
@@ -192,6 +194,21 @@ class ReleaseActions:
             custodian_key=key.public_key,
         )
 
+    def _place_files(self, ctx: Ctx, site: str, level: int) -> dict[str, str]:
+        """The proof of place that a release rests on, as evidence files; none where the level asks for none.
+
+        A proof's file is read once: it is long, and never changes.
+        """
+        if level < PLACE_LEVEL:
+            return {}
+        found = find_site(ctx.tx, site)
+        file = standing_file(found, ctx.now_ms)
+        if file and file not in self._places:
+            if len(self._places) >= PLACES_MAX:
+                self._places.clear()
+            self._places[file] = PROOFS.files(ctx.tx, found)
+        return self._places[file] if file else {}
+
     def _judge(self, ctx: Ctx, row: Row, job: Row, key: str) -> tuple[str, list[str], Decision]:
         """Why there is no release, empty where there is one; the rules that said so; the decision as it is recorded.
 
@@ -265,14 +282,6 @@ def sealed_with(tx: Tx, attempt: str) -> tuple[str, int] | None:
     """Key and version under which an attempt was last given new data keys; None where it has none."""
     made = data.newest_made(tx, attempt)
     return (made.key, made.version) if made else None
-
-
-def _place_files(ctx: Ctx, site: str, level: int) -> dict[str, str]:
-    """The proof of place that a release rests on, as evidence files; none where the level asks for none."""
-    found = find_site(ctx.tx, site)
-    if level < PLACE_LEVEL or not standing_file(found, ctx.now_ms):
-        return {}
-    return PROOFS.files(ctx.tx, found)
 
 
 def _wish(tx: Tx, job: Row, want: WantKey) -> _Wish:
