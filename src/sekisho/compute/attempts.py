@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import msgspec
 
 from sekisho.compute import rules, tables, tables_keepsakes
-from sekisho.compute.candidates import placing
-from sekisho.compute.egress import EgressNotes, way_out
+from sekisho.compute.candidates import placing, way_out
+from sekisho.compute.egress import EgressNotes, was_heard
 from sekisho.compute.endings import forget_attempt
 from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET
 from sekisho.compute.jobs import entity_of, spec_of_row
@@ -157,7 +157,7 @@ class AttemptActions:
     def _bears(self, ctx: Ctx, job: Row, site: str, *, wall: str, results: list[str]) -> bool:
         """Whether the charter lets the job run behind the wall as its canaries found it."""
         submitter = submitter_of(ctx.tx, self._principals, job["submitter"])
-        egress = rules.egress_word(wall, spec_of_row(job).egress, results)
+        egress = way_out(ctx.tx, wall, spec_of_row(job), results)
         return (
             submitter is not None
             and ctx.decide(placing(ctx, submitter, entity_of(job), site=site, egress=egress)).allowed
@@ -173,7 +173,7 @@ class AttemptActions:
         if AttemptState(row["state"]) is not AttemptState.RUNNING and event is rules.Event.SUCCEED:
             event = rules.Event.FAIL
         changes, reason = self._egress.take(ctx, row, body, agent_key), rules.storable(body.reason)
-        if way_out(changes) and not self._bears(ctx, job, row["site"], wall=row["wall"], results=["open"]):
+        if was_heard(changes) and not self._bears(ctx, job, row["site"], wall=row["wall"], results=["open"]):
             event, reason = rules.Event.FAIL, messages.REASON_CANARY_OPEN
             outputs = list[messages.OutputReport]()
         else:
