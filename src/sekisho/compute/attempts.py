@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import msgspec
 
 from sekisho.compute import rules, tables, tables_keepsakes
-from sekisho.compute.candidates import placing
-from sekisho.compute.egress import EgressNotes, way_out
+from sekisho.compute.candidates import placing, way_out
+from sekisho.compute.egress import EgressNotes, was_heard
 from sekisho.compute.endings import forget_attempt
 from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET, UNSEALED
 from sekisho.compute.held import attempt_target, digest_of, held, taken
@@ -165,7 +165,7 @@ class AttemptActions:
         if submitter is None:
             return False
         spec = spec_of_row(job)
-        egress = rules.egress_word(wall, spec.egress, results)
+        egress = way_out(ctx.tx, wall, spec, results)
         asked = placing(ctx, submitter, entity_of(job), site=site, egress=egress, key=spec.key)
         return ctx.decide(asked).allowed
 
@@ -180,7 +180,7 @@ class AttemptActions:
         if AttemptState(row["state"]) is not AttemptState.RUNNING and event is rules.Event.SUCCEED:
             event = rules.Event.FAIL
         changes, reason = self._egress.take(ctx, row, body, agent_key), body.reason
-        if way_out(changes) and not self._bears(ctx, job, row["site"], wall=row["wall"], results=["open"]):
+        if was_heard(changes) and not self._bears(ctx, job, row["site"], wall=row["wall"], results=["open"]):
             event, reason = rules.Event.FAIL, messages.REASON_CANARY_OPEN
         elif any(_is_bare(ctx, row, output.envelope) for output in body.outputs):
             event, reason = rules.Event.FAIL, keying.REASON_KEY_UNSEALED
