@@ -12,12 +12,12 @@ from sekisho.compute.candidates import placing
 from sekisho.compute.endings import forget_attempt
 from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET
 from sekisho.compute.jobs import entity_of, spec_of_row
-from sekisho.compute.leaving import may_leave, may_run
+from sekisho.compute.leaving import LEVEL_STAYS, may_leave, may_run
 from sekisho.compute.model import AttemptState, JobState, NoteProgress, RenewAttempt, ReportAttempt
 from sekisho.compute.rounds import settle_job
 from sekisho.compute.seals import Seals
 from sekisho.compute.submitters import submitter_of, teams_of
-from sekisho.data import ArtefactView, Tickets, note_copy, register_artefact
+from sekisho.data import ArtefactKind, ArtefactView, Tickets, note_copy, register_artefact
 from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import SekishoError
@@ -223,15 +223,15 @@ class AttemptActions:
         envelope = command.envelope
         row = _held(ctx.tx, envelope, ended_too=True)
         body = envelope.body
+        job = tables.find_job(ctx.tx, row["job"], "") or {}
+        if not may_leave(ctx, self._principals, job):
+            raise SekishoError(LOG_STAYS, level=job["level"])
         if isinstance(body, messages.Progress) and not AttemptState(row["state"]).ended:
             line = msgspec.json.encode(body.line).decode()
             heartbeats.beat(
                 ctx.tx, f"progress:{row['job']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms, note=line
             )
         elif isinstance(body, messages.LogChunk):
-            job = tables.find_job(ctx.tx, row["job"], "") or {}
-            if not may_leave(ctx, self._principals, job):
-                raise SekishoError(LOG_STAYS, level=job["level"])
             self._logs.write(row["id"], body.offset, canonical.from_base64url(body.text))
         return self._signer.answer(envelope, messages.Ok(), ctx.now_ms)
 
@@ -287,6 +287,9 @@ def _ended(ctx: Ctx, row: Row, body: messages.Ended) -> None:
         event = rules.Event.FAIL
     for output in body.outputs:
         _register(ctx, row, ("output", output.name), (output.object, output.size_bytes))
+    if body.log is not None and job["level"] >= LEVEL_STAYS:
+        # Nowhere else is it known: what is not sent here can still be exported.
+        _register(ctx, row, ("log", "log"), (body.log.digest, body.log.bytes))
     usage = {
         "seconds": body.seconds,
         "cpu_s": body.cpu_s,
@@ -310,22 +313,22 @@ def _end(ctx: Ctx, row: Row, event: rules.Event, reason: str, **changes: Any) ->
     settle_job(ctx, row["job"], state, "refused" if state is AttemptState.REFUSED else reason)
 
 
-def _register(ctx: Ctx, row: Row, what: tuple[str, str], stored: tuple[str, int]) -> None:
-    """An output or training checkpoint inherits the job's joined label without anybody typing it."""
+def _register(ctx: Ctx, row: Row, what: tuple[ArtefactKind, str], stored: tuple[str, int]) -> None:
+    """An output, training checkpoint or log inherits the job's joined label without anybody typing it."""
     job = tables.find_job(ctx.tx, row["job"], "") or {}
     kind, name = what
     digest, size_bytes = stored
     artefact = ArtefactView(
         id=ctx.new_id("art"),
         name=name,
-        kind="checkpoint" if kind == "checkpoint" else "output",
+        kind=kind,
         owner=job["owner"],
         owners=msgspec.json.decode(job["owners"]),
         level=job["level"],
         labels=msgspec.json.decode(job["labels"]),
         residency=msgspec.json.decode(job["residency"]),
         object=digest,
-        object_kind="tree",
+        object_kind="file" if kind == "log" else "tree",
         size_bytes=size_bytes,
         job=row["job"],
         attempt=row["id"],

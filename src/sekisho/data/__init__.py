@@ -15,6 +15,7 @@ from sekisho.data.errors import WRONG_DIGEST as WRONG_DIGEST
 from sekisho.data.lowering import consenting_handlers as consenting_handlers
 from sekisho.data.model import AddDataset as AddDataset
 from sekisho.data.model import AddWorkdir as AddWorkdir
+from sekisho.data.model import ArtefactKind as ArtefactKind
 from sekisho.data.model import ArtefactPage as ArtefactPage
 from sekisho.data.model import ArtefactView as ArtefactView
 from sekisho.data.model import DatasetPage as DatasetPage
