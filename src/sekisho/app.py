@@ -116,6 +116,8 @@ class Control:
             published=self.folders.published,
             witnesses=self.witnesses,
         )
+        stored = data.DataActions(self.objects, self.tickets, _own_place)
+        releases = self._releases(stored, log, principals)
         patience = compute.Patience(self.settings.compute.lease_seconds)
         actions = compute.ComputeActions(
             jobs=compute.JobActions(principals, log.keep_file, self.logs, patience),
@@ -134,12 +136,11 @@ class Control:
                 tickets=self.tickets,
                 under_checkpoint=ledger.under_checkpoint,
                 patience=patience,
+                releases=releases,
             ),
             keeps=compute.KeepActions(box, self.objects),
         )
         office = charter.Office(self.engine, keep=log.keep_charter, history=_history)
-        stored = data.DataActions(self.objects, self.tickets, _own_place)
-        releases = self._releases(stored, log, principals)
 
         def found(ctx: Ctx, text: str) -> None:
             """What the genesis record brings beside people: the first charter, and this place as a site."""

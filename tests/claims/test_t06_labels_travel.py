@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 from sekisho import charter
 from sekisho.compute import CancelJob, JobView, ListJobs, SubmitJob
 from sekisho.compute.model_rounds import ReconcileAttempts
-from sekisho.data import ArtefactView, FetchArtefact, ListArtefacts, LowerArtefact, ShowArtefact
+from sekisho.data import (
+    ArtefactView,
+    ExportArtefact,
+    FetchArtefact,
+    FetchRelease,
+    ListArtefacts,
+    LowerArtefact,
+    ShowArtefact,
+)
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.facts import SYSTEM
 from sekisho_wire import messages
@@ -46,13 +54,11 @@ class Country(World):
         super().__init__(folder, db_url)
         self.second = Agent(self, self.site("tokyo", self.organisation("Tokyo"), yen_per_hour=30))
         self.numbers = itertools.count()
-        self.hear()
+        self.hear_all()
 
-    def hear(self) -> None:
-        super().hear()
-        if hasattr(self, "second"):
-            self.second.poll()
-            self.work()
+    def hear_all(self) -> None:
+        self.second.poll()
+        self.hear()
 
     def source(self, level: int, labels: list[str], residency: list[str]) -> str:
         number = next(self.numbers)
@@ -68,7 +74,7 @@ class Country(World):
         data = ", ".join([*mounts, "{to: model, mount: /out}"])
         number = next(self.numbers)
         text = f"name: job-{number}\nrun: x\nresources: {{cpus: 1, memory: 1}}\ndata: [{data}]\n{more}"
-        self.hear()
+        self.hear_all()
         job = self.perform(self.engineer, SubmitJob(file=text, workdir=workdir))
         self.settle()
         jobs = {job.id, *(one.id for one in self.perform(self.engineer, ListJobs(array=job.id)).items)}
@@ -234,7 +240,7 @@ def resume(world: Country, order: Envelope, expected: tuple[int, list[str], list
     reachable = again.body.resume is not None
     assert reachable == (expected[0] < 2), "from level 2 on, a checkpoint stays at the site that has it"
     world.run(again)
-    world.hear()
+    world.hear_all()
     return again
 
 
@@ -352,3 +358,47 @@ def test_t06_a_bundle_holds_nothing_of_another_tenant(world: Country) -> None:
     for record in world.records(stream=job.id):
         (facts,) = world.rows("select body from ledger_facts where digest = :d", d=record["facts"])
         assert not [name for name in names if name in bytes(facts["body"]).decode()]
+
+
+def test_t06_an_approved_export_is_handed_over_by_the_site_that_has_it(world: Country) -> None:
+    """The order goes to that site alone, after the checkpoint, and what comes in is what was agreed to."""
+    world.source(2, ["personal"], ["JP"])
+    job, (order,) = world.begun(["data-0"])
+    world.run(order)
+    tree = Folder({"weights": b"w" * 10, "deep/er": b"x"})
+    model = messages.OutputReport(name="model", object=tree.object, size_bytes=tree.size_bytes)
+    site = world.agent_of(order)
+    site.say(order, messages.Ended(reason="finished", exit_status=0, outputs=[model]))
+    world.settle()
+    (artefact,) = world.left_by(job.id)
+    asks, own = (world.releaser(name, world.office) for name in ("asks", "own"))
+    other = world.releaser("other", world.laboratory)
+    command = ExportArtefact(
+        artefact=artefact.id,
+        destination="JP",
+        approvers=[own.ref.id, other.ref.id],
+        reason="for the journal",
+    )
+    proposal = world.asked(asks, command).proposal
+    world.approve(own, proposal)
+    assert hand_overs(site) == []
+    release = world.approve(other, proposal)["id"]
+    assert hand_overs(site) == [], "not before its record is under a checkpoint"
+    world.settle()
+    others = [agent for agent in world.agents if agent is not site]
+    assert [hand_overs(agent) for agent in others] == [[], []]
+    (wanted,) = hand_overs(site)
+    assert (wanted.object, wanted.kind, wanted.size_bytes) == (tree.object, "tree", tree.size_bytes)
+    grant = world.control.tickets.open(wanted.ticket)
+    assert (grant.want, grant.object, grant.into) == ("put", tree.object, release)
+    assert hand_overs(site) == [], "asked once a minute"
+    world.clock.advance(60_000)
+    assert len(hand_overs(site)) == 1
+    world.send(tree, into=release)
+    world.clock.advance(60_000)
+    assert hand_overs(site) == []
+    assert world.perform(asks, FetchRelease(release=release)).object == tree.object
+
+
+def hand_overs(agent: Agent) -> list[messages.ObjectRef]:
+    return [one.body.wanted for one in agent.poll() if isinstance(one.body, messages.HandOver)]
