@@ -288,3 +288,11 @@ def test_the_document_is_canonical_and_rounds_against_the_site() -> None:
 def test_the_same_question_has_the_same_answer() -> None:
     data = [NORTH.write(), SOUTH.write()]
     assert document(judge(data, case(ALL))) == document(judge(data, case(ALL)))
+
+
+def test_an_accepted_place_is_told_in_the_shape_of_the_draft_and_no_other_is() -> None:
+    """draft-richardson-rats-geographic-results-01: only the country is known, and it is no exclave."""
+    accepted = judge(case(), transcripts())
+    shape = {"grc.jurisdiction-country": "JP", "grc.jurisdiction-country-exclave": False}
+    assert geographic_results(accepted, "JP") == {"ear.geographic-result-claims": shape}
+    assert geographic_results(replace(accepted, code="location.claim_foreign"), "JP") == {}
