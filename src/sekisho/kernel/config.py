@@ -78,6 +78,17 @@ class Witness(_Section):
     """Its verifier key (`name+id+base64`), as its operator handed it over."""
 
 
+class TimeAuthority(_Section):
+    """Somebody outside who states when a checkpoint existed (RFC 3161)."""
+
+    name: Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
+    """What bundles, trust files and logs call it."""
+    url: str
+    """Where it takes requests. HTTPS off loopback."""
+    certificates: tuple[str, ...]
+    """PEM files: its own certificate, or that of who issues it."""
+
+
 class Ledger(_Section):
     """The transparency log."""
 
@@ -89,6 +100,10 @@ class Ledger(_Section):
     """Who cosigns checkpoints: a list of tables with `name`, `url` and `vkey` (docs/how-to/run-a-witness.md)."""
     witness_interval_ms: Annotated[int, Meta(ge=10, le=3_600_000)] = 1000
     """How often a checkpoint is offered to the witnesses: the newest one that is older than each such moment."""
+    timestamps: tuple[TimeAuthority, ...] = ()
+    """Who stamps checkpoints: tables with `name`, `url` and `certificates` (docs/how-to/stamp-checkpoints.md)."""
+    timestamp_interval_ms: Annotated[int, Meta(ge=1000, le=86_400_000)] = 3_600_000
+    """How often a checkpoint is stamped by each of them."""
 
 
 class Objects(_Section):

@@ -142,6 +142,22 @@ WITNESS_UNKNOWN = define(
     Text("No such witness in the settings.", "設定にない立会人です。"),
 )
 
+STAMP_WRONG = define(
+    "ledger.stamp_wrong",
+    502,
+    Exit.FAILED,
+    Text(
+        "The answer of time-stamping authority {authority} is no stamp of this checkpoint: {what}.",
+        "時刻認証局{authority}の応答は、この確認点の時刻証明ではありません：{what}。",
+    ),
+)
+STAMP_UNKNOWN = define(
+    "ledger.stamp_unknown",
+    404,
+    Exit.NOT_FOUND,
+    Text("No such time-stamping authority in the settings.", "設定にない時刻認証局です。"),
+)
+
 # What can be wrong with a witness. The first four must be looked into by a person.
 WITNESS_AHEAD = define(
     "ledger.witness_ahead",
