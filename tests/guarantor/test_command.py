@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,7 +79,9 @@ def test_a_wrong_configuration_is_named(
 ) -> None:
     for language in ("en", "ja"):
         assert main(["--lang", language, "witness", "init", "--config", _write(tmp_path, text)]) == 2
-        assert code in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert code in said
+        assert not re.search("Expected `|Object ", said), "in words, not as it is checked"
 
 
 def test_a_witness_key_is_no_log_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
