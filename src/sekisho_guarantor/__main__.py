@@ -27,6 +27,7 @@ from sekisho_guarantor.state import WitnessState, read_key
 from sekisho_guarantor.texts import HELP, SAYS
 from sekisho_guarantor.witness import Witness, witness_key
 from sekisho_wire.problems import Language
+from sekisho_wire.usage import parser_in
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,7 +94,7 @@ def _parser(language: Language) -> argparse.ArgumentParser:
     def says(key: str) -> str:
         return HELP[key].render(language, {})
 
-    parser = argparse.ArgumentParser(
+    parser = parser_in(language)(
         prog="sekisho-guarantor", description=says(""), epilog=says("codes"), add_help=False
     )
     _common(parser, says)

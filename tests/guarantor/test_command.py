@@ -56,6 +56,15 @@ def test_help_is_in_both_languages(words: list[str], capsys: pytest.CaptureFixtu
     assert not said[1].isascii()
 
 
+def test_wrong_use_has_a_code_and_a_next_step(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--lang", "ja", "witness"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: コマンドが必要です  [input.usage]\nhint: sekisho-guarantor witness --help\n"
+    )
+
+
 GOOD = f'name = "w.example/1"\nstate = "s"\n[[logs]]\norigin = "{ORIGIN}"\nkeys = ["{LOG.key.vkey}"]\n'
 
 
