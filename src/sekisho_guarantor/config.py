@@ -13,11 +13,6 @@ from msgspec import Meta
 from sekisho_guarantor.errors import CONFIG_INVALID, CONFIG_UNREADABLE, TLS_REQUIRED, GuarantorError
 from sekisho_verify.checkpoint import ED25519, VerifierKey, check_name, parse_key
 from sekisho_verify.errors import VerifyError
-from sekisho_wire.complaints import in_words, without_braces
-from sekisho_wire.problems import Text
-
-_NO_LOG_KEY = Text("a key that is not a log's", "台帳の鍵ではありません")
-_TOGETHER = Text("needs its key, and the key it", "証明書と鍵は両方とも必要です")
 
 
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,14 +48,14 @@ class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         known: dict[str, tuple[VerifierKey, ...]] = {}
         for log in self.logs:
             if log.origin in known:
-                raise GuarantorError(CONFIG_INVALID, name="logs", texts={"what": _twice(log.origin)})
+                raise GuarantorError(CONFIG_INVALID, name="logs", what=f"{log.origin!r} twice")
             try:
                 check_name(log.origin)
                 keys = tuple(map(parse_key, log.keys))
             except VerifyError as error:
                 raise GuarantorError(CONFIG_INVALID, name="logs", what=error.detail) from error
             if any(key.kind != ED25519 for key in keys):
-                raise GuarantorError(CONFIG_INVALID, name="logs", texts={"what": _NO_LOG_KEY})
+                raise GuarantorError(CONFIG_INVALID, name="logs", what="a key that is not a log's")
             known[log.origin] = keys
         return known
 
@@ -78,8 +73,7 @@ def load_config(path: Path) -> WitnessConfig:
         config = msgspec.convert(value, WitnessConfig, strict=True)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$.")
-        name, what = place.rstrip("`") or path.name, in_words(message)
-        raise GuarantorError(CONFIG_INVALID, name=name, texts={"what": what}) from error
+        raise GuarantorError(CONFIG_INVALID, name=place.rstrip("`") or path.name, what=message) from error
     _check(config)
     return config
 
@@ -90,7 +84,7 @@ def _check(config: WitnessConfig) -> None:
     except VerifyError as error:
         raise GuarantorError(CONFIG_INVALID, name="name", what=error.detail) from error
     if bool(config.certificate) != bool(config.key):
-        raise GuarantorError(CONFIG_INVALID, name="certificate", texts={"what": _TOGETHER})
+        raise GuarantorError(CONFIG_INVALID, name="certificate", what="needs its key, and the key it")
     if not (config.certificate or config.behind_proxy or _is_loopback(config.host)):
         raise GuarantorError(TLS_REQUIRED, host=config.host)
     config.known_logs()
@@ -101,8 +95,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _twice(origin: str) -> Text:
-    named = without_braces(repr(origin))
-    return Text(f"{named} twice", f"{named}が2回あります")

@@ -24,7 +24,6 @@ import structlog
 from sekisho_guarantor.config import WitnessConfig
 from sekisho_guarantor.errors import ADDRESS_UNUSABLE, CONFIG_INVALID, REQUEST_MALFORMED, GuarantorError
 from sekisho_guarantor.witness import TEXT_MEDIA, Answer, Witness, refusal
-from sekisho_wire.problems import Text
 from sekisho_wire.witnessing import PATH, REQUEST_BYTES_MAX
 
 REQUEST_SECONDS = 30.0
@@ -188,6 +187,5 @@ def _tls(config: WitnessConfig) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(config.certificate, config.key)
     except (OSError, ssl.SSLError) as error:
-        what = Text("cannot be read", "読み取れません")
-        raise GuarantorError(CONFIG_INVALID, name="certificate", texts={"what": what}) from error
+        raise GuarantorError(CONFIG_INVALID, name="certificate", what="cannot be read") from error
     return context

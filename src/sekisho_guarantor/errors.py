@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from sekisho_wire.complaints import in_words
 from sekisho_wire.problems import Exit, Language, Problem, Text, define
 
 
@@ -28,8 +29,9 @@ class GuarantorError(Exception):
         return self.problem.code
 
     def sentence(self, language: Language) -> str:
-        """What is wrong."""
-        texts = {name: text.render(language, {}) for name, text in self._texts.items()}
+        """What is wrong; what msgspec said of a setting is put into words."""
+        said = {"what": in_words(str(self.params["what"]))} if "what" in self.params else {}
+        texts = {name: text.render(language, {}) for name, text in (said | dict(self._texts)).items()}
         return self.problem.text.render(language, self.params | texts)
 
 

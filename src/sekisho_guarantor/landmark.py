@@ -23,7 +23,7 @@ from sekisho_verify.errors import VerifyError
 from sekisho_verify.location import bound_km
 from sekisho_verify.location_packets import NONCE_BYTES
 from sekisho_verify.location_transcript import Session, encode_landmark
-from sekisho_wire.problems import Language, Text
+from sekisho_wire.problems import Language
 
 TRANSCRIPTS = "transcripts"
 SUFFIX = ".transcript"
@@ -129,8 +129,7 @@ def _nonce(text: str) -> bytes:
     except VerifyError as error:
         raise GuarantorError(CONFIG_INVALID, what=f"--nonce: {error.detail}") from error
     if len(nonce) != NONCE_BYTES:
-        what = Text(f"--nonce: {NONCE_BYTES} bytes are needed", f"--nonce：{NONCE_BYTES}バイトが必要です")
-        raise GuarantorError(CONFIG_INVALID, texts={"what": what})
+        raise GuarantorError(CONFIG_INVALID, what=f"--nonce: {NONCE_BYTES} bytes are needed")
     return nonce
 
 
