@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from scripts import territory
-from scripts.main_job import processes
+from scripts.main_job import keystop, processes
 from scripts.main_job.example import Engine
 from scripts.main_job.line import Line
 from scripts.main_job.processes import StepFailedError, program
@@ -105,6 +105,7 @@ class Places:
                 line.stretch(0.0)
             found = self._prove(keeper, shown=True)
             self._finish(engineer, job)
+            keystop.tell(story, engineer, SITE)
         figures = found["standing"]["value"]
         text = "{landmarks} landmarks, within {bound_km} km, margin {foreign_margin_km} km (grade M)".format(
             **figures

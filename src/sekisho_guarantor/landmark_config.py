@@ -17,9 +17,12 @@ from sekisho_guarantor.landmark_errors import CONFIG_INVALID, KEY_UNREADABLE
 from sekisho_guarantor.landmark_session import Plan, Target
 from sekisho_verify.location_sphere import UDEG_PER_DEGREE, Place
 from sekisho_verify.location_transcript import Landmark
+from sekisho_wire.complaints import in_words, without_braces
+from sekisho_wire.problems import Text
 from sekisho_wire.signing import SealError, decode_public_key
 
 KEY_FILE = "landmark.key"
+PORT_MAX = 65_535
 _MODE = 0o600
 
 
@@ -34,8 +37,9 @@ class SiteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The site as a session needs it; SealError or ValueError where key or address are none."""
         host, _, port = self.address.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not host or not port.isdecimal():
+        if not host or not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= PORT_MAX):
             raise ValueError("an address is host:port")
+        host.encode("idna")  # or no resolver takes it
         return Target(self.id, decode_public_key(self.key).public_bytes_raw(), host, int(port))
 
 
@@ -124,7 +128,8 @@ class LandmarkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             except (SealError, ValueError) as error:
                 raise GuarantorError(CONFIG_INVALID, what=f"sites: {site.id}: {error}") from error
         if len({target.site for target in found}) != len(found):
-            raise GuarantorError(CONFIG_INVALID, what="sites: the same id twice")
+            what = Text("sites: the same id twice", "sites：同じIDが2回あります")
+            raise GuarantorError(CONFIG_INVALID, texts={"what": what})
         return found
 
 
@@ -139,9 +144,13 @@ def load_config(path: Path) -> LandmarkConfig:
     try:
         config = msgspec.convert(value, LandmarkConfig, strict=True)
     except msgspec.ValidationError as error:
-        raise GuarantorError(CONFIG_INVALID, what=str(error)) from error
+        message, _, place = str(error).partition(" - at `$.")
+        what, where = in_words(message), without_braces(place.rstrip("`") or path.name)
+        placed = Text(f"{where}: {what.en}", f"{where}：{what.ja}")
+        raise GuarantorError(CONFIG_INVALID, texts={"what": placed}) from error
     if config.rounds.needed > config.rounds.sent:
-        raise GuarantorError(CONFIG_INVALID, what="rounds: more needed than sent")
+        what = Text("rounds: more needed than sent", "rounds：neededがsentより多くなっています")
+        raise GuarantorError(CONFIG_INVALID, texts={"what": what})
     config.targets()
     if config.control is not None and config.sites:
         raise GuarantorError(CONFIG_INVALID, what="sites: the control plane names them, where there is one")

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
     load_pem_public_key,
 )
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 
 from sekisho_verify.canonical import from_base64url
 from sekisho_verify.errors import CanonicalError, Exit, VerifyError
@@ -89,6 +89,11 @@ def make_token_key(kid: str, alg: str, key: bytes) -> TokenKey:
     if not _fits(public, alg):
         raise TokenError("attestation.key", f"not a key for {alg}, or a weak one")
     return TokenKey(kid, alg, public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def pem_of(key: TokenKey) -> str:
+    """The key as people pass it on."""
+    return _load(key.spki).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
 
 
 def unverified_issuer(token: str) -> str:
@@ -201,7 +206,7 @@ def _load(key: bytes) -> PublicKey:
             public = load_pem_public_key(key[:_KEY_BYTES_MAX])
         else:
             public = load_der_public_key(key[:_KEY_BYTES_MAX])
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, InvalidVersion) as error:
         raise TokenError("attestation.key", "not a public key or certificate") from error
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
         raise TokenError("attestation.key", "a key of a kind that signs no token")

@@ -27,12 +27,14 @@ from sekisho_verify.errors import BundleError, VerifyError
 from sekisho_verify.merkle import HASH_BYTES
 from sekisho_verify.record import Record, Resource, is_stream, parse_record, read_resource
 
+TIMESTAMPS_MAX = 16
+
 _MANIFEST_FIELDS = {"v", "origin", "subject", "stream", "first_index", "records"}
 _PROOF_FIELDS = {"index", "stream_seq", "path"}
 _CHARTER_FIELDS = {"v", "schema", "policies"}
 _folder_of_member = re.compile(
     r"(bundle\.json|checkpoint|proofs\.json|consistency\.json|records/[0-9]{6}\.json"
-    r"|charters/[0-9a-f]{64}\.json|facts/[0-9a-f]{64}\.json|files/[0-9a-f]{64})"
+    r"|charters/[0-9a-f]{64}\.json|facts/[0-9a-f]{64}\.json|files/[0-9a-f]{64}|timestamps/[0-9a-f]{64})"
 ).fullmatch
 
 
@@ -63,7 +65,7 @@ class Manifest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The parsed members. Charters, facts and files are raw bytes by the digest text their name claims."""
+    """The parsed members. Charters, facts, files and time stamps are raw bytes by the digest text of their names."""
 
     manifest: Manifest
     note: SignedNote
@@ -75,6 +77,7 @@ class Bundle:
     facts: Mapping[str, bytes]
     files: Mapping[str, bytes]
     consistency: Consistency | None
+    timestamps: Mapping[str, bytes]
 
 
 def parse_bundle(data: bytes) -> Bundle:
@@ -97,7 +100,10 @@ def parse_bundle(data: bytes) -> Bundle:
         facts=_by_digest(members, "facts/", ".json"),
         files=_by_digest(members, "files/", ""),
         consistency=_read_consistency(members.get("consistency.json")),
+        timestamps=_by_digest(members, "timestamps/", ""),
     )
+    if len(bundle.timestamps) > TIMESTAMPS_MAX:
+        raise BundleError("bundle.timestamps", f"more than {TIMESTAMPS_MAX}", where="timestamps")
     _check_together(bundle)
     return bundle
 
@@ -116,6 +122,7 @@ def assemble(
     facts: Iterable[bytes] = (),
     files: Iterable[bytes] = (),
     consistency: Consistency | None = None,
+    timestamps: Iterable[bytes] = (),
 ) -> dict[str, bytes]:
     """Members of the bundle of one stream, records and proofs in stream order.
 
@@ -136,6 +143,7 @@ def assemble(
     members |= {f"charters/{_hex(data)}.json": data for data in charters}
     members |= {f"facts/{_hex(data)}.json": data for data in facts}
     members |= {f"files/{_hex(data)}": data for data in files}
+    members |= {f"timestamps/{_hex(data)}": data for data in timestamps}
     if consistency is not None:
         path = list(map(to_base64url, consistency.path))
         members["consistency.json"] = encode({"from_size": consistency.from_size, "path": path})

@@ -39,10 +39,10 @@ def records(case: Case) -> list[Line]:
 
 
 def digests(case: Case) -> list[Line]:
-    """Charters, facts and files against the digests that records name."""
+    """Charters, facts and files against the digests that records name; time stamps against their own names."""
     bundle = case.bundle
     lines: list[Line] = []
-    for folder in (bundle.charters, bundle.facts, bundle.files):
+    for folder in (bundle.charters, bundle.facts, bundle.files, bundle.timestamps):
         for name, data in folder.items():
             if digest(data) != name:
                 error = ChecksumError("digest.member", "a member that differs from its digest", where=name)

@@ -8,7 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from sekisho_verify.checks import is_closed
 from sekisho_verify.detail import LEVEL_MAX, ROUTES, Detail, Place, read_canaries
 from sekisho_verify.errors import Exit, VerifyError
-from sekisho_verify.lines import ABSENT, ATTESTED, DECLARED, FAILED, MEASURED, NOTE, OK, Case, Line, failed
+from sekisho_verify.lines import (
+    ABSENT,
+    ATTESTED,
+    DECLARED,
+    FAILED,
+    MEASURED,
+    NOTE,
+    OK,
+    SIGNED,
+    Case,
+    Line,
+    failed,
+)
 from sekisho_verify.record import Record
 
 WALL_LEVEL = 2
@@ -125,7 +137,7 @@ def wall(case: Case) -> list[Line]:
 
 
 def demands(case: Case, shown: Sequence[Line]) -> list[Line]:
-    """What the trust file asks for beyond integrity: quorum, closed streams, consistency, place, attestation.
+    """What the trust file asks for beyond integrity: quorum, closed streams, consistency, time, place, attestation.
 
     `shown` are the lines of every other check: a demand is met by what was shown, never by what was said.
     """
@@ -143,6 +155,8 @@ def demands(case: Case, shown: Sequence[Line]) -> list[Line]:
         )
     if wanted.closed and not is_closed(case):
         errors.append(DemandError("demand.closed", "a closed stream is demanded, this one is open"))
+    if wanted.timestamp and not is_shown(shown, "timestamp", SIGNED):
+        errors.append(DemandError("demand.timestamp", "a time stamp by a trusted authority is demanded"))
     if wanted.consistency and not (trust.seen and _reaches(case, trust.seen.size)):
         errors.append(DemandError("demand.consistency", "consistency with a head seen before is demanded"))
     for what, part, grade, bar in (

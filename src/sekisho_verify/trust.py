@@ -12,12 +12,23 @@ from sekisho_verify.errors import TrustError, VerifyError
 from sekisho_verify.location_transcript import Landmark, read_landmark
 from sekisho_verify.merkle import HASH_BYTES
 from sekisho_verify.record import is_digest
+from sekisho_verify.timestamp import Authority, der_of
 
 LEVEL_MAX = 5
 _TRUST_BYTES_MAX = 2**20
+_KEY_BYTES = 32
 _REQUIRED = frozenset({"v", "origin", "keys", "witnesses", "quorum"})
-_FIELDS = _REQUIRED | {"seen", "demand", "verifiers", "landmarks", "territory"}
-_FLAGS = ("closed", "consistency")
+_FIELDS = _REQUIRED | {
+    "seen",
+    "demand",
+    "verifiers",
+    "authorities",
+    "landmarks",
+    "territory",
+    "listeners",
+}
+_FLAGS = ("closed", "consistency", "timestamp")
+_AUTHORITIES_MAX = 16
 _BARS = ("max_level_without_place", "max_level_without_attestation")
 
 
@@ -33,14 +44,16 @@ class Seen:
 class Demand:
     """What must be shown beyond integrity.
 
-    `closed` streams, `consistency` with what was seen, a measured place for data above `max_level_without_place`, and
-    hardware attested to a verifier of this file above `max_level_without_attestation` (5 demands none).
+    `closed` streams, `consistency` with what was seen, a `timestamp` by an authority of this file, a measured place for
+    data above `max_level_without_place`, and hardware attested to a verifier of this file above
+    `max_level_without_attestation` (5 demands none).
     """
 
     closed: bool = False
     consistency: bool = False
     max_level_without_place: int = LEVEL_MAX
     max_level_without_attestation: int = LEVEL_MAX
+    timestamp: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,7 @@ class Trust:
     """Origin, keys of log, witnesses and verifiers of hardware, cosignatures needed, and demands of one auditor.
 
     Where `landmarks` are named, a place is shown by them alone; where `territory` (a digest) is, on that map alone.
+    `listeners` are names and raw public keys of those whose word on egress counts as observed.
     """
 
     origin: str
@@ -57,8 +71,10 @@ class Trust:
     seen: Seen | None = None
     demand: Demand = Demand()
     verifiers: tuple[Verifier, ...] = ()
+    authorities: tuple[Authority, ...] = ()
     landmarks: tuple[Landmark, ...] = ()
     territory: str = ""
+    listeners: frozenset[tuple[str, bytes]] = frozenset()
 
 
 def parse_trust(data: bytes) -> Trust:
@@ -93,8 +109,10 @@ def parse_trust(data: bytes) -> Trust:
         seen,
         demand,
         _read_verifiers(body.get("verifiers", [])),
+        _read_authorities(body.get("authorities", [])),
         _read_landmarks(body.get("landmarks", [])),
         _read_territory(body.get("territory", "")),
+        _read_listeners(body.get("listeners", [])),
     )
 
 
@@ -149,6 +167,29 @@ def _read_verifiers(value: object) -> tuple[Verifier, ...]:
         raise TrustError(error.code, error.detail, where="verifiers") from error
 
 
+def _read_authorities(value: object) -> tuple[Authority, ...]:
+    """`[{"name", "certificates": [base64url of the DER]}]`; their own certificates, or those of who issues them."""
+    if not isinstance(value, list) or len(value) > _AUTHORITIES_MAX:
+        raise TrustError("trust.authorities", "a list of authorities is needed", where="authorities")
+    found: list[Authority] = []
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != {"name", "certificates"}:
+            raise TrustError("trust.authorities", "name and certificates are needed", where="authorities")
+        name, texts = item["name"], item["certificates"]
+        if not isinstance(name, str) or not name.isprintable() or not isinstance(texts, list) or not texts:
+            raise TrustError("trust.authorities", "name and certificates are needed", where="authorities")
+        try:
+            held = tuple(der_of(from_base64url(text if isinstance(text, str) else "")) for text in texts)
+        except VerifyError as error:
+            raise TrustError(error.code, error.detail, where="authorities") from error
+        if not name or name in {one.name for one in found}:
+            raise TrustError(
+                "trust.authorities", "the same authority twice, or without a name", where="authorities"
+            )
+        found.append(Authority(name, held))
+    return tuple(found)
+
+
 def _read_count(value: object, *, limit: int, field: str) -> int:
     if type(value) is not int or not 0 <= value <= limit:
         raise TrustError("trust.number", f"a whole number from 0 to {limit} is needed", where=field)
@@ -168,6 +209,26 @@ def _read_seen(value: object) -> Seen:
     return Seen(size, root)
 
 
+def _read_listeners(value: object) -> frozenset[tuple[str, bytes]]:
+    if not isinstance(value, list):
+        raise TrustError("trust.listeners", "a list of names and keys is needed", where="listeners")
+    found: list[tuple[str, bytes]] = []
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != {"name", "key"}:
+            raise TrustError("trust.listeners", "name and key are needed", where="listeners")
+        name, text = item["name"], item["key"]
+        try:
+            key = from_base64url(text) if isinstance(text, str) else b""
+        except VerifyError as error:
+            raise TrustError("trust.listeners", error.detail, where="listeners") from error
+        if not isinstance(name, str) or not name or len(key) != _KEY_BYTES:
+            raise TrustError("trust.listeners", "a name and a key of 32 bytes are needed", where="listeners")
+        found.append((name, key))
+    if len({key for _, key in found}) != len(found):
+        raise TrustError("trust.listeners", "the same key twice", where="listeners")
+    return frozenset(found)
+
+
 def _read_demand(value: object) -> Demand:
     if not isinstance(value, dict) or not value.keys() <= {*_FLAGS, *_BARS}:
         raise TrustError("trust.demand", "an unknown demand", where="demand")
@@ -177,4 +238,5 @@ def _read_demand(value: object) -> Demand:
     place, attestation = (
         _read_count(value.get(name, LEVEL_MAX), limit=LEVEL_MAX, field=f"demand.{name}") for name in _BARS
     )
-    return Demand(value.get("closed", False), value.get("consistency", False), place, attestation)
+    closed, consistency, timestamp = (bool(value.get(name, False)) for name in _FLAGS)
+    return Demand(closed, consistency, place, attestation, timestamp)

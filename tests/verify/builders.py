@@ -33,6 +33,7 @@ from sekisho_verify.merkle import Frontier
 from sekisho_verify.record import LogEntry, check_record, encode_entry
 from sekisho_verify.sealed import seal
 from sekisho_verify.tiles import Tile, TileTree
+from sekisho_verify.timestamp import Authority
 
 ORIGIN = "sekisho.example/ledger"
 WITNESS_NAMES = ("witness.example/one", "witness.example/two")
@@ -224,6 +225,7 @@ class TestLog:
             facts=parts.get("facts", []),
             files=parts.get("files", []),
             consistency=path,
+            timestamps=parts.get("timestamps", []),
         )
 
     def trust(
@@ -233,6 +235,7 @@ class TestLog:
         seen_size: int | None = None,
         demand: Body | None = None,
         verifiers: Iterable[Verifier] = (),
+        authorities: Iterable[Authority] = (),
         more: Mapping[str, object] | None = None,
     ) -> bytes:
         """The trust file of an auditor who believes this log and its witnesses; `more` are further fields."""
@@ -250,6 +253,11 @@ class TestLog:
             body["demand"] = demand
         if verifiers:
             body["verifiers"] = list(map(verifier_document, verifiers))
+        if authorities:
+            body["authorities"] = [
+                {"name": one.name, "certificates": list(map(to_base64url, one.certificates))}
+                for one in authorities
+            ]
         return json.dumps(body, indent=2).encode() + b"\n"
 
 

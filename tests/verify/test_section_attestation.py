@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
@@ -14,15 +13,9 @@ from sekisho_verify.attestation_file import FILE_NAME, AttestationFile, write_fi
 from sekisho_verify.canonical import digest
 from sekisho_verify.lines import Line
 from tests.verify import tokens
+from tests.verify.attested import FILE, stream_of, time_text
 from tests.verify.builders import Body, TestLog, record_body
 from tests.verify.tokens import NOW_S, QUESTION, VERIFIERS
-
-FILE = AttestationFile("site_1", QUESTION, tokens.token(), tokens.gpu_bundle(), VERIFIERS)
-CHOSEN: Body = {"site": "site_1", "country": "JP", "decision": "allow", "rules": [], "chosen": True}
-
-
-def time_text(time_s: int) -> str:
-    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def verdict(
@@ -35,19 +28,9 @@ def verdict(
 ) -> Verdict:
     """The verdict on a stream whose records each name one file."""
     log = TestLog()
-    data = [file if isinstance(file, bytes) else write_file(file) for file in files]
-    bodies = [
-        record_body(
-            "s",
-            number,
-            time=time_text(time_s),
-            detail={"level": 2, "sites": [CHOSEN], "files": {FILE_NAME: digest(one)}} | (detail or {}),
-        )
-        for number, one in enumerate(data)
-    ]
-    log.append(bodies)
+    data = stream_of(log, *files, time_s=time_s, detail=detail)
     trust = parse_trust(log.trust(verifiers=verifiers, demand=demand))
-    return verify_bundle(write_bundle(log.members("s", files=dict.fromkeys(data) if kept else [])), trust)
+    return verify_bundle(write_bundle(log.members("s", files=data if kept else [])), trust)
 
 
 def lines(found: Verdict) -> list[Line]:

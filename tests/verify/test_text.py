@@ -9,7 +9,15 @@ import string
 
 import pytest
 
-from sekisho_verify import checks, claims, parse_trust, render, sentences, verify_bundle, write_bundle
+from sekisho_verify import (
+    checks,
+    claims,
+    parse_trust,
+    render,
+    sentences,
+    verify_bundle,
+    write_bundle,
+)
 from sekisho_verify.errors import Exit, VerifyError
 from sekisho_verify.lines import Line, failed
 from sekisho_verify.sections import SECTIONS

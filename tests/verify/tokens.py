@@ -200,10 +200,10 @@ def overall(devices: Mapping[str, str], key: str = KEY) -> Claims:
     }
 
 
-def gpu_bundle(*devices: Claims, issuer: Issuer = NVIDIA, **changes: object) -> str:
+def gpu_bundle(*devices: Claims, **changes: object) -> str:
     """A detached EAT of these GPUs, `changes` replacing claims of the overall token."""
-    tokens = {f"GPU-{number}": issuer.token(claims) for number, claims in enumerate(devices or (gpu(),))}
-    return json.dumps([["JWT", issuer.token(overall(tokens) | changes)], tokens])
+    tokens = {f"GPU-{number}": NVIDIA.token(claims) for number, claims in enumerate(devices or (gpu(),))}
+    return json.dumps([["JWT", NVIDIA.token(overall(tokens) | changes)], tokens])
 
 
 def token(shape: str = "azure-tdx", /, **changes: object) -> str:

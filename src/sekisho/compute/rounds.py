@@ -19,9 +19,10 @@ from sekisho.compute.submitters import submitter_of
 from sekisho.kernel import heartbeats
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx, Handler
+from sekisho.kernel.evidence import Evidence
 from sekisho.kernel.facts import Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
-from sekisho.sites import SiteView, all_sites
+from sekisho.sites import SiteView, all_sites, evidence_files
 
 ROUND_MAX = 100
 """Jobs looked at in one round; the round for those behind them follows at once."""
@@ -196,7 +197,7 @@ def _offer(ctx: Ctx, row: Row, chosen: Judged, judged: list[Judged]) -> None:
             "stand_in": site.stand_in,
             "country": {"value": str(country.value), "grade": country.grade} if country else {},
             "sites": evidence(judged, site.id),
-            **_proof(ctx, row, site),
+            **_proofs(ctx, row, site),
         },
     ) as record:
         tables.place_job(
@@ -222,10 +223,12 @@ def _offer(ctx: Ctx, row: Row, chosen: Judged, judged: list[Judged]) -> None:
         settle_later(ctx, row)
 
 
-def _proof(ctx: Ctx, row: Row, site: SiteView) -> dict[str, Any]:
-    """The proof of place that a placement rests on, as evidence files; below the levels that need one, nothing."""
-    files = candidates.PROOFS.files(ctx.tx, site) if row["level"] >= PLACE_LEVEL else {}
-    return {"files": files} if files else {}
+def _proofs(ctx: Ctx, row: Row, site: SiteView) -> dict[str, Evidence]:
+    """The evidence files that the site's facts rest on, for the job's bundle; its place at levels that need one."""
+    files = evidence_files(ctx.tx, site.id, ctx.now_ms)
+    if row["level"] >= PLACE_LEVEL:
+        files |= candidates.PROOFS.files(ctx.tx, site)
+    return {"files": {**files}} if files else {}
 
 
 def evidence(judged: list[Judged], chosen: str) -> list[Any]:

@@ -13,7 +13,16 @@ from sekisho.console.drawing import known, say
 from sekisho.console.visit import Visit
 from sekisho.data import DatasetView, ListDatasets, ShowDataset
 from sekisho.identity import ShowOrganisation
-from sekisho.sites import Fact, ListLandmarks, ListSites, ProofView, ShowProof, ShowSite, SiteView
+from sekisho.sites import (
+    STAND_IN_SOURCE,
+    Fact,
+    ListLandmarks,
+    ListSites,
+    ProofView,
+    ShowProof,
+    ShowSite,
+    SiteView,
+)
 from sekisho_wire.problems import Language
 
 ROWS = 50
@@ -107,7 +116,7 @@ def site(visit: Visit) -> Answer:
             "not_shown": proof.not_shown if proof else [],
             "map": japan.draw([found], visit.asked.now_ms, landmarks, proof.findings if proof else ()),
             "facts": [
-                FactRow(_fact_name(visit, name), _value(visit, name, one), one)
+                FactRow(_fact_name(visit, name), _shouted(visit, name, one), one)
                 for name, one in found.facts.items()
             ],
         },
@@ -180,6 +189,12 @@ def _fact_name(visit: Visit, name: str) -> str:
     return say(visit.language, f"fact.{name}") if known(f"fact.{name}") else name
 
 
+def _shouted(visit: Visit, name: str, fact: Fact) -> str:
+    """The value; one that software attested in place of hardware says so in itself."""
+    value = _value(visit, name, fact)
+    return say(visit.language, "fact.stand-in", value=value) if fact.source == STAND_IN_SOURCE else value
+
+
 def _value(visit: Visit, name: str, fact: Fact) -> str:
     value = fact.value
     if isinstance(value, bool):
@@ -189,6 +204,8 @@ def _value(visit: Visit, name: str, fact: Fact) -> str:
     if isinstance(value, list):
         return ", ".join(value) or "-"
     if isinstance(value, int):
+        if name.endswith("-at"):
+            return shapes.utc(value)
         if name.endswith("-e6"):
             return f"{value / _MILLION:.2f}°"
         return f"{value / 1000:,.1f} kW" if name.endswith("-watts") else shapes.count(value)

@@ -159,7 +159,7 @@ def build(
     limits = limits or Limits()
     edge = Edge(gate, authenticate, limits)
     figures = envelope.Figures(registry or CollectorRegistry())
-    document = msgspec.json.encode(openapi.document(routes))
+    document = _encoded(tuple(routes))
     own: list[BaseRoute] = [
         Mount(PREFIX, Router(routes=_paths(edge, routes), redirect_slashes=False)),
         PathRoute("/healthz", _health, name="/healthz"),
@@ -183,6 +183,12 @@ def build(
     # A redirect would make a client send its token twice, and is no answer to an address that does not exist.
     app.router.redirect_slashes = False
     return app
+
+
+@functools.lru_cache(maxsize=4)
+def _encoded(routes: tuple[Route, ...]) -> bytes:
+    """The same routes always give the same bytes."""
+    return msgspec.json.encode(openapi.document(routes))
 
 
 def _paths(edge: Edge, routes: Sequence[Route]) -> list[BaseRoute]:

@@ -103,6 +103,12 @@ _EVIDENCE: Mapping[str, Word] = {
         sample="compute.job.submit",
     ),
     "actor": _word(("actor", "実行者")),
+    "binding": _word(
+        ("binding", "内容のダイジェスト"),
+        "the digest of what you read, as proposal list shows it",
+        "確認した内容のダイジェスト（proposal listに表示）",
+        sample="sha256:...",
+    ),
     "after": _word(("after", "続きの位置"), "where the last page ended", "前のページの終わりの位置"),
     "decision": _word(("decision", "判断")),
     "export": _word(
@@ -135,6 +141,12 @@ _PLACES: Mapping[str, Word] = {
         "GPUの種類、台数、価格",
         sample='\'[{"type":"H100","count":8}]\'',
     ),
+    "approvers": _word(
+        ("approvers", "承認者"),
+        "id of a person who is to approve",
+        "承認を求める利用者のID",
+        sample="usr_01kae7x2m4",
+    ),
     "artefact": _word(("artefact", "成果物"), "the artefact's id", "成果物のID", sample="art_01kae7x2m4"),
     "country": _word(
         ("country", "国"),
@@ -146,6 +158,20 @@ _PLACES: Mapping[str, Word] = {
     "dataset": _word(
         ("dataset", "データセット"), "the dataset's id or name", "データセットのIDまたは名前", sample="corpus"
     ),
+    "data.artefact.export:licence": _word(
+        ("licence", "輸出許可"), "number of the export licence", "輸出許可の番号", sample="METI-2026-0001"
+    ),
+    "data.artefact.lower:level": _word(("level", "区分"), "the new level", "新しい区分", sample="2"),
+    "data.dataset.lower:level": _word(("level", "区分"), "the new level", "新しい区分", sample="2"),
+    "data.dataset.lower:dataset": _word(
+        ("dataset", "データセット"), "the dataset's id", "データセットのID", sample="ds_01kae7x2m4"
+    ),
+    "destination": _word(
+        ("destination", "持ち出し先"),
+        "country it goes to, two letters",
+        "持ち出し先の国（2文字）",
+        sample="JP",
+    ),
     "engine": _word(("engine", "実行基盤"), "what runs jobs there", "ジョブを実行する仕組み", sample="local"),
     "fact": _word(
         ("fact", "事実"),
@@ -155,7 +181,44 @@ _PLACES: Mapping[str, Word] = {
     ),
     "facts": _word(("facts", "事実"), "further facts by name", "その他の事実（名前ごと）", sample="'{}'"),
     "files": _word(("files", "ファイル数"), "number of files", "ファイルの数", sample="12"),
+    "gpu": _word(
+        ("GPUs' token", "GPUの証明"),
+        "a file with NVIDIA's bundle for the GPUs",
+        "GPUの証明（NVIDIA形式）のファイル",
+        sample="gpu.json",
+    ),
     "heard_at": _word(("last heard", "最終受信")),
+    "jku": _word(
+        ("key address", "鍵の所在"),
+        "the address its tokens carry; never opened",
+        "証明に書かれる鍵の所在（接続はしません）",
+        sample="https://verifier.example/certs",
+    ),
+    "key": _word(("key", "鍵")),
+    "keys": _word(
+        ("keys", "鍵"),
+        "its keys with id and algorithm, as PEM",
+        "鍵のID、署名方式、公開鍵（PEM）",
+        sample='\'[{"kid":"1","alg":"RS256","key":"..."}]\'',
+    ),
+    "sites.attestation.add:token": _word(
+        ("token", "証明"),
+        "a file with the verifier's token",
+        "検証者の証明のファイル",
+        sample="machine.jwt",
+    ),
+    "sites.verifier.add:country": _word(
+        ("country", "国"), "the country it works in", "検証者の所在国", sample="JP"
+    ),
+    "sites.verifier.add:issuer": _word(
+        ("issuer", "発行者"),
+        "who its tokens say they are by",
+        "証明に書かれる発行者",
+        sample="https://verifier.example",
+    ),
+    "sites.verifier.add:kind": _word(
+        ("kind", "種類"), "azure, intel, nvidia or software", "azure、intel、nvidia、software", sample="azure"
+    ),
     "labels": _word(
         ("labels", "ラベル"), "a label beside the level", "区分に加えるラベル", sample="personal"
     ),
@@ -167,6 +230,12 @@ _PLACES: Mapping[str, Word] = {
     "object": _word(("object", "実体"), "digest of the content", "内容のダイジェスト", sample="sha256:..."),
     "operator": _word(
         ("operator", "運用者"), "the operating organisation's id", "運用者の組織ID", sample="org_01kae7x2m4"
+    ),
+    "release": _word(
+        ("release", "持ち出し"),
+        "id of the approved export, or of its proposal",
+        "承認された持ち出しのID、またはその申請のID",
+        sample="rel_01kae7x2m4",
     ),
     "residency": _word(
         ("residency", "所在地条件"), "a country it may be in, or any", "置いてよい国、またはany", sample="JP"
@@ -263,6 +332,9 @@ _CHARTER: Mapping[str, Word] = {
     "before": _word(
         ("before", "前の版"), "the older version, else the one in force", "前の版（省略時は効力のある版）"
     ),
+    "charter.version.replay:after": _word(
+        ("after", "続きの位置"), "where the last page ended", "前のページの終わりの位置", sample="48000"
+    ),
     "charter.version.diff:after": _word(
         ("after", "後の版"), "the newer version", "後の版のID", sample="chv_01kae7x2m4"
     ),
@@ -279,8 +351,59 @@ _CHARTER: Mapping[str, Word] = {
     "resource": _word(
         ("resource", "対象"), "what it would be done to", "操作の対象", sample='\'{"type":"Job","id":"x"}\''
     ),
+    "upto": _word(
+        ("records", "記録数"),
+        "only records before this place in the log",
+        "台帳のこの位置より前の記録のみ",
+        sample="48213",
+    ),
     "version": _word(
         ("version", "版"), "the version's id, else the one in force", "版のID（省略時は効力のある版）"
+    ),
+}
+
+_KEYS: Mapping[str, Word] = {
+    "data.key.register:address": _word(
+        ("address", "アドレス"),
+        "where the custodian answers",
+        "保管者のアドレス",
+        sample="https://custodian.example",
+    ),
+    "custodian": _word(
+        ("custodian", "保管者"),
+        "the organisation that holds the key, else your own",
+        "鍵を保管する組織のID（省略時は自分の組織）",
+        sample="org_01kae7x2m4",
+    ),
+    "envelope": _word(
+        ("envelope", "暗号化の見出し"),
+        "digest of the encrypted object's header",
+        "暗号化した実体の見出しの要約値",
+        sample="sha256:...",
+    ),
+    "evidence": _word(
+        ("evidence", "証拠"),
+        "the custodian's signed word that the key is gone",
+        "鍵を破棄したという保管者の署名つき証拠",
+        sample="destroyed.txt",
+    ),
+    "key": _word(("key", "鍵"), "the key's id or name", "鍵のIDまたは名前", sample="hospital"),
+    "key_version": _word(
+        ("version of the key", "鍵の版"),
+        "version of the key that wraps the data key",
+        "データ鍵を包んだ鍵の版",
+        sample="1",
+    ),
+    "public_key": _word(
+        ("public key", "公開鍵"),
+        "the key that checks what it signs, in base64url",
+        "署名を検証する公開鍵（base64url）",
+    ),
+    "statement": _word(
+        ("statement", "陳述"),
+        "what the custodian says of the key, signed by it",
+        "保管者が署名した、鍵についての陳述",
+        sample="facts.txt",
     ),
 }
 
@@ -291,6 +414,7 @@ FIELDS: Mapping[str, Word] = {
     **_PLACES,
     **_WORK,
     **_CHARTER,
+    **_KEYS,
 }
 """By name; `command:name` where a command means something else by a name than all others do."""
 
@@ -298,11 +422,13 @@ NOUNS: Mapping[str, Text] = {
     "administrator": Text("Who may change everything", "すべてを変更できる管理者"),
     "agent": Text("Programs of sites", "拠点エージェント"),
     "approver": Text("Who gives a second signature", "2人目として承認する人"),
+    "attestation": Text("What hardware proves of itself", "機器の証明"),
     "artefact": Text("What jobs left behind", "ジョブの成果物"),
     "charter": Text("The rules in force", "効力のある憲章"),
     "data": Text("Datasets", "データセット"),
     "image": Text("Prepared environments", "実行環境"),
     "job": Text("Jobs", "ジョブ"),
+    "key": Text("Keys that stay with their custodians", "保管者に預けた鍵"),
     "landmark": Text("Who measures where sites are", "拠点の位置を測定する測位基準点"),
     "ledger": Text("The log of records", "台帳"),
     "link": Text("One-time sign-in links", "1回限りのサインイン用リンク"),
@@ -311,6 +437,7 @@ NOUNS: Mapping[str, Text] = {
     "person": Text("People", "利用者"),
     "proposal": Text("What waits for a second person", "2人目の承認待ち"),
     "record": Text("Records of what was decided and done", "判断と実行の記録"),
+    "release": Text("Exports that were approved", "承認された持ち出し"),
     "role": Text("What accounts may do", "アカウントの役割"),
     "secret": Text("Secrets that jobs get as files", "ジョブにファイルとして渡す秘密情報"),
     "service": Text("Accounts of programs", "サービスアカウント"),
@@ -318,6 +445,7 @@ NOUNS: Mapping[str, Text] = {
     "team": Text("Teams", "チーム"),
     "territory": Text("Versions of the territory file", "領域ファイルの版"),
     "token": Text("Your access tokens", "自分のアクセストークン"),
+    "verifier": Text("Whose word on hardware counts", "機器の証明を判断する検証者"),
 }
 """What a noun of the command line stands for."""
 

@@ -7,6 +7,7 @@ other way out: it is reached through obstore (`sekisho_wire.objects`), not throu
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,6 +22,7 @@ from sekisho_wire.problems import Exit, Text
 
 TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 1 << 20
+TEXT_MEDIA = "text/plain; charset=utf-8"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 NOT_LISTED = problems.define(
@@ -37,7 +39,6 @@ class Network:
     def __init__(self, allowed: Iterable[str]) -> None:
         """`allowed` are URLs or host names from the settings."""
         self._hosts = frozenset(urlsplit(item).hostname or item for item in allowed)
-        self._client = httpx2.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
 
     def get_json(self, url: str) -> dict[str, Any]:
         """A JSON object by GET; UnavailableError for anything else."""
@@ -47,10 +48,12 @@ class Network:
         """A JSON object by POST of a form; the answer's status does not matter, OAuth errors are JSON too."""
         return self._json("POST", url, data)
 
-    def post_bytes(self, url: str, data: bytes, *, seconds: float, bytes_max: int) -> tuple[int, bytes]:
+    def post_bytes(
+        self, url: str, data: bytes, *, seconds: float, bytes_max: int, media: str = TEXT_MEDIA
+    ) -> tuple[int, bytes]:
         """Status and body of a POST, whatever the status; UnavailableError for none in time, or one too long."""
         host, until = self._check(url), time.monotonic() + seconds
-        headers = {"accept-encoding": "identity", "content-type": "text/plain; charset=utf-8"}
+        headers = {"accept-encoding": "identity", "content-type": media}
         try:
             with self._client.stream("POST", url, content=data, headers=headers, timeout=seconds) as answer:
                 content = b""
@@ -64,7 +67,13 @@ class Network:
 
     def close(self) -> None:
         """Close idle connections."""
-        self._client.close()
+        if "_client" in self.__dict__:
+            self._client.close()
+
+    @functools.cached_property
+    def _client(self) -> httpx2.Client:
+        """Made at the first call: reading the roots to trust takes longer than the rest of a start."""
+        return httpx2.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
 
     def _json(self, method: str, url: str, data: Mapping[str, str] | None) -> dict[str, Any]:
         host = self._check(url)

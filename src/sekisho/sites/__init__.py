@@ -8,8 +8,12 @@ from sekisho.sites.actions import entity_of_site as entity_of_site
 from sekisho.sites.actions import found_control_site as found_control_site
 from sekisho.sites.actions import handlers as handlers
 from sekisho.sites.actions import next_expiry as next_expiry
+from sekisho.sites.actions_attestation import Admission as Admission
+from sekisho.sites.actions_attestation import AttestationActions as AttestationActions
+from sekisho.sites.actions_attestation import attestation_handlers as attestation_handlers
 from sekisho.sites.actions_location import LocationActions as LocationActions
 from sekisho.sites.actions_location import find_site as find_site
+from sekisho.sites.evidence import evidence_files as evidence_files
 from sekisho.sites.model import Accelerator as Accelerator
 from sekisho.sites.model import DrainSite as DrainSite
 from sekisho.sites.model import Fact as Fact
@@ -21,6 +25,13 @@ from sekisho.sites.model import ShowSite as ShowSite
 from sekisho.sites.model import SitePage as SitePage
 from sekisho.sites.model import SiteView as SiteView
 from sekisho.sites.model import StateFact as StateFact
+from sekisho.sites.model_attestation import STAND_IN_SOURCE as STAND_IN_SOURCE
+from sekisho.sites.model_attestation import AddAttestation as AddAttestation
+from sekisho.sites.model_attestation import AddVerifier as AddVerifier
+from sekisho.sites.model_attestation import ChallengeSite as ChallengeSite
+from sekisho.sites.model_attestation import ListVerifiers as ListVerifiers
+from sekisho.sites.model_attestation import RemoveVerifier as RemoveVerifier
+from sekisho.sites.model_attestation import VerifierKey as VerifierKey
 from sekisho.sites.model_location import TERRITORY_BYTES as TERRITORY_BYTES
 from sekisho.sites.model_location import AddLandmark as AddLandmark
 from sekisho.sites.model_location import AddProof as AddProof
@@ -38,6 +49,7 @@ from sekisho.sites.model_location import ShowProof as ShowProof
 from sekisho.sites.model_location import TerritoryView as TerritoryView
 from sekisho.sites.model_location import Told as Told
 from sekisho.sites.proofs import PLACE_PROOF as PLACE_PROOF
+from sekisho.sites.proofs import standing_file as standing_file
 from sekisho.sites.rules import platform_key_ref as platform_key_ref
 from sekisho.sites.rules import site_entity as site_entity
 from sekisho.sites.views_location import ProofViews as ProofViews

@@ -105,6 +105,12 @@ def replaces(new: Fact, standing: Fact | None, now_ms: int) -> bool:
     return _figure(new, "landmarks") >= _figure(standing, "landmarks")
 
 
+def standing_file(site: SiteView, now_ms: int) -> str:
+    """Digest of the file of the proof that a site's place rests on now; empty where none holds."""
+    fact = site.facts.get(PLACE_PROOF)
+    return fact.source if fact is not None and fact.expires_ms > now_ms else ""
+
+
 def figures(standing: Fact | None) -> dict[str, int]:
     """The figures of a standing proof; zeros without one, and where fewer organisations than needed counted."""
     names = ("bound_km", "foreign_margin_km", "landmarks")

@@ -91,7 +91,10 @@ def standing(site: SiteView, now_ms: int) -> SiteView:
 
 
 def site_entity(site: SiteView) -> Entity:
-    """The site as the charter sees it; an unstated fact counts as the worst."""
+    """The site as the charter sees it; an unstated fact counts as the worst.
+
+    What a stand-in attested, or anybody typed in, is no attestation: it gives no `tee_attested_at`.
+    """
     facts = site.facts
     certificates = _value(facts, "certificates", [])
     attributes: dict[str, Value] = {
@@ -108,6 +111,9 @@ def site_entity(site: SiteView) -> Entity:
             "operator": GRADES["D"],
         },
     }
+    attested = facts.get("tee-attested-at", _DECLARED_ONLY)
+    if GRADES[attested.grade] >= GRADES["A"] and isinstance(attested.value, int):
+        attributes["tee_attested_at"] = Moment(attested.value)
     return Entity(Ref("Site", site.id), attributes)
 
 

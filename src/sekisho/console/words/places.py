@@ -98,6 +98,14 @@ WORDS = {
     "fact.disconnected": ("Disconnected", "切り離し"),
     "fact.certificates": ("Certificates", "認定"),
     "fact.tee": ("Trusted hardware", "信頼できる実行環境"),
+    "fact.tee-attested-at": ("Hardware attested", "機器の証明日時"),
+    "fact.tee-key": ("Attested key", "証明された鍵"),
+    "fact.tee-measurement": ("Measured software", "ソフトウェアの測定値"),
+    "fact.tee-gpus": ("GPUs with the same key", "同じ鍵に結び付くGPU"),
+    "fact.stand-in": (
+        "{value} (SOFTWARE STAND-IN: no hardware attested this)",
+        "{value}（ソフトウェアの代役によるもので、機器の証明ではありません）",
+    ),
     "fact.location-address": ("Answers location challenges at", "位置測定に応答するアドレス"),
     "fact.location-proof": ("Proof of place", "位置の証明"),
     "value.proof": (
