@@ -122,6 +122,7 @@ class Control:
         production = self.settings.environment == "production"
         office = charter.Office(self.engine, keep=log.keep_charter, history=_history)
         stored = data.DataActions(self.objects, self.tickets, _own_place, production=production)
+        releases = self._releases(stored, log, principals)
 
         def found(ctx: Ctx, text: str) -> None:
             """What the genesis record brings beside people: the first charter, and this place as a site."""
@@ -146,13 +147,17 @@ class Control:
                 *sites.handlers(location, production=production),
                 *sites.attestation_handlers(sites.AttestationActions(self._admission(), log.keep_file)),
                 *data.handlers(stored),
-                *data.consenting_handlers(self._releases(stored, log, principals)),
-                *compute.handlers(self._compute(log, principals, box)),
+                *data.consenting_handlers(releases),
+                *compute.handlers(self._compute(log, principals, box, releases)),
             ),
         )
 
     def _compute(
-        self, log: ledger.Ledger, principals: identity.IdentityPrincipals, box: SecretBox
+        self,
+        log: ledger.Ledger,
+        principals: identity.IdentityPrincipals,
+        box: SecretBox,
+        releases: data.ReleaseActions,
     ) -> compute.ComputeActions:
         """What handles jobs, from their submission to what they leave behind."""
         patience = compute.Patience(self.settings.compute.lease_seconds)
@@ -176,6 +181,7 @@ class Control:
                 tickets=self.tickets,
                 under_checkpoint=ledger.under_checkpoint,
                 patience=patience,
+                releases=releases,
             ),
             keeps=compute.KeepActions(box, self.objects),
             releases=compute.ReleaseActions(self.seals, principals=principals, keep_file=log.keep_file),
