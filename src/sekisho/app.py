@@ -85,7 +85,9 @@ class Control:
         self.logs = compute.LogFiles(self.folders.logs)
         self.witnesses = ledger.read_witnesses(settings.ledger.witnesses)
         outside = [settings.oidc.issuer] if settings.oidc.issuer else []
-        self.network = Network([*outside, *(witness.url for witness in self.witnesses)])
+        self.authorities = ledger.read_authorities(settings.ledger.timestamps)
+        asked = (*self.witnesses, *self.authorities)
+        self.network = Network([*outside, *(one.url for one in asked)])
         self.database: Database = open_database(settings.database_url)
         try:
             migrate(self.database, MODULES, self.clock.now_ms())
@@ -117,6 +119,7 @@ class Control:
             holder=self.seals.public_key,
             published=self.folders.published,
             witnesses=self.witnesses,
+            authorities=self.authorities,
         )
         location = sites.LocationActions(log.keep_file, ledger.read_file)
         production = self.settings.environment == "production"
@@ -258,6 +261,22 @@ class Control:
                 ),
             )
             for witness in self.witnesses
+        ]
+
+    def stampings(self) -> list[tuple[str, ledger.Stamping]]:
+        """For each authority its name and the rounds that have checkpoints stamped, to be run by one thread each."""
+        return [
+            (
+                authority.name,
+                ledger.Stamping(
+                    authority,
+                    perform=self.gate.perform,
+                    post=self.network.post_bytes,
+                    clock=self.clock,
+                    interval_ms=self.settings.ledger.timestamp_interval_ms,
+                ),
+            )
+            for authority in self.authorities
         ]
 
     def _behind(self, size: int) -> bool:

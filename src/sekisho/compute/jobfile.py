@@ -15,8 +15,8 @@ from msgspec import Meta, field
 from sekisho.compute.errors import FILE_INVALID, FILE_UNKNOWN_FIELD
 from sekisho.compute.marked_yaml import LARGEST, Marks, load
 from sekisho.kernel.clock import parse_rfc3339
-from sekisho.kernel.complaints import in_words
 from sekisho.kernel.errors import SekishoError
+from sekisho_wire.complaints import in_words
 from sekisho_wire.messages import GRACE_SECONDS_MAX, NODES_MAX, OUTPUTS_MAX, EnvironmentName, MountPath
 from sekisho_wire.problems import Text
 

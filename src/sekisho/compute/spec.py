@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -91,6 +92,8 @@ class Resolved(msgspec.Struct, frozen=True):
     file: JobFile
     spec: JobSpec
     label: Labels
+    joined: Sequence[tuple[str, Labels]] = ()
+    """What the label is the join of, each part by its name."""
 
 
 class Asker(msgspec.Struct, frozen=True):
@@ -153,7 +156,10 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         **_members(file),
     )
     _check_size(spec, text)
-    return Resolved(file, spec, join(labels))
+    names = ["owner", *(item.source for item in inputs)]
+    names += ["workdir"] if workdir is not None else []
+    names += ["job"] if file.charter.residency is not None else []
+    return Resolved(file, spec, join(labels), [*zip(names, labels, strict=True)])
 
 
 def _check_size(spec: JobSpec, text: str) -> None:
