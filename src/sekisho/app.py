@@ -85,7 +85,9 @@ class Control:
         self.logs = compute.LogFiles(self.folders.logs)
         self.witnesses = ledger.read_witnesses(settings.ledger.witnesses)
         outside = [settings.oidc.issuer] if settings.oidc.issuer else []
-        self.network = Network([*outside, *(witness.url for witness in self.witnesses)])
+        self.authorities = ledger.read_authorities(settings.ledger.timestamps)
+        asked = (*self.witnesses, *self.authorities)
+        self.network = Network([*outside, *(one.url for one in asked)])
         self.database: Database = open_database(settings.database_url)
         try:
             migrate(self.database, MODULES, self.clock.now_ms())
@@ -117,11 +119,13 @@ class Control:
             holder=self.seals.public_key,
             published=self.folders.published,
             witnesses=self.witnesses,
+            authorities=self.authorities,
         )
         location = sites.LocationActions(log.keep_file, ledger.read_file)
         production = self.settings.environment == "production"
         office = charter.Office(self.engine, keep=log.keep_charter, history=_history)
         stored = data.DataActions(self.objects, self.tickets, _own_place, production=production)
+        releases = self._releases(stored, log, principals)
 
         def found(ctx: Ctx, text: str) -> None:
             """What the genesis record brings beside people: the first charter, and this place as a site."""
@@ -146,13 +150,17 @@ class Control:
                 *sites.handlers(location, production=production),
                 *sites.attestation_handlers(sites.AttestationActions(self._admission(), log.keep_file)),
                 *data.handlers(stored),
-                *data.consenting_handlers(self._releases(stored, log, principals)),
-                *compute.handlers(self._compute(log, principals, box)),
+                *data.consenting_handlers(releases),
+                *compute.handlers(self._compute(log, principals, box, releases)),
             ),
         )
 
     def _compute(
-        self, log: ledger.Ledger, principals: identity.IdentityPrincipals, box: SecretBox
+        self,
+        log: ledger.Ledger,
+        principals: identity.IdentityPrincipals,
+        box: SecretBox,
+        releases: data.ReleaseActions,
     ) -> compute.ComputeActions:
         """What handles jobs, from their submission to what they leave behind."""
         patience = compute.Patience(self.settings.compute.lease_seconds)
@@ -176,6 +184,7 @@ class Control:
                 tickets=self.tickets,
                 under_checkpoint=ledger.under_checkpoint,
                 patience=patience,
+                releases=releases,
             ),
             keeps=compute.KeepActions(box, self.objects),
             releases=compute.ReleaseActions(self.seals, principals=principals, keep_file=log.keep_file),
@@ -252,6 +261,22 @@ class Control:
                 ),
             )
             for witness in self.witnesses
+        ]
+
+    def stampings(self) -> list[tuple[str, ledger.Stamping]]:
+        """For each authority its name and the rounds that have checkpoints stamped, to be run by one thread each."""
+        return [
+            (
+                authority.name,
+                ledger.Stamping(
+                    authority,
+                    perform=self.gate.perform,
+                    post=self.network.post_bytes,
+                    clock=self.clock,
+                    interval_ms=self.settings.ledger.timestamp_interval_ms,
+                ),
+            )
+            for authority in self.authorities
         ]
 
     def _behind(self, size: int) -> bool:

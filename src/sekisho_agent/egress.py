@@ -106,7 +106,7 @@ class EgressProxy:
     """Listens on a socket in a folder of its own until closed."""
 
     def __init__(self, allow: list[str], *, permit_private: bool = False) -> None:
-        self._allow = frozenset(allow)
+        self._allow = frozenset(each.lower().replace("[", "").replace("]", "") for each in allow)
         self._permit_private = permit_private
         self.folder = make_short_folder()
         self.tally = Tally()

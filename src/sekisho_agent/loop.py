@@ -25,6 +25,7 @@ from sekisho_agent.engines.choice import open_engine
 from sekisho_agent.engines.contract import Engine
 from sekisho_agent.errors import AgentError, EngineError, ProblemError, UnreachableError
 from sekisho_agent.folders import remove_tree
+from sekisho_agent.handing import HandOvers
 from sekisho_agent.location import LocationService
 from sekisho_agent.logsender import LogSender
 from sekisho_agent.observer import Observer
@@ -39,6 +40,7 @@ from sekisho_wire.messages import (
     Cancel,
     Ended,
     Envelope,
+    HandOver,
     Lease,
     Offer,
     Poll,
@@ -83,6 +85,7 @@ class AgentLoop:
             logs=LogSender(client, engine),
             observer=Observer(config.listener, state.identity().signing_key()) if config.listener else None,
         )
+        self._hand_overs = HandOvers(client, self.site.store)
 
     def run(self) -> None:
         """Work until `stop` is called, then end what runs and report it."""
@@ -179,6 +182,8 @@ class AgentLoop:
                     found = self._attempts.get(order.attempt)
                 if found is not None and found[0].token == order.token:
                     found[0].stop(REASON_CANCELLED, grace)
+            case HandOver(wanted=wanted):
+                self._hand_overs.begin(wanted)
             case _:
                 log.warning("order.unexpected", kind=type(order.body).__name__)
 

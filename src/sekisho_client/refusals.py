@@ -86,6 +86,11 @@ _SENTENCES: Mapping[str, tuple[int, str, str]] = {
         '{command} takes no "{field}".',
         "{command}に「{field}」という項目はありません。",
     ),
+    "release.over": (
+        USAGE,
+        "{release} can no longer be fetched. Ask for the export again.",
+        "{release}の取り出し期限が過ぎました。持ち出しをもう一度申請してください。",
+    ),
     "run.import": (
         USAGE,
         "{path}: cannot be kept: {names} ({why}).",

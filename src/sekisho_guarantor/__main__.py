@@ -36,6 +36,7 @@ from sekisho_guarantor.texts import HELP, SAYS
 from sekisho_guarantor.witness import Witness, witness_key
 from sekisho_verify.canonical import to_base64url
 from sekisho_wire.problems import Language
+from sekisho_wire.usage import parser_in
 
 _VERBS = {
     "witness": ("init", "run"),
@@ -165,7 +166,7 @@ def _parser(language: Language) -> argparse.ArgumentParser:
     def says(key: str) -> str:
         return HELP[key].render(language, {})
 
-    parser = argparse.ArgumentParser(
+    parser = parser_in(language)(
         prog="sekisho-guarantor", description=says(""), epilog=says("codes"), add_help=False
     )
     _common(parser, says)

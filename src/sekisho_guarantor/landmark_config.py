@@ -17,6 +17,8 @@ from sekisho_guarantor.landmark_errors import CONFIG_INVALID, KEY_UNREADABLE
 from sekisho_guarantor.landmark_session import Plan, Target
 from sekisho_verify.location_sphere import UDEG_PER_DEGREE, Place
 from sekisho_verify.location_transcript import Landmark
+from sekisho_wire.complaints import in_words, without_braces
+from sekisho_wire.problems import Text
 from sekisho_wire.signing import SealError, decode_public_key
 
 KEY_FILE = "landmark.key"
@@ -126,7 +128,8 @@ class LandmarkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             except (SealError, ValueError) as error:
                 raise GuarantorError(CONFIG_INVALID, what=f"sites: {site.id}: {error}") from error
         if len({target.site for target in found}) != len(found):
-            raise GuarantorError(CONFIG_INVALID, what="sites: the same id twice")
+            what = Text("sites: the same id twice", "sites：同じIDが2回あります")
+            raise GuarantorError(CONFIG_INVALID, texts={"what": what})
         return found
 
 
@@ -141,9 +144,13 @@ def load_config(path: Path) -> LandmarkConfig:
     try:
         config = msgspec.convert(value, LandmarkConfig, strict=True)
     except msgspec.ValidationError as error:
-        raise GuarantorError(CONFIG_INVALID, what=str(error)) from error
+        message, _, place = str(error).partition(" - at `$.")
+        what, where = in_words(message), without_braces(place.rstrip("`") or path.name)
+        placed = Text(f"{where}: {what.en}", f"{where}：{what.ja}")
+        raise GuarantorError(CONFIG_INVALID, texts={"what": placed}) from error
     if config.rounds.needed > config.rounds.sent:
-        raise GuarantorError(CONFIG_INVALID, what="rounds: more needed than sent")
+        what = Text("rounds: more needed than sent", "rounds：neededがsentより多くなっています")
+        raise GuarantorError(CONFIG_INVALID, texts={"what": what})
     config.targets()
     if config.control is not None and config.sites:
         raise GuarantorError(CONFIG_INVALID, what="sites: the control plane names them, where there is one")

@@ -164,5 +164,5 @@ def refusal(problem: Problem, **params: str | int) -> Answer:
     """The answer for a problem: a sentence with its code, or for a conflict the size alone, as C2SP says."""
     if problem in _WITH_SIZE:
         return Answer(problem.status, SIZE_MEDIA, encode_size(int(params["size"])), problem.code)
-    sentence = str(GuarantorError(problem, **params))
+    sentence = str(GuarantorError(problem, texts=None, **params))
     return Answer(problem.status, TEXT_MEDIA, f"{sentence} [{problem.code}]\n".encode(), problem.code)

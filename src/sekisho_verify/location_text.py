@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from sekisho_verify.location import COUNTS, REFUSED, TOO_FAR, Finding, LocationVerdict
 from sekisho_verify.showing import LANGUAGES, visible
 
+GEOGRAPHIC_RESULTS = "ear.geographic-result-claims"
+"""The name that the draft suggests for its claim; IANA has given none yet."""
+
 _METRES = 1000
 _NS_PER_MS = 1_000_000
 _FIGURES = ("rtt_ns", "bound_m", "foreign_m", "margin_m")
@@ -206,6 +209,20 @@ def document(verdict: LocationVerdict) -> dict[str, object]:
         "margin_m": math.floor(verdict.margin_km * _METRES),
         "findings": [_finding(finding) for finding in verdict.findings],
         "not_shown": list(verdict.not_shown),
+    }
+
+
+def geographic_results(verdict: LocationVerdict, country: str) -> dict[str, object]:
+    """The verdict as claims of draft-richardson-rats-geographic-results-01, for the `submods` of an attestation result.
+
+    Only where it was accepted is anything claimed: that the site is in `country` (ISO 3166-1), whose territory it was
+    judged by. What the draft calls near-to needs another entity's UUID, which landmarks do not have. The draft has no
+    place for how far the measurement reaches; that stays in `document`.
+    """
+    if not verdict.accepted:
+        return {}
+    return {
+        GEOGRAPHIC_RESULTS: {"grc.jurisdiction-country": country, "grc.jurisdiction-country-exclave": False}
     }
 
 

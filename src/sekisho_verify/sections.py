@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 from sekisho_verify import (
     section_attestation,
+    section_charter,
     section_egress,
+    section_job,
     section_keys,
     section_location,
     section_operators,
@@ -20,6 +22,8 @@ from sekisho_verify.section import Section
 
 SECTIONS: Sequence[Section] = (
     section_timestamps.SECTION,
+    section_job.SECTION,
+    section_charter.SECTION,
     section_location.SECTION,
     section_attestation.SECTION,
     section_keys.SECTION,

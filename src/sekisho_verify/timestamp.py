@@ -64,6 +64,7 @@ UNREADABLE = (
 _time = re.compile(rb"(\d{14})(?:\.\d{0,8}[1-9])?Z").fullmatch
 _GRANTED = (0, 1)
 _GRANTED_PARTS = 2
+_ALGORITHM_PARTS = 2
 _SIGNED_DATA_PARTS = 4  # version, algorithms, content, signers
 
 
@@ -150,6 +151,14 @@ def _verified(token: bytes, digest: bytes, authorities: Sequence[Authority]) -> 
     _verify(signer, own)
     _check_usage(own)
     return Stamp(_lead(own, known, authorities, info.time_s), info.time_s, info.nonce)
+
+
+def stamped_digest(token: bytes) -> bytes:
+    """The digest that a token says it is over, nothing of it verified; for telling tokens apart."""
+    try:
+        return _read_info(_read_token(token)[0]).digest
+    except UNREADABLE as error:
+        raise StampError("timestamp.certificate", "a certificate that cannot be read") from error
 
 
 def x509_of(data: bytes) -> x509.Certificate:
@@ -245,8 +254,9 @@ def _check_attributes(signer: _Signer, content: bytes, own: x509.Certificate) ->
     if _SIGNING_CERTIFICATE_V2 in signer.attributes:
         named, expected = signer.attributes[_SIGNING_CERTIFICATE_V2], sha256(data).digest()
     else:
-        # RFC 3161's own attribute knows SHA-1 only; it names the certificate beside the signature, which holds anyway.
-        named, expected = signer.attributes.get(_SIGNING_CERTIFICATE), sha1(data).digest()  # noqa: S324
+        # It names the certificate beside the signature, which holds under its key anyway.
+        own_digest = sha1(data).digest()  # noqa: S324 - RFC 3161's own attribute knows no other
+        named, expected = signer.attributes.get(_SIGNING_CERTIFICATE), own_digest
     if named is None or _named_digest(named) != expected:
         raise StampError("timestamp.attributes", "the signed attributes name another certificate")
 
@@ -324,7 +334,11 @@ def _hash(name: str) -> HashAlgorithm:
 def _algorithm(item: Item) -> str:
     """Object identifier of an algorithm without parameters, or with NULL."""
     parts = der.read_all(der.expect(item, der.SEQUENCE).content)
-    if not parts or len(parts) > 2 or (len(parts) == 2 and parts[1].whole != der.write(der.NULL)):  # noqa: PLR2004
+    if (
+        not parts
+        or any(part.whole != der.write(der.NULL) for part in parts[1:])
+        or len(parts) > _ALGORITHM_PARTS
+    ):
         raise StampError("timestamp.algorithm", "an algorithm with parameters")
     return der.oid(parts[0])
 

@@ -66,8 +66,10 @@ def verify_bundle(data: bytes, trust: Trust | None = None) -> Verdict:
 
 
 def _not_proven(lines: Sequence[Line]) -> tuple[str, ...]:
-    """Codes of what this kind of proof leaves open; the first two hold for every bundle."""
-    open_questions = ["operator_hands", "not_reevaluated"]
+    """Codes of what this kind of proof leaves open; the first holds for every bundle."""
+    open_questions = ["operator_hands"]
+    if not any(line.code == "charter.same" for line in lines):
+        open_questions.append("not_reevaluated")
     if not any(line.code == "witness.cosigned" for line in lines):
         open_questions.append("unwitnessed")
     if any(line.grade == "D" for line in lines):

@@ -112,9 +112,8 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 class ObjectRef(Part, frozen=True):
     """A stored object: a file, or a tree whose manifest (`sekisho_wire.trees`) has this digest.
 
-    `source` says where the agent gets it: from the site's own store, or from the control plane with `ticket`.
-    A ticket for a tree opens the manifest and every file that the manifest names. `size_bytes` of a tree is the
-    sum over its files.
+    `source` says where the agent gets it: the site's own store, or the control plane with `ticket`, which for a tree
+    opens the manifest and every file that it names. `size_bytes` of a tree is the sum over its files.
     """
 
     object: Digest
@@ -446,6 +445,12 @@ class Cancel(ControlBody, frozen=True, tag="cancel"):
     grace_s: Annotated[int, Meta(ge=0, le=GRACE_SECONDS_MAX)] = 10
 
 
+class HandOver(ControlBody, frozen=True, tag="hand_over"):
+    """Asks for an object that lies at the site; it is sent under the ticket. The envelope names no attempt."""
+
+    wanted: ObjectRef
+
+
 FromAgent = (
     Poll
     | Accept
@@ -461,7 +466,7 @@ FromAgent = (
     | WantTicket
     | WantKey
 )
-FromControl = Registered | Ok | Lease | Orders | SecretValue | Ticket | Offer | Cancel | KeyAnswer
+FromControl = Registered | Ok | Lease | Orders | SecretValue | Ticket | Offer | Cancel | HandOver | KeyAnswer
 Body = FromAgent | FromControl
 
 

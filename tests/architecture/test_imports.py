@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pytest
 
@@ -105,6 +105,25 @@ def test_a_program_imports_only_what_its_extra_brings(package: str) -> None:
         if DISTRIBUTIONS.get(name, name) not in brought
     }
     assert outside == set()
+
+
+def test_the_verifier_loads_one_optional_thing_by_name_in_one_place() -> None:
+    """Cedar, to make decisions again: whoever has only the standard library and cryptography verifies all the rest."""
+    loading = {
+        path.name: [node.args for node in ast.walk(tree.parse(path)) if _loads_by_name(node)]
+        for path in tree.files("src/sekisho_verify/*.py")
+        if any(_loads_by_name(node) for node in ast.walk(tree.parse(path)))
+    }
+    assert set(loading) == {"reevaluation.py"}
+    assert {ast.unparse(argument) for (argument,) in loading["reevaluation.py"]} == {"ENGINE"}
+    assert [_name(one) for one in PROJECT["project"]["optional-dependencies"]["verify"]] == ["cedarpy"]
+    alone = next(contract for contract in CONTRACTS if contract["id"] == "verify-alone")
+    assert "cedarpy" in alone["forbidden_modules"]
+
+
+def _loads_by_name(node: ast.AST) -> TypeGuard[ast.Call]:
+    names = {"importlib.import_module", "import_module", "__import__"}
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in names
 
 
 def _name(requirement: str) -> str:

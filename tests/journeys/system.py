@@ -104,28 +104,17 @@ def _named() -> Iterator[Payload]:
 
 
 class Place(NamedTuple):
-    """The system's one site: how many jobs of one CPU it takes at once, and Slurm's settings where Slurm runs them.
-
-    `listener` are the agent's settings of a listener outside, `known` what the control plane's say of it, `agent` what
-    else the agent's say.
-    """
+    """The system's one site: how many jobs of one CPU it takes at once, and Slurm's settings where Slurm runs them."""
 
     slots: int = 2
     slurm: dict[str, str] | None = None
-    listener: str = ""
-    known: str = ""
-    agent: str = ""
 
     def settings(self) -> str:
         """What its agent is configured with, as TOML."""
         engine = 'engine = "slurm"\n' if self.slurm else ""
         capacity = f"attempts = {self.slots}\ncpus = {self.slots}\nmemory_bytes = {self.memory_bytes}\n"
         table = "".join(f'{name} = "{value}"\n' for name, value in (self.slurm or {}).items())
-        return (
-            f"{self.agent}{engine}[capacity]\n{capacity}"
-            + (f"[slurm]\n{table}" if table else "")
-            + self.listener
-        )
+        return f"{engine}[capacity]\n{capacity}" + (f"[slurm]\n{table}" if table else "")
 
     @property
     def memory_bytes(self) -> int:
@@ -194,7 +183,7 @@ class System:
         config = folder / "sekisho.toml"
         config.write_text(
             f'data = "{self.data}"\n[server]\nport = {self.port}\n[database]\nurl = "{db_url}"\n'
-            f"[compute]\nlease_seconds = {LEASE_SECONDS}\n{place.known}[ledger]\ninterval_ms = 20\n",
+            f"[compute]\nlease_seconds = {LEASE_SECONDS}\n[ledger]\ninterval_ms = 20\n",
             encoding="utf-8",
         )
         self.control = Program(["sekisho.server", "--config", str(config)], folder / "control.log")

@@ -29,6 +29,7 @@ from sekisho.ledger import (
     SequenceBatch,
     ShowRoot,
     SignCheckpoint,
+    TimeAuthority,
     Witness,
     handlers,
     sequencer,
@@ -86,12 +87,13 @@ class World(toy.World):
         *,
         clock: Clock | None = None,
         witnesses: tuple[Witness, ...] = (),
+        authorities: tuple[TimeAuthority, ...] = (),
     ) -> None:
         keys = folder / "keys"
         self.keys = KeyFolder(keys, ORIGIN) if keys.exists() else KeyFolder.create(keys, ORIGIN)
         self.ledger = Ledger(self.keys.stream_key)
         self.published = folder / "published"
-        self.parts = Parts(self.ledger, self.keys, Things(), holder, self.published, witnesses)
+        self.parts = Parts(self.ledger, self.keys, Things(), holder, self.published, witnesses, authorities)
         self.charter = Charter()
         super().__init__(
             database, decider=self.charter, recorder=self.ledger, more=handlers(self.parts), clock=clock
@@ -186,11 +188,16 @@ def draft(number: int, *, stream: str = "job_x", now_ms: int = toy.START_MS, **c
 
 @contextlib.contextmanager
 def opened(
-    db_url: str, folder: Path, *, clock: Clock | None = None, witnesses: tuple[Witness, ...] = ()
+    db_url: str,
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    witnesses: tuple[Witness, ...] = (),
+    authorities: tuple[TimeAuthority, ...] = (),
 ) -> Iterator[World]:
     """A world on this database, with its keys and published files in `folder`."""
     database = open_database(db_url)
     try:
-        yield World(database, folder, clock=clock, witnesses=witnesses)
+        yield World(database, folder, clock=clock, witnesses=witnesses, authorities=authorities)
     finally:
         database.close()

@@ -44,6 +44,7 @@ def test_init_twice_is_refused_and_changes_nothing(installation: Installation) -
     again = installation.run("init", "--organisation", "Other", "--admin", "A", "--admin", "B")
     assert again.status != 0
     assert "[ledger.key_exists]" in again.errors
+    assert "hint: There is an installation already" in again.errors
     assert (installation.data / "trust.json").read_bytes() == trust
     assert installation.run("--json", "fsck").json["records"] == records
 

@@ -29,26 +29,30 @@ Role = Literal["analyst", "caller", "engineer", "landmark", "site_operator"]
 GIB = 1 << 30
 
 
-def founding() -> identity.Begin:
-    """An office in Japan with two administrators, under the charter that this program ships."""
+def founding(policies: str = "") -> identity.Begin:
+    """An office in Japan with two administrators, under the charter that this program ships or one of a test's own."""
     people = [identity.NewPerson(display_name=name, residence="JP") for name in ("青木 愛子", "馬場 文")]
     return identity.Begin(
         organisation=identity.NewOrganisation(
             name="Office", jurisdiction="JP", parent_jurisdiction="JP", foreign_control_pct=0
         ),
         administrators=people,
-        charter=charter.default_policies(),
+        charter=policies or charter.default_policies(),
     )
 
 
 class World:
     """One installation. Owner of its database: `close` when done."""
 
+    POLICIES = ""
+    """The charter that it begins with; empty: the one that this program ships."""
+
     def __init__(self, folder: Path, db_url: str, like: Self | None = None) -> None:
         """Founded and peopled from nothing, or opened where `like`, closed by now, was copied to."""
         self.clock = ManualClock(START_MS)
         settings = config.Settings(data=str(folder / "data"), database=config.Database(url=db_url))
-        self.genesis = like.genesis if like else initialise(settings, founding(), clock=self.clock)
+        begin = founding(self.POLICIES)
+        self.genesis = like.genesis if like else initialise(settings, begin, clock=self.clock)
         self.control = Control(settings, clock=self.clock)
         self.database = self.control.database
         self.gate = self.control.gate

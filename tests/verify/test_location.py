@@ -12,7 +12,15 @@ from sekisho_verify import canonical
 from sekisho_verify.location import KM_PER_NS, NOT_SHOWN, Claim, LocationError, Policy, bound_km, judge
 from sekisho_verify.location_packets import Round, read_hello, statement
 from sekisho_verify.location_sphere import distance_km
-from sekisho_verify.location_text import NOT_PROVEN, REASONS, SENTENCES, SUMMARIES, document, render
+from sekisho_verify.location_text import (
+    NOT_PROVEN,
+    REASONS,
+    SENTENCES,
+    SUMMARIES,
+    document,
+    geographic_results,
+    render,
+)
 from sekisho_verify.location_transcript import Session
 from tests.verify.places import NOW_MS, Held, area, box, case, degrees, key_of, public_of, territory
 
@@ -288,3 +296,11 @@ def test_the_document_is_canonical_and_rounds_against_the_site() -> None:
 def test_the_same_question_has_the_same_answer() -> None:
     data = [NORTH.write(), SOUTH.write()]
     assert document(judge(data, case(ALL))) == document(judge(data, case(ALL)))
+
+
+def test_an_accepted_place_is_told_in_the_shape_of_the_draft_and_no_other_is() -> None:
+    """draft-richardson-rats-geographic-results-01: only the country is known, and it is no exclave."""
+    accepted = judge([NORTH.write(), SOUTH.write()], case(ALL))
+    shape = {"grc.jurisdiction-country": "JP", "grc.jurisdiction-country-exclave": False}
+    assert geographic_results(accepted, "JP") == {"ear.geographic-result-claims": shape}
+    assert geographic_results(replace(accepted, code="location.claim_foreign"), "JP") == {}

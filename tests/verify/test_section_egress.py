@@ -88,7 +88,11 @@ def verdict(
     detail = {"level": level, "files": {name: digest(data) for name, data in files.items()}}
     detail |= agent_message(2, ended) if message else {}
     log = TestLog()
-    log.append([record_body("s", 0), record_body("s", 1, actor=make_id("agt", 7), detail=detail)])
+    before = agent_message(1, {"kind": "accept"})
+    actor = make_id("agt", 7)
+    log.append(
+        [record_body("s", 0, actor=actor, detail=before), record_body("s", 1, actor=actor, detail=detail)]
+    )
     bundle = write_bundle(log.members("s", files=list(files.values()) if kept else []))
     trust = json.loads(log.trust())
     if trusted:

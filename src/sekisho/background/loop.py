@@ -97,6 +97,11 @@ def witness_loop(name: str, step: Callable[[], float]) -> Loop:
     return Loop(f"witness-{name}", step, patience_seconds=WITNESS_PATIENCE_SECONDS)
 
 
+def stamp_loop(name: str, step: Callable[[], float]) -> Loop:
+    """Has one authority stamp checkpoints; one that hangs does not hold up the end of the server."""
+    return Loop(f"timestamp-{name}", step, patience_seconds=WITNESS_PATIENCE_SECONDS)
+
+
 @contextlib.contextmanager
 def running(*loops: Loop) -> Iterator[None]:
     """Start the loops, and stop them in reverse at the end."""

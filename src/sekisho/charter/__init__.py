@@ -33,6 +33,7 @@ from sekisho.charter.model import (
 from sekisho.charter.model_replay import Altered, Recorded, Replay, ReplayVersion
 from sekisho.charter.rules import FLOOR_LEVEL, Candidate, Wishes, narrow
 from sekisho.charter.schema import VocabularyError, program_specs, schema_text
+from sekisho.charter.stores import stores_jp
 from sekisho.charter.vocabulary import ANYWHERE, ENTITY_TYPES, GROUPS, EntityType, Group
 
 __all__ = [
@@ -82,4 +83,5 @@ __all__ = [
     "narrow",
     "program_specs",
     "schema_text",
+    "stores_jp",
 ]

@@ -131,8 +131,10 @@ def _clearance(scene: Scene, _rule: str) -> _Case:
 def _egress(scene: Scene, rule: str) -> _Case:
     if "wall" in rule:
         return "C09.wall", {}
-    closed = scene.at("context", "egress") in {"none", "allowlist-jp"}
-    return ("C09.attested" if closed else "C09"), {}
+    egress = scene.at("context", "egress")
+    if egress == "allowlist":
+        return "C09.stores", {}
+    return ("C09.attested" if egress in {"none", "allowlist-jp"} else "C09"), {}
 
 
 def _export(scene: Scene, _rule: str) -> _Case:

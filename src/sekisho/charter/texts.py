@@ -73,6 +73,10 @@ SENTENCES: Mapping[str, Text] = {
     ),
     "C08": Text("Specially designated secrets are never taken in.", "特定秘密は受け入れません。"),
     "C09": Text("Level {n} never runs with open egress.", "レベル{n}では外向き通信を開放できません。"),
+    "C09.stores": Text(
+        "Level {n} leaves only to addresses of stores in Japan that the charter lists, not to names.",
+        "レベル{n}の通信先は、憲章に記載された国内の保管先のアドレスに限られます。名前では指定できません。",
+    ),
     "C09.attested": Text(
         "Level {n} needs an egress that {site}'s attestation covers.",
         "レベル{n}では、{site}のハードウェア証明に含まれる外向き通信の制限が必要です。",

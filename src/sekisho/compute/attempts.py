@@ -7,13 +7,13 @@ from typing import Any, Protocol
 import msgspec
 
 from sekisho.compute import rules, tables, tables_keepsakes
-from sekisho.compute.candidates import placing
-from sekisho.compute.egress import EgressNotes, way_out
+from sekisho.compute.candidates import placing, way_out
+from sekisho.compute.egress import EgressNotes, was_heard
 from sekisho.compute.endings import forget_attempt
 from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET, UNSEALED
 from sekisho.compute.held import attempt_target, digest_of, held, taken
 from sekisho.compute.jobs import entity_of, spec_of_row
-from sekisho.compute.leaving import may_leave, may_run
+from sekisho.compute.leaving import LEVEL_STAYS, may_leave, may_run
 from sekisho.compute.model import AttemptState, JobState, NoteProgress, RenewAttempt, ReportAttempt
 from sekisho.compute.releases import key_hold, sealed_with
 from sekisho.compute.rounds import settle_job
@@ -165,7 +165,7 @@ class AttemptActions:
         if submitter is None:
             return False
         spec = spec_of_row(job)
-        egress = rules.egress_word(wall, spec.egress, results)
+        egress = way_out(ctx.tx, wall, spec, results)
         asked = placing(ctx, submitter, entity_of(job), site=site, egress=egress, key=spec.key)
         return ctx.decide(asked).allowed
 
@@ -180,7 +180,7 @@ class AttemptActions:
         if AttemptState(row["state"]) is not AttemptState.RUNNING and event is rules.Event.SUCCEED:
             event = rules.Event.FAIL
         changes, reason = self._egress.take(ctx, row, body, agent_key), body.reason
-        if way_out(changes) and not self._bears(ctx, job, row["site"], wall=row["wall"], results=["open"]):
+        if was_heard(changes) and not self._bears(ctx, job, row["site"], wall=row["wall"], results=["open"]):
             event, reason = rules.Event.FAIL, messages.REASON_CANARY_OPEN
         elif any(_is_bare(ctx, row, output.envelope) for output in body.outputs):
             event, reason = rules.Event.FAIL, keying.REASON_KEY_UNSEALED
@@ -268,14 +268,16 @@ class AttemptActions:
         envelope = command.envelope
         row = held(ctx.tx, envelope, ended_too=True)
         body = envelope.body
+        job = tables.find_job(ctx.tx, row["job"], "") or {}
+        if not may_leave(ctx, self._principals, job):
+            raise SekishoError(LOG_STAYS, level=job["level"])
         if isinstance(body, messages.Progress) and not AttemptState(row["state"]).ended:
             line = msgspec.json.encode(body.line).decode()
             heartbeats.beat(
                 ctx.tx, f"progress:{row['job']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms, note=line
             )
         elif isinstance(body, messages.LogChunk):
-            job = tables.find_job(ctx.tx, row["job"], "") or {}
-            if spec_of_row(job).key or not may_leave(ctx, self._principals, job):
+            if spec_of_row(job).key:
                 raise SekishoError(LOG_STAYS, level=job["level"])
             self._logs.write(row["id"], body.offset, canonical.from_base64url(body.text))
         return self._signer.answer(envelope, messages.Ok(), ctx.now_ms)
@@ -302,11 +304,16 @@ def _staged(ctx: Ctx, row: Row) -> None:
 
 
 def _left_behind(ctx: Ctx, row: Row, body: messages.Ended) -> None:
-    """Outputs, and a log that was sealed, as artefacts; the caller has looked whether they may be such."""
+    """Outputs as artefacts, and a log that was sealed or stays; the caller has looked whether outputs may be such."""
     for output in body.outputs:
         _register(ctx, row, ("output", output.name), output)
-    if body.log and body.log.envelope and not _is_bare(ctx, row, body.log.envelope):
-        found = messages.CheckpointSaved(body.log.digest, body.log.bytes, body.log.envelope)
+    said = body.log
+    if said is None or _is_bare(ctx, row, said.envelope):
+        return
+    job = tables.find_job(ctx.tx, row["job"], "") or {}
+    if said.envelope or job["level"] >= LEVEL_STAYS:
+        # Nowhere else is it known: what is not sent here can still be exported.
+        found = messages.CheckpointSaved(said.digest, said.bytes, said.envelope)
         _register(ctx, row, ("log", "log"), found)
 
 
@@ -324,23 +331,26 @@ def _is_bare(ctx: Ctx, row: Row, envelope: str) -> bool:
 
 
 def _register(
-    ctx: Ctx, row: Row, what: tuple[str, str], stored: messages.OutputReport | messages.CheckpointSaved
+    ctx: Ctx,
+    row: Row,
+    what: tuple[ArtefactKind, str],
+    stored: messages.OutputReport | messages.CheckpointSaved,
 ) -> None:
-    """What an attempt leaves behind inherits the job's joined label without anybody typing it."""
+    """An output, training checkpoint or log inherits the job's joined label without anybody typing it."""
     job = tables.find_job(ctx.tx, row["job"], "") or {}
     kind, name = what
     key, version = (sealed_with(ctx.tx, row["id"]) if stored.envelope else None) or ("", 0)
     artefact = ArtefactView(
         id=ctx.new_id("art"),
         name=name,
-        kind=msgspec.convert(kind, ArtefactKind),
+        kind=kind,
         owner=job["owner"],
         owners=msgspec.json.decode(job["owners"]),
         level=job["level"],
         labels=msgspec.json.decode(job["labels"]),
         residency=msgspec.json.decode(job["residency"]),
         object=stored.object,
-        object_kind="tree",
+        object_kind="file" if kind == "log" and not stored.envelope else "tree",
         size_bytes=stored.size_bytes,
         job=row["job"],
         attempt=row["id"],

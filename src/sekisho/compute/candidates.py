@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
-from sekisho.charter import Candidate, Wishes, narrow
+from sekisho.charter import Candidate, Wishes, narrow, stores_jp
 from sekisho.compute import rules
 from sekisho.compute.model import PlaceJob, SiteChoice
 from sekisho.compute.spec import JobSpec
@@ -13,6 +15,7 @@ from sekisho.identity import find_organisation_entity
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx
 from sekisho.kernel.facts import Decision, Entity, Ref, Request
+from sekisho.kernel.tx import Tx
 from sekisho.ledger import read_file
 from sekisho.sites import ProofViews, SiteView, platform_key_ref, site_entity
 
@@ -78,8 +81,14 @@ def placing(ctx: Ctx, submitter: Entity, job: Entity, *, site: str, egress: str,
     )
 
 
+def way_out(tx: Tx, wall: str, spec: JobSpec, canaries: Collection[str] = ()) -> str:
+    """The job's way out behind a wall, in the charter's word."""
+    stores = stores_jp(tx) if isinstance(spec.egress, list) else ()
+    return rules.egress_word(wall, spec.egress, canaries, stores_jp=stores)
+
+
 def _judge_one(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, site: SiteView) -> Judged:
-    egress = rules.egress_word(site.wall, spec.egress)
+    egress = way_out(ctx.tx, site.wall, spec)
     request = placing(ctx, submitter, job, site=site.id, egress=egress, key=spec.key)
     decision = ctx.decide(request)
     if decision.allowed:
@@ -114,7 +123,7 @@ def _wished(ctx: Ctx, site: SiteView, decision: Decision, spec: JobSpec) -> Judg
     country = site_entity(site).attributes["country"]
     wishes = Wishes(jurisdictions=frozenset({str(country)}) if spec.operator == "domestic" else frozenset())
     operator = find_organisation_entity(ctx.tx, site.operator, ctx.now_ms)
-    candidate = Candidate(site_entity(site), operator, rules.egress_word(site.wall, spec.egress))
+    candidate = Candidate(site_entity(site), operator, way_out(ctx.tx, site.wall, spec))
     if any(narrow([candidate], wishes).values()):
         return _narrowed(
             site,

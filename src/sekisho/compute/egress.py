@@ -72,7 +72,7 @@ class EgressNotes:
         return digest
 
 
-def way_out(changes: dict[str, Any]) -> bool:
+def was_heard(changes: dict[str, Any]) -> bool:
     """Whether any listener heard a canary from inside the wall."""
     return any("open" in seen.results.values() for seen in changes.get("observed", []))
 

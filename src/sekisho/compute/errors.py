@@ -92,5 +92,8 @@ LOG_STAYS = define(
     "compute.log.stays",
     403,
     Exit.DENIED,
-    Text("Logs of level {level} stay at the site.", "レベル{level}のログは拠点に留まります。"),
+    Text(
+        "Logs and progress of level {level} stay at the site.",
+        "レベル{level}のログと進み具合は、拠点に留まります。",
+    ),
 )

@@ -15,8 +15,8 @@ from msgspec import Meta, field
 from sekisho.compute.errors import FILE_INVALID, FILE_UNKNOWN_FIELD
 from sekisho.compute.marked_yaml import LARGEST, Marks, load
 from sekisho.kernel.clock import parse_rfc3339
-from sekisho.kernel.complaints import in_words
 from sekisho.kernel.errors import SekishoError
+from sekisho_wire.complaints import in_words
 from sekisho_wire.messages import GRACE_SECONDS_MAX, NODES_MAX, OUTPUTS_MAX, EnvironmentName, MountPath
 from sekisho_wire.problems import Text
 
@@ -126,10 +126,12 @@ class Mount(_Part):
 class Wishes(_Part):
     """What the job narrows by itself; the charter may be stricter, never laxer.
 
-    `level` raises the level above what the inputs bring; it never lowers it.
+    `level` raises the level above what the inputs bring; it never lowers it. `key` encrypts what the job leaves behind
+    where no input brings a key of its own.
     """
 
     level: Annotated[int, Meta(ge=0, le=5)] = 0
+    key: Short = ""
     residency: Annotated[list[Country], Meta(min_length=1, max_length=64)] | None = None
     operator: Literal["any", "domestic"] = "any"
     sites: Annotated[list[Short], Meta(min_length=1, max_length=64)] | None = None

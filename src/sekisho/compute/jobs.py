@@ -250,11 +250,16 @@ def _submission(resolved: Resolved, file_digest: str) -> dict[str, Evidence]:
     return {
         "files": {"job.yaml": file_digest},
         "inputs": [{"source": item.source, "object": item.object} for item in resolved.spec.inputs],
-        "label": {
-            "level": label.level,
-            "labels": [*sorted(label.labels)],
-            "residency": [*sorted(label.residency)],
-        },
+        "label": _label(label),
+        "join": [{"of": name, **_label(part)} for name, part in resolved.joined],
+    }
+
+
+def _label(label: Labels) -> dict[str, Evidence]:
+    return {
+        "level": label.level,
+        "labels": [*sorted(label.labels)],
+        "residency": [*sorted(label.residency)],
     }
 
 

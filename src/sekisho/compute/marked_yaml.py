@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import yaml
 
 from sekisho.compute.errors import FILE_MALFORMED
-from sekisho.kernel.complaints import without_braces
 from sekisho.kernel.errors import SekishoError
+from sekisho_wire.complaints import without_braces
 from sekisho_wire.problems import Text
 
 DEPTH_MAX = 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
@@ -11,6 +12,8 @@ from sekisho.compute.errors import OUT_OF_ORDER
 from sekisho.compute.model import AttemptState, JobState
 from sekisho.kernel.errors import SekishoError
 from sekisho_wire import keying, messages
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ATTEMPTS_MAX = 5
 ENDING_MS = 4_000
@@ -213,14 +216,28 @@ def same_wall(judged: str, found: str) -> bool:
     return judged in NO_WALL or storable(found).removesuffix(messages.WALL_PEERS) == judged
 
 
-def egress_word(wall: str, wish: str | list[str], canaries: Collection[str] = ()) -> str:
+def egress_word(
+    wall: str, wish: str | list[str], canaries: Collection[str] = (), *, stores_jp: Collection[Network] = ()
+) -> str:
     """What the charter is told of a job's way out: without a wall every wish for `none` is only a wish.
 
     `canaries` are the results once they ran: one that came out makes the way `open`, one that proved nothing
-    `unproven`, whatever was wished.
+    `unproven`, whatever was wished. A list is `allowlist-jp` only where every destination is an address, not a name,
+    in one of the networks `stores_jp`: the agent's proxy then connects to that very address.
     """
     if wall.removesuffix(messages.WALL_PEERS) in NO_WALL or "open" in canaries:
         return "open"
     if "unproven" in canaries:
         return "unproven"
-    return "none" if wish == "none" else "allowlist"
+    if isinstance(wish, str):
+        return wish
+    return "allowlist-jp" if wish and all(_stored_in(each, stores_jp) for each in wish) else "allowlist"
+
+
+def _stored_in(destination: str, networks: Collection[Network]) -> bool:
+    host = destination.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)

@@ -54,8 +54,12 @@ class People:
 
     def organisations(self, tx: Tx, named: list[str]) -> dict[str, str]:
         """The organisation of each of these people who is active."""
-        found = {person: self._principals.principal(tx, Actor(Ref("User", person))) for person in named}
+        found = {person: self.entity(tx, person) for person in named}
         return {person: owner_of(entity) for person, entity in found.items() if entity is not None}
+
+    def entity(self, tx: Tx, person: str) -> Entity | None:
+        """Somebody as the charter sees them now; None for who is not active."""
+        return self._principals.principal(tx, Actor(Ref("User", person)))
 
 
 def bound(artefact: ArtefactView) -> dict[str, Evidence]:
@@ -186,10 +190,29 @@ class ReleaseActions:
         )
         return ReleasePage([self._viewed(ctx.tx, release, ctx.now_ms) for release in items], following)
 
-    def outstanding(self, tx: Tx, site: str, now_ms: int) -> list[ReleaseView]:
-        """What a site's agent is to send here: releases under a checkpoint whose bytes lie there and not here."""
-        found = (self._viewed(tx, one, now_ms) for one in tables_release.wanted_from(tx, site, now_ms))
-        return [release for release in found if release.state == "waiting"]
+    def wanted_from(self, ctx: Ctx, site: str) -> list[ReleaseView]:
+        """Releases whose bytes lie at a site, waiting or not: cheap, so that a poll may ask it often."""
+        return tables_release.wanted_from(ctx.tx, site, ctx.now_ms)
+
+    def hand_over(self, ctx: Ctx, release: ReleaseView) -> str:
+        """The ticket under which a site's agent may send it here; empty unless it waits for that and still may."""
+        artefact = find_artefact(ctx.tx, release.artefact)
+        requester = self.people.entity(ctx.tx, release.requester)
+        if requester is None or self._viewed(ctx.tx, release, ctx.now_ms).state != "waiting":
+            return ""
+        asked = msgspec.structs.replace(
+            ctx.request(
+                FetchRelease,
+                rules.artefact_entity(artefact),
+                _context(release.destination, release.licence, release.approvers),
+            ),
+            principal=requester,
+        )
+        if artefact.object != release.object or not ctx.decide(asked).allowed:
+            return ""
+        return self._tickets.issue(
+            "put", release.object, release.object_kind, release.size_bytes, into=release.id
+        )
 
     def _viewed(self, tx: Tx, release: ReleaseView, now_ms: int) -> ReleaseView:
         artefact = find_artefact(tx, release.artefact)

@@ -9,8 +9,8 @@ import msgspec
 
 from sekisho.http import spelling
 from sekisho.http.errors import RefusedError
-from sekisho.kernel.complaints import in_words
 from sekisho_wire import problems
+from sekisho_wire.complaints import in_words
 from sekisho_wire.problems import Text
 
 _WITH_PATH = re.compile(r"(?P<what>.*?)(?: - at `(?P<key>key in )?(?P<path>\$[^`]*)`)?", re.DOTALL)

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from sekisho.kernel.errors import SekishoError
 from sekisho_wire import problems
+from sekisho_wire.complaints import in_words
 from sekisho_wire.problems import Exit, Text
 
 PREFIX = "SEKISHO_"
@@ -32,6 +33,8 @@ INVALID = problems.define(
     Exit.USAGE,
     Text("Setting {name}: {what}", "設定{name}：{what}"),
 )
+_NEEDS_TABLE = Text("needs a table of settings", "設定の表が必要です")
+_NO_SUCH = Text("there is no such setting", "そのような設定はありません")
 UNREADABLE = problems.define(
     "config.unreadable",
     400,
@@ -78,6 +81,17 @@ class Witness(_Section):
     """Its verifier key (`name+id+base64`), as its operator handed it over."""
 
 
+class TimeAuthority(_Section):
+    """Somebody outside who states when a checkpoint existed (RFC 3161)."""
+
+    name: Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
+    """What bundles, trust files and logs call it."""
+    url: str
+    """Where it takes requests. HTTPS off loopback."""
+    certificates: tuple[str, ...]
+    """PEM files: its own certificate, or that of who issues it."""
+
+
 class Ledger(_Section):
     """The transparency log."""
 
@@ -89,6 +103,10 @@ class Ledger(_Section):
     """Who cosigns checkpoints: a list of tables with `name`, `url` and `vkey` (docs/how-to/run-a-witness.md)."""
     witness_interval_ms: Annotated[int, Meta(ge=10, le=3_600_000)] = 1000
     """How often a checkpoint is offered to the witnesses: the newest one that is older than each such moment."""
+    timestamps: tuple[TimeAuthority, ...] = ()
+    """Who stamps checkpoints: tables with `name`, `url` and `certificates` (docs/how-to/stamp-checkpoints.md)."""
+    timestamp_interval_ms: Annotated[int, Meta(ge=1000, le=86_400_000)] = 3_600_000
+    """How often a checkpoint is stamped by each of them."""
 
 
 class Objects(_Section):
@@ -212,7 +230,8 @@ def load(file: Path | None, environment: Mapping[str, str]) -> Settings:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
-        raise SekishoError(INVALID, name=path.rstrip("`") or "(file)", what=message) from error
+        what = in_words(message)
+        raise SekishoError(INVALID, name=path.rstrip("`") or "(file)", texts={"what": what}) from error
 
 
 def default_file() -> Path | None:
@@ -246,10 +265,10 @@ def _put(values: dict[str, Any], variable: str, text: str) -> None:
             if inner in {item.name for item in msgspec.structs.fields(field.type)}:
                 section = values.setdefault(field.name, {})
                 if not isinstance(section, dict):
-                    raise SekishoError(INVALID, name=field.name, what="needs a table of settings")
+                    raise SekishoError(INVALID, name=field.name, texts={"what": _NEEDS_TABLE})
                 section[inner] = text
                 return
-    raise SekishoError(INVALID, name=variable, what="there is no such setting")
+    raise SekishoError(INVALID, name=variable, texts={"what": _NO_SUCH})
 
 
 def _is_section(kind: object) -> bool:

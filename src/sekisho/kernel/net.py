@@ -22,6 +22,7 @@ from sekisho_wire.problems import Exit, Text
 
 TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 1 << 20
+TEXT_MEDIA = "text/plain; charset=utf-8"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 NOT_LISTED = problems.define(
@@ -47,10 +48,12 @@ class Network:
         """A JSON object by POST of a form; the answer's status does not matter, OAuth errors are JSON too."""
         return self._json("POST", url, data)
 
-    def post_bytes(self, url: str, data: bytes, *, seconds: float, bytes_max: int) -> tuple[int, bytes]:
+    def post_bytes(
+        self, url: str, data: bytes, *, seconds: float, bytes_max: int, media: str = TEXT_MEDIA
+    ) -> tuple[int, bytes]:
         """Status and body of a POST, whatever the status; UnavailableError for none in time, or one too long."""
         host, until = self._check(url), time.monotonic() + seconds
-        headers = {"accept-encoding": "identity", "content-type": "text/plain; charset=utf-8"}
+        headers = {"accept-encoding": "identity", "content-type": media}
         try:
             with self._client.stream("POST", url, content=data, headers=headers, timeout=seconds) as answer:
                 content = b""

@@ -43,6 +43,7 @@ PLUMBING = frozenset(
         "ledger_outbox",
         "ledger_sequencer",
         "ledger_tiles",
+        "ledger_timestamps",
         "ledger_witnesses",
     }
 )

@@ -47,6 +47,8 @@ from sekisho.ledger.model import SignCheckpoint as SignCheckpoint
 from sekisho.ledger.model import StreamClosed as StreamClosed
 from sekisho.ledger.model import TileBatch as TileBatch
 from sekisho.ledger.model import TrustFile as TrustFile
+from sekisho.ledger.model_time import KeepStamp as KeepStamp
+from sekisho.ledger.model_time import OfferHead as OfferHead
 from sekisho.ledger.offering import Offering as Offering
 from sekisho.ledger.offering import figures as figures
 from sekisho.ledger.proofs import Proven as Proven
@@ -56,6 +58,9 @@ from sekisho.ledger.recorder import Ledger as Ledger
 from sekisho.ledger.recorder import newest_time_ms as newest_time_ms
 from sekisho.ledger.recorder import read_file as read_file
 from sekisho.ledger.recorder import under_checkpoint as under_checkpoint
+from sekisho.ledger.stamping import Stamping as Stamping
+from sekisho.ledger.timestamps import TimeAuthority as TimeAuthority
+from sekisho.ledger.timestamps import read_authorities as read_authorities
 from sekisho.ledger.witnesses import Witness as Witness
 from sekisho.ledger.witnesses import WitnessState as WitnessState
 from sekisho.ledger.witnesses import read_witnesses as read_witnesses

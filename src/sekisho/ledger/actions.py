@@ -13,10 +13,17 @@ from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import InvalidInputError, NotFoundError, SekishoError
 from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import DELETED, Tx
-from sekisho.ledger import bundle, files, sequencer, tables, witnesses
+from sekisho.ledger import bundle, files, sequencer, tables, timestamps, witnesses
 from sekisho.ledger.bundle import Subjects
 from sekisho.ledger.check import check
-from sekisho.ledger.errors import KEY_MISSING, KEY_USED, NOT_COVERED, NOTHING_LOGGED, RECORD_ERASED
+from sekisho.ledger.errors import (
+    KEY_MISSING,
+    KEY_USED,
+    NOT_COVERED,
+    NOTHING_LOGGED,
+    RECORD_ERASED,
+    STAMP_UNKNOWN,
+)
 from sekisho.ledger.keys import KeyFolder
 from sekisho.ledger.model import (
     BundleExport,
@@ -53,8 +60,10 @@ from sekisho.ledger.model import (
     TileBatch,
     TrustFile,
 )
+from sekisho.ledger.model_time import KeepStamp, OfferHead, Unstamped
 from sekisho.ledger.recorder import Ledger, under_checkpoint
 from sekisho.ledger.rules import DIGEST_PREFIX
+from sekisho.ledger.timestamps import TimeAuthority
 from sekisho.ledger.tree import Tree
 from sekisho.ledger.witnesses import Witness
 from sekisho_verify.canonical import to_base64url
@@ -79,6 +88,7 @@ class Parts(msgspec.Struct, frozen=True):
     holder: str
     published: Path | None = None
     witnesses: tuple[Witness, ...] = ()
+    authorities: tuple[TimeAuthority, ...] = ()
     tree: Tree = msgspec.field(default_factory=Tree)
 
 
@@ -189,7 +199,7 @@ def _checkpoint(parts: Parts, ctx: Ctx, command: ShowCheckpoint) -> CheckpointVi
 
 def _trust(parts: Parts, ctx: Ctx, command: ShowTrust) -> TrustFile:
     del command
-    return TrustFile(bundle.trust_file(ctx.tx, parts.keys, parts.witnesses).decode())
+    return TrustFile(bundle.trust_file(ctx.tx, parts.keys, parts.witnesses, parts.authorities).decode())
 
 
 def _root(parts: Parts, ctx: Ctx, command: ShowRoot) -> RootView:
@@ -223,6 +233,24 @@ def _note(ctx: Ctx, command: NoteWitness) -> bool:
     return witnesses.note_finding(
         ctx.tx, command.vkey, finding=command.finding, size=command.size, now_ms=ctx.now_ms
     )
+
+
+def _offer_head(parts: Parts, ctx: Ctx, command: OfferHead) -> Unstamped:
+    return timestamps.offer(ctx.tx, command.authority, since_ms=command.since_ms, cosigners=parts.witnesses)
+
+
+def _keep_stamp(parts: Parts, ctx: Ctx, command: KeepStamp) -> bool:
+    for authority in parts.authorities:
+        if authority.name == command.authority:
+            return timestamps.keep(
+                ctx.tx,
+                authority,
+                size=command.size,
+                nonce=command.nonce,
+                answer=command.answer,
+                now_ms=ctx.now_ms,
+            )
+    raise SekishoError(STAMP_UNKNOWN)
 
 
 def _sequence(parts: Parts, ctx: Ctx, command: SequenceBatch) -> Sequenced:
@@ -270,6 +298,7 @@ def _read_bundle(parts: Parts, ctx: Ctx, command: ReadBundle) -> BundleFile:
             stream=stream,
             subject=job,
             cosigners=parts.witnesses,
+            authorities=parts.authorities,
             seen_size=command.seen_size,
         )
     return BundleFile(f"{job}.bundle.zip", content)
@@ -319,6 +348,8 @@ def handlers(parts: Parts) -> tuple[Handler[Any], ...]:
         Handler(OfferCheckpoint, _system_target, of(_offer)),
         Handler(KeepCosignature, _system_target, of(_keep), lambda _command: "ledger witnesses"),
         Handler(NoteWitness, _system_target, _note, lambda _command: "ledger witnesses"),
+        Handler(OfferHead, _system_target, of(_offer_head)),
+        Handler(KeepStamp, _system_target, of(_keep_stamp), lambda _command: "ledger timestamps"),
         Handler(SequenceBatch, _system_target, of(_sequence), lambda _command: "ledger"),
         Handler(SignCheckpoint, _system_target, of(_sign), lambda _command: "ledger"),
         Handler(CloseStream, _system_target, of(_close), lambda command: f"stream {command.stream}"),

@@ -10,13 +10,14 @@ import msgspec
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.facts import Entity
 from sekisho.kernel.tx import Row, Tx
-from sekisho.ledger import sequencer, tables, witnesses
+from sekisho.ledger import sequencer, tables, timestamps, witnesses
 from sekisho.ledger.errors import NOT_COVERED, NOTHING_LOGGED, RECORD_ERASED
 from sekisho.ledger.keys import KeyFolder
 from sekisho.ledger.tables import Entry
+from sekisho.ledger.timestamps import TimeAuthority
 from sekisho.ledger.witnesses import Witness
 from sekisho_verify.bundle import Consistency, Proof, assemble, write_bundle
-from sekisho_verify.canonical import encode
+from sekisho_verify.canonical import encode, to_base64url
 from sekisho_verify.tiles import TileTree
 
 
@@ -38,11 +39,13 @@ def build(
     stream: str,
     subject: str,
     cosigners: Sequence[Witness] = (),
+    authorities: Sequence[TimeAuthority] = (),
     seen_size: int = 0,
 ) -> bytes:
     """The canonical zip of one stream under a checkpoint, and of nothing that its records do not name.
 
-    The checkpoint is the newest, or an earlier one that holds all of the stream too and that more witnesses cosigned.
+    The checkpoint is the newest, or an earlier one that holds all of the stream too and that more witnesses cosigned,
+    or as many and an authority stamped.
     `stream` is the pseudonym, `subject` only names it in errors. With `seen_size` a consistency proof from that
     size is added. Raises `ledger.nothing_logged`, and `ledger.record_erased` where a body is gone.
     """
@@ -51,7 +54,7 @@ def build(
     if not entries:
         raise SekishoError(NOTHING_LOGGED, id=subject)
     needed = max(entries[-1].log_index + 1, seen_size if seen_size <= newest["size"] else 0)
-    head = witnesses.best_head(tx, newest, cosigners, at_least=needed)
+    head = timestamps.best_head(tx, newest, cosigners, authorities, at_least=needed)
     bodies = [_body(tx, entry) for entry in entries]
     named = [msgspec.json.decode(body) for body in bodies]
     members = assemble(
@@ -65,24 +68,34 @@ def build(
         facts=_kept(tx, "facts", (record["facts"] for record in named)),
         files=_kept(tx, "files", (name for record in named for name in _files(record["detail"]))),
         consistency=_consistency(tree, seen_size, head["size"]),
+        timestamps=timestamps.tokens_of(tx, head, authorities),
     )
     return write_bundle(members)
 
 
-def trust_file(tx: Tx, keys: KeyFolder, cosigners: Iterable[Witness] = ()) -> bytes:
-    """The trust file of this log as canonical JSON: every key that has signed for it, and its witnesses.
+def trust_file(
+    tx: Tx,
+    keys: KeyFolder,
+    cosigners: Iterable[Witness] = (),
+    authorities: Iterable[TimeAuthority] = (),
+) -> bytes:
+    """The trust file of this log as canonical JSON: every key that has signed for it, its witnesses and authorities.
 
     How many of them must have cosigned is the auditor's to say, so the quorum is 0.
     """
-    return encode(
-        {
-            "v": 1,
-            "origin": keys.origin,
-            "keys": list(sequencer.log_keys(tx, keys)),
-            "witnesses": [witness.key.vkey for witness in cosigners],
-            "quorum": 0,
-        }
-    )
+    body: dict[str, object] = {
+        "v": 1,
+        "origin": keys.origin,
+        "keys": list(sequencer.log_keys(tx, keys)),
+        "witnesses": [witness.key.vkey for witness in cosigners],
+        "quorum": 0,
+    }
+    stamping = [
+        {"name": one.name, "certificates": list(map(to_base64url, one.authority.certificates))}
+        for one in authorities
+    ]
+    # Left out where there is none, so that verifiers of before can read it.
+    return encode({**body, "authorities": stamping} if stamping else body)
 
 
 def covering(tx: Tx) -> Row:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sekisho.kernel.tx import Tx
-from sekisho.ledger import check_files, check_log, check_rows, check_witnesses
+from sekisho.ledger import check_files, check_log, check_rows, check_witnesses, timestamps
 from sekisho.ledger.keys import KeyFolder
 from sekisho.ledger.model import CheckReport
 from sekisho.ledger.notes import Notes
@@ -34,5 +34,6 @@ def check(
         check_files.run(tx, keys, published, notes)
     check_log.run(tx, keys, notes)
     check_witnesses.run(tx, notes)
+    timestamps.check(tx, notes)
     check_rows.run(tx, notes)
     return notes.report()

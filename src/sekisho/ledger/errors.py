@@ -90,6 +90,10 @@ KEY_EXISTS = define(
     409,
     Exit.CONFLICT,
     Text("The key folder {name} is not empty.", "鍵フォルダー{name}は空ではありません。"),
+    hint=Text(
+        "There is an installation already: start it with sekishod up, or name another folder (data) in the settings.",
+        "環境は既にあります。sekishod upで起動するか、設定のdataで別のフォルダーを指定してください。",
+    ),
 )
 KEY_USED = define(
     "ledger.key_used",
@@ -140,6 +144,22 @@ WITNESS_UNKNOWN = define(
     404,
     Exit.NOT_FOUND,
     Text("No such witness in the settings.", "設定にない立会人です。"),
+)
+
+STAMP_WRONG = define(
+    "ledger.stamp_wrong",
+    502,
+    Exit.FAILED,
+    Text(
+        "The answer of time-stamping authority {authority} is no stamp of this checkpoint: {what}.",
+        "時刻認証局{authority}の応答は、この確認点の時刻証明ではありません：{what}。",
+    ),
+)
+STAMP_UNKNOWN = define(
+    "ledger.stamp_unknown",
+    404,
+    Exit.NOT_FOUND,
+    Text("No such time-stamping authority in the settings.", "設定にない時刻認証局です。"),
 )
 
 # What can be wrong with a witness. The first four must be looked into by a person.

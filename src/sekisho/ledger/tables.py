@@ -197,7 +197,7 @@ def put_tiles(tx: Tx, tiles: Sequence[tuple[int, int, bytes]]) -> None:
 def put_checkpoint(tx: Tx, *, size: int, root: bytes, note: bytes, vkey: str, now_ms: int) -> None:
     """Store a signed note (in place of one of the same size) and drop what is older than the newest thousand.
 
-    Heads that a witness has cosigned stay while their cosignatures do.
+    Heads that a witness has cosigned stay while their cosignatures do, those that an authority has stamped for good.
     """
     tx.run(
         "insert into ledger_checkpoints (size, root, note, vkey, signed_ms)"
@@ -212,7 +212,8 @@ def put_checkpoint(tx: Tx, *, size: int, root: bytes, note: bytes, vkey: str, no
     tx.run(
         "delete from ledger_checkpoints where size <="
         " (select size from ledger_checkpoints order by size desc limit 1 offset :kept)"
-        " and not exists (select 1 from ledger_cosignatures where ledger_cosignatures.size = ledger_checkpoints.size)",
+        " and not exists (select 1 from ledger_cosignatures where ledger_cosignatures.size = ledger_checkpoints.size)"
+        " and not exists (select 1 from ledger_timestamps where ledger_timestamps.size = ledger_checkpoints.size)",
         kept=CHECKPOINTS_KEPT,
     )
 

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from sekisho import console
 from sekisho.app import Control, migrate_only, opened
-from sekisho.background import log_loop, running, witness_loop, work_loop
+from sekisho.background import log_loop, running, stamp_loop, witness_loop, work_loop
 from sekisho.compute import ReconcileAttempts
 from sekisho.http import AgentDoor, DeviceDoor, Listen, Listener, ObjectDoor, answer, build
 from sekisho.identity import RemoveExpired
@@ -74,6 +74,7 @@ def started(control: Control) -> Iterator[None]:
         work_loop(control.gate, control.clock),
         log_loop(control.advance_log, control.settings.ledger.interval_ms),
         *(witness_loop(name, offering.step) for name, offering in control.offerings()),
+        *(stamp_loop(name, stamping.step) for name, stamping in control.stampings()),
     )
     with running(*loops):
         yield

@@ -119,7 +119,7 @@ WORDS = {
         "外向き通信なし（{routes}経路のうち{closed}経路が不通）",
     ),
     "claim.egress": (
-        "Reached {destinations} destinations and sent {sent}",
+        "Destinations reached: {destinations}; sent: {sent}",
         "{destinations}件の宛先に接続し、{sent}を送信した",
     ),
     "claim.observed": (

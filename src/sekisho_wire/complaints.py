@@ -51,6 +51,11 @@ _SENTENCES: tuple[tuple[re.Pattern[str], str, str], ...] = (
         "{a} is needed, not {n}",
         "{a}が必要ですが、{n}です",
     ),
+    (
+        re.compile(r"Object contains unknown field `(?P<n>.*)`"),
+        "{n} is unknown",
+        "{n}という項目はありません",
+    ),
     (re.compile(r"Object missing required field `(?P<n>.*)`"), "{n} is needed", "{n}は必須の項目です"),
     (re.compile(r"Invalid enum value (?P<n>.+)"), "{n} is not one of the choices", "{n}は選択肢にありません"),
     (re.compile(r"Invalid value (?P<n>.+)"), "{n} is not one of the choices", "{n}は選択肢にありません"),
