@@ -31,6 +31,7 @@ def addresses(here: World) -> dict[str, str]:
         "/data": "/data",
         "/data/{dataset}": "/data/manual-pages",
         "/charter": "/charter",
+        "/charter/{version}/test": f"/charter/{here.draft}/test",
         "/ledger": "/ledger",
         "/verify": "/verify",
     }
