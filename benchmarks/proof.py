@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from benchmarks.harness import Goal, goal, paired, report, seconds
 from scripts import territory as builder
-from sekisho_agent.location import Responder
 from sekisho_verify import location_packets as packets
 from sekisho_verify.location import Case, Claim, judge
 from sekisho_verify.location_sphere import CURVATURE_KM_MIN, Place
 from sekisho_verify.location_territory import FOREIGN, Territory, parse_territory
+from sekisho_wire.answering import Responder
 from tests.verify.places import NOW_MS, Held, degrees, public_of
 
 TOKYO = degrees(35.6812, 139.7671)

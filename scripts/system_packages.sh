@@ -47,6 +47,7 @@ case $purpose in
     need chromium have_any chromium chromium-browser google-chrome
     need fonts-ipafont-gothic have_japanese_font
     need postgresql have_initdb
+    need softhsm2 have softhsm2-util
     need nodejs have node
     need npm have npm
     need_slurm

@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from tests.support import components, databases, measuring, offline, postgres
+from tests.support.moulds import Moulds, Shelf
 
 KINDS = ("sqlite", "postgres")
 MEASURING = pytest.StashKey[measuring.Measuring]()
@@ -34,11 +35,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "db_url" in metafunc.fixturenames:
+    if "db_kind" in metafunc.fixturenames:
         asked = metafunc.config.getoption("db")
         only = metafunc.definition.get_closest_marker("database")
         kinds = [kind for kind in KINDS if asked in {kind, "all"} and (only is None or only.args[0] == kind)]
-        metafunc.parametrize("db_url", kinds, indirect=True)
+        metafunc.parametrize("db_kind", kinds, indirect=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -83,14 +84,31 @@ def postgres_template(postgres_server: postgres.Server) -> str:
 
 
 @pytest.fixture
-def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def db_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of database this run of the test is about."""
+    return str(request.param)
+
+
+@pytest.fixture
+def db_url(request: pytest.FixtureRequest, db_kind: str, tmp_path: Path) -> Iterator[str]:
     """The URL of a fresh, migrated database of the kind `--db` asks for; the test owns it alone."""
-    if request.param == "sqlite":
+    if db_kind == "sqlite":
         yield databases.sqlite_copy(request.getfixturevalue("sqlite_template"), tmp_path)
         return
     server: postgres.Server = request.getfixturevalue("postgres_server")
     with databases.postgres_copy(server, request.getfixturevalue("postgres_template")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def _shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    return Shelf(tmp_path_factory)
+
+
+@pytest.fixture
+def moulds(request: pytest.FixtureRequest, db_kind: str, _shelf: Shelf) -> Moulds:
+    """Whole installations by copy, on the kind of database that `--db` asks for; see `tests.support.moulds`."""
+    return Moulds(request, db_kind, _shelf)
 
 
 @pytest.fixture(scope="session")

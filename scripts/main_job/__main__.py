@@ -73,6 +73,7 @@ def _tell(example: Example) -> int:
             story.watch(engineer)
             example.collect(story)
             story.prove(engineer)
+            example.afterwards(story, administrator, engineer)
         except (StepFailedError, ProblemError, Refused) as error:
             sys.stderr.write(f"\n{error}\nLogs: {folder}\n")
             return 1

@@ -59,6 +59,10 @@ class Example(Protocol):
         """Read back what the job made; `story.found` holds the job by then."""
         ...
 
+    def afterwards(self, story: Story, administrator: Client, engineer: Client) -> None:
+        """What it shows once the job's evidence is checked; more about keys and places goes here."""
+        ...
+
     def lines(self, found: Found) -> Iterator[tuple[str, str]]:
         """The part of the summary between the sites and the proof."""
         ...

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.main_job import processes
+from scripts.main_job import custody, processes
 from scripts.main_job.example import Engine, folder_of
+from scripts.main_job.places import Places
 from scripts.main_job.story import Found, Story, quiet
 from sekisho_client import transfer
 from sekisho_client.client import Client
 
-DATASET, LEVEL, RESIDENCY = "japanese-text", 1, ["JP"]
+DATASET, LEVEL, RESIDENCY, KEY = "japanese-text", 1, ["JP"], "japanese-text"
 SLURM_SITE = "sakura-ishikari"
 
 
@@ -24,6 +24,10 @@ class JapaneseLm:
 
     name = "japanese-lm"
     variables = frozenset({"TEXT", "IMAGE"})
+
+    def __init__(self) -> None:
+        """Nothing is made before the story begins."""
+        self._places: Places | None = None
 
     @property
     def federation(self) -> Path:
@@ -36,8 +40,10 @@ class JapaneseLm:
         return folder_of(self.name) / ("image-cuda.txt" if os.environ.get("IMAGE") == "cuda" else "image.txt")
 
     def engines(self, story: Story) -> Mapping[str, Engine]:
-        """A real Slurm behind the site that is chosen, when asked for."""
-        return {SLURM_SITE: story.start_slurm(SLURM_SITE)} if os.environ.get("SLURM") else {}
+        """A real Slurm behind the site that is chosen, when asked for; one site that landmarks can measure."""
+        slurm = {SLURM_SITE: story.start_slurm(SLURM_SITE)} if os.environ.get("SLURM") else {}
+        self._places = Places(story)
+        return {**slurm, **self._places.engine()}
 
     def prepare(self, story: Story, engineer: Client) -> None:
         """Fetch or read the text, and add it as a dataset; the upload is judged before a byte is sent."""
@@ -47,18 +53,24 @@ class JapaneseLm:
         processes.run(command + (["--text", own] if own else []), env={}, log=story.log("text"))
         local = transfer.scan(target, quiet)
         story.done(f"text ready: {local.size_bytes / 1e6:.1f} MB in {len(local.files)} files")
-        upload = engineer.call(
-            "data.dataset.add",
-            name=DATASET,
-            object=local.digest,
-            size_bytes=local.size_bytes,
-            files=len(local.files),
-            level=LEVEL,
-            residency=RESIDENCY,
-        )
-        transfer.send(engineer, local, upload["ticket"], quiet)
+        custodian = custody.start(story)
+        key = custodian.register(story, engineer, KEY)
+        with custodian.sealed(target, key) as (stored, named):
+            upload = engineer.call(
+                "data.dataset.add",
+                name=DATASET,
+                object=stored.digest,
+                size_bytes=stored.size_bytes,
+                files=len(stored.files),
+                level=LEVEL,
+                residency=RESIDENCY,
+                **named,
+            )
+            transfer.send(engineer, stored, upload["ticket"], quiet)
         engineer.call("data.dataset.seal", dataset=upload["id"])
-        story.done(f"dataset {DATASET}: level {LEVEL}, residency {', '.join(RESIDENCY)}")
+        story.done(
+            f"dataset {DATASET}: level {LEVEL}, residency {', '.join(RESIDENCY)}, encrypted under {KEY}"
+        )
 
     def during(self, story: Story, detail: Mapping[str, Any]) -> None:
         """One job at one site: there is nothing to do but to wait."""
@@ -68,9 +80,14 @@ class JapaneseLm:
         """The model stays where it was registered: nothing is read back."""
         del story
 
+    def afterwards(self, story: Story, administrator: Client, engineer: Client) -> None:
+        """A job of level 2: refused, then run once landmarks have shown where a site is."""
+        del story
+        if self._places is not None:
+            self._places.tell(administrator, engineer)
+
     def lines(self, found: Found) -> Iterator[tuple[str, str]]:
-        """The loss, from the log's last line."""
-        for line in found.log.splitlines():
-            if '"done"' in line:
-                done = json.loads(line)
-                yield "loss", f"first {done['loss_first']}, last {done['loss_last']}"
+        """The loss, from the last progress line; the log itself stays sealed under the text's key."""
+        done = found.ran[0]["progress"]
+        if "loss_last" in done:
+            yield "loss", f"first {done['loss_first']}, last {done['loss_last']}"

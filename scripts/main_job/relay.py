@@ -72,13 +72,13 @@ class Relay:
                     return
                 self._open |= ends
             try:
-                _pump(near, far)
+                pump(near, far)
             finally:
                 with self._guard:
                     self._open -= ends
 
 
-def _pump(near: socket.socket, far: socket.socket) -> None:
+def pump(near: socket.socket, far: socket.socket) -> None:
     """Copy both ways until either end closes."""
     with selectors.DefaultSelector() as ready:
         ready.register(near, selectors.EVENT_READ, far)

@@ -94,6 +94,10 @@ class RobotArm:
         processes.run(command, env={"SEKISHO_CONFIG": str(story.settings)}, log=story.log("collect"))
         story.done(f"collected and drawn: {summary.here(self._collected)}")
 
+    def afterwards(self, story: Story, administrator: Client, engineer: Client) -> None:
+        """Nothing more: places and keys are shown by the main job."""
+        del story, administrator, engineer
+
     def lines(self, found: Found) -> Iterator[tuple[str, str]]:
         """Where the tries ran, and what the best of them can do."""
         collected = json.loads((self._collected / "summary.json").read_text(encoding="utf-8"))

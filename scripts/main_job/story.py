@@ -41,6 +41,7 @@ class Found:
         self.trust = Path()
         self.proofs: list[Proof] = []
         self.flipped_status = -1
+        self.places: list[tuple[str, str]] = []
 
     @property
     def ran(self) -> list[dict[str, Any]]:
@@ -57,6 +58,7 @@ class Story:
         self.stack = stack
         self.begun = time.monotonic()
         self.url = ""
+        self.second_token = ""
         self.ways: dict[str, str] = {}
         self.found = Found()
 
@@ -110,8 +112,9 @@ class Story:
         )
         processes.wait_until_listening(port, server, self.log("server"))
         self.done(f"control plane at {self.url}")
-        token = json.loads(begun)["administrators"][0]["token"]
-        return self.client(token)
+        first, second = (each["token"] for each in json.loads(begun)["administrators"])
+        self.second_token = second
+        return self.client(first)
 
     def client(self, token: str) -> Client:
         """A client that is closed with the run."""

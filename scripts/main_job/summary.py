@@ -17,7 +17,7 @@ TAMPERED = range(10, 20)
 
 def show(example: Example, found: Found, *, seconds: float, serving: bool) -> bool:
     """Print the summary and what to try next, which needs a server except offline; whether everything held."""
-    lines = [*_sites(found), *example.lines(found), *_wall(found), *_proof(found)]
+    lines = [*_sites(found), *example.lines(found), *_wall(found), *_proof(found), *found.places]
     width = max(len(name) for name, _ in lines)
     sys.stdout.write("\n" + "\n".join(f"{name:<{width}}  {text}" for name, text in lines))
     sys.stdout.write(f"\n{'time':<{width}}  {seconds:.0f} s\n")

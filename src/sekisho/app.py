@@ -30,6 +30,7 @@ MODULES = ("kernel", "identity", "ledger", "charter", "data", "sites", "compute"
 
 CONTROL_KEY, SECRETS_KEY, TICKETS_KEY = "control.key", "secrets.key", "tickets.key"
 TRUST_FILE = "trust.json"
+ORDERS_FILE = "orders.pub"
 
 
 class Recorder:
@@ -106,6 +107,7 @@ class Control:
                 identity.OrganisationEntities(self.clock),
                 identity.ApproverEntities(self.clock),
                 sites.SiteEntities(self.clock),
+                data.KeyEntities(),
             ],
             expiries=[identity.next_expiry, sites.next_expiry],
         )
@@ -119,28 +121,11 @@ class Control:
             witnesses=self.witnesses,
             authorities=self.authorities,
         )
-        patience = compute.Patience(self.settings.compute.lease_seconds)
-        actions = compute.ComputeActions(
-            jobs=compute.JobActions(principals, log.keep_file, self.logs, patience),
-            rounds=compute.RoundActions(principals, patience),
-            attempts=compute.AttemptActions(
-                self.seals,
-                principals=principals,
-                box=box,
-                tickets=self.tickets,
-                logs=self.logs,
-                patience=patience,
-            ),
-            orders=compute.OrderActions(
-                self.seals,
-                principals=principals,
-                tickets=self.tickets,
-                under_checkpoint=ledger.under_checkpoint,
-                patience=patience,
-            ),
-            keeps=compute.KeepActions(box, self.objects),
-        )
-        office = charter.Office(self.engine, keep=log.keep_charter)
+        location = sites.LocationActions(log.keep_file, ledger.read_file)
+        production = self.settings.environment == "production"
+        office = charter.Office(self.engine, keep=log.keep_charter, history=_history)
+        stored = data.DataActions(self.objects, self.tickets, _own_place, production=production)
+        releases = self._releases(stored, log, principals)
 
         def found(ctx: Ctx, text: str) -> None:
             """What the genesis record brings beside people: the first charter, and this place as a site."""
@@ -162,17 +147,65 @@ class Control:
                 ),
                 *charter.handlers(office),
                 *ledger.handlers(parts),
-                *sites.handlers(production=self.settings.environment == "production"),
+                *sites.handlers(location, production=production),
                 *sites.attestation_handlers(sites.AttestationActions(self._admission(), log.keep_file)),
-                *data.handlers(data.DataActions(self.objects, self.tickets, _own_place)),
-                *compute.handlers(actions),
+                *data.handlers(stored),
+                *data.consenting_handlers(releases),
+                *compute.handlers(self._compute(log, principals, box, releases)),
             ),
+        )
+
+    def _compute(
+        self,
+        log: ledger.Ledger,
+        principals: identity.IdentityPrincipals,
+        box: SecretBox,
+        releases: data.ReleaseActions,
+    ) -> compute.ComputeActions:
+        """What handles jobs, from their submission to what they leave behind."""
+        patience = compute.Patience(self.settings.compute.lease_seconds)
+        return compute.ComputeActions(
+            jobs=compute.JobActions(principals, log.keep_file, self.logs, patience),
+            rounds=compute.RoundActions(principals, patience),
+            attempts=compute.AttemptActions(
+                self.seals,
+                principals=principals,
+                box=box,
+                tickets=self.tickets,
+                logs=self.logs,
+                patience=patience,
+                egress=compute.EgressNotes(
+                    log.keep_file, compute.read_listeners(self.settings.compute.listeners)
+                ),
+            ),
+            orders=compute.OrderActions(
+                self.seals,
+                principals=principals,
+                tickets=self.tickets,
+                under_checkpoint=ledger.under_checkpoint,
+                patience=patience,
+                releases=releases,
+            ),
+            keeps=compute.KeepActions(box, self.objects),
+            releases=compute.ReleaseActions(self.seals, principals=principals, keep_file=log.keep_file),
         )
 
     def _admission(self) -> sites.Admission:
         settings = self.settings
         countries = frozenset({settings.country, *settings.sites.verifier_countries})
         return sites.Admission(countries, production=settings.environment == "production")
+
+    def _releases(
+        self, stored: data.DataActions, log: ledger.Ledger, principals: identity.IdentityPrincipals
+    ) -> data.ReleaseActions:
+        """What handles exports, and knows who may agree to them."""
+        return data.ReleaseActions(
+            stored,
+            self.tickets,
+            data.People(principals),
+            keep_file=log.keep_file,
+            under_checkpoint=ledger.under_checkpoint,
+        )
 
     def _outside(self) -> identity.OutsideSignIn | None:
         """Sign-in through the configured identity provider; None without one."""
@@ -258,7 +291,11 @@ class Control:
         )
 
     def write_trust(self) -> Path:
-        """Write the trust file that auditors are handed, apart from any bundle; whole or not at all."""
+        """Write the trust file that auditors are handed, apart from any bundle; whole or not at all.
+
+        Beside it lies the key that signs what agents and custodians of keys get, which their owners are handed too.
+        """
+        (self.folders.root / ORDERS_FILE).write_text(self.seals.public_key + "\n", encoding="utf-8")
         text = self.gate.perform(SYSTEM, ledger.ShowTrust()).text + "\n"
         draft = self.folders.trust.with_name(f".{TRUST_FILE}.{os.getpid()}")
         draft.write_text(text, encoding="utf-8")
@@ -316,4 +353,9 @@ def initialise(settings: Settings, begin: identity.Begin, *, clock: Clock | None
 
 def _own_place(tx: Tx) -> data.Place:
     site = sites.find_site(tx, sites.CONTROL_SITE)
-    return data.Place(site.id, sites.platform_key_ref(site.id))
+    country = site.facts.get("country")
+    return data.Place(site.id, sites.platform_key_ref(site.id), str(country.value) if country else "")
+
+
+def _history(tx: Tx, before: int, limit: int) -> list[charter.Recorded]:
+    return [charter.Recorded(**msgspec.structs.asdict(one)) for one in ledger.decisions(tx, before, limit)]

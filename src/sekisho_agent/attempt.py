@@ -17,21 +17,23 @@ import structlog
 
 from sekisho_agent import clock
 from sekisho_agent.checkpoints import CheckpointWatcher
-from sekisho_agent.engines.contract import EndReport, Image, Observation, Task
+from sekisho_agent.engines.contract import EndReport, Image, Observation, Task, WallReport, Watch
+from sekisho_agent.engines.local_host import WALL_NONE
 from sekisho_agent.errors import (
     AgentError,
     AttemptStoppedError,
     EngineError,
     ProblemError,
     UnreachableError,
-    store_errors,
 )
-from sekisho_agent.folders import Collected, collect, hash_file, remove_tree
+from sekisho_agent.folders import remove_tree
+from sekisho_agent.keys import KeyRefusedError, Keys
 from sekisho_agent.preparation import Layout, check_offer, prepare
+from sekisho_agent.remains import Remains
 from sekisho_agent.site import Site
 from sekisho_agent.staging import Stager
 from sekisho_agent.state import replace_file
-from sekisho_verify import canonical
+from sekisho_wire.egress import MECHANISM_OPEN, EgressReport
 from sekisho_wire.messages import (
     REASON_AGENT_STOPPED,
     REASON_CANCELLED,
@@ -53,7 +55,6 @@ from sekisho_wire.messages import (
     Body,
     CheckpointSaved,
     Ended,
-    LogReport,
     Offer,
     OutputReport,
     Progress,
@@ -67,7 +68,6 @@ ENDED_FILE: Final = "ended.json"
 WATCH_SECONDS: Final = 0.5
 STARTING_SECONDS: Final = 2.0
 PROGRESS_EVERY_SECONDS: Final = 2.0
-LOG_FLUSH_SECONDS_MAX: Final = 10.0
 SUBMIT_SECONDS_MAX: Final = 600.0
 """How long an engine may be silent before a task that it was not given is better placed elsewhere."""
 SUBMIT_PAUSE_SECONDS: Final = 0.5
@@ -118,6 +118,8 @@ class Attempt:
         self.accepted = False
         """Whether the control plane has taken the acceptance: whoever renews before that is fenced."""
         self._log = log.bind(attempt=self.id)
+        keys = None if offer.seal == "none" else self._keys()
+        self._remains = Remains(site, self._layout, offer, keys)
 
     # --- called by other threads
 
@@ -176,7 +178,7 @@ class Attempt:
             reason = self._stop_reason
         if reason:
             self._site.engine.cancel(self.id, reason, 0)
-        self._site.logs.attach(self.id, self.token)
+        self._follow_log()
         return True
 
     def go_on(self) -> None:
@@ -190,6 +192,8 @@ class Attempt:
                 return
         except AttemptStoppedError as error:
             end = Ended(reason=error.code)
+        except KeyRefusedError as error:
+            end = Ended(reason=error.code, detail=error.detail[:4000])
         except AgentError as error:
             end = Ended(reason=REASON_STAGING_FAILED, detail=f"{error.detail} [{error.code}]"[:4000])
         except Exception as error:  # noqa: BLE001 (a fault of ours must end the payload and be told)
@@ -240,7 +244,7 @@ class Attempt:
         """How it ended; None for an offer that was not taken."""
         if not self._accept():
             return None
-        stager = Stager(self._site.client, self._site.store, self.check)
+        stager = self._stager()
         task = prepare(
             self._offer,
             self._layout,
@@ -251,16 +255,40 @@ class Attempt:
         self._say(Staged(size_bytes=stager.fetched_bytes))
         self.check()
         watcher = self._watcher()
-        self._submit(task)
+        self._submit(msgspec.structs.replace(task, watch=self._watched()))
         seen = self._watch(task.image, watcher, stager)
         return self._ended(seen, watcher)
 
     def _work_taken_up(self) -> Ended:
         """What was said before is said again: the control plane knows it, and what was not said is said now."""
-        stager = Stager(self._site.client, self._site.store, self.check)
+        stager = self._stager()
         watcher = self._watcher()
         seen = self._watch(Image(name=self._offer.image, digest="", folder=None), watcher, stager)
         return self._ended(seen, watcher)
+
+    def _stager(self) -> Stager:
+        keys = self._keys(self.check)
+        sealed = self._offer.sealed
+        return Stager(self._site.client, self._site.store, self.check, keys=keys, sealed=sealed)
+
+    def _keys(self, check: Callable[[], None] = lambda: None) -> Keys:
+        config = self._site.config
+        return Keys(
+            self._site.client, (self.id, self.token), check=check, wanted=self._alive, ca_file=config.ca_file
+        )
+
+    def _watched(self) -> Watch | None:
+        """What a listener outside waits for from now on; only where there is a wall for it to hear about."""
+        if self._site.observer is None or self._site.engine.capabilities().wall == WALL_NONE:
+            return None
+        return self._site.observer.open(self.id, self.token)
+
+    def _observed(self, wall: WallReport | None) -> list[str]:
+        """The listener's report, where canaries were sent behind a wall: else its silence would say nothing."""
+        if self._site.observer is None or wall is None or wall.wall == WALL_NONE:
+            return []
+        report = self._site.observer.close(self.id, self.token)
+        return [report] if report else []
 
     def _submit(self, task: Task) -> None:
         """Until the engine has answered. Not under the guard: a slow engine must not hold up anybody's lease.
@@ -276,7 +304,12 @@ class Attempt:
         self._site.engine.extend(self.id, lease_deadline)
         if reason:
             self._site.engine.cancel(self.id, reason, 0)
-        self._site.logs.attach(self.id, self.token)
+        self._follow_log()
+
+    def _follow_log(self) -> None:
+        """A log that is to be sealed stays in the attempt's folder until it is."""
+        if self._offer.seal == "none":
+            self._site.logs.attach(self.id, self.token)
 
     def _taken(self, task: Task, *, last: bool) -> bool:
         """Whether the engine has the task now; an engine that is away may have it without having said so."""
@@ -297,7 +330,9 @@ class Attempt:
         if plan is None:
             return None
         folder, scratch = self._layout.checkpoint, self._layout.scratch
-        return CheckpointWatcher(folder, scratch, self._site.store, every_seconds=plan.every_s)
+        return CheckpointWatcher(
+            folder, scratch, self._site.store, every_seconds=plan.every_s, keys=self._remains.keys
+        )
 
     def _watch(self, image: Image, watcher: CheckpointWatcher | None, stager: Stager) -> Observation:
         seen = self._watch_start()
@@ -345,7 +380,9 @@ class Attempt:
                 return
             if self._offer.checkpoint and self._offer.checkpoint.upload:
                 stager.upload_tree(found, attempt=self.id, token=self.token)
-            self._say(CheckpointSaved(object=found.digest, size_bytes=found.size_bytes))
+            self._say(
+                CheckpointSaved(object=found.digest, size_bytes=found.size_bytes, envelope=found.envelope)
+            )
         except AgentError as error:
             self._log.warning("checkpoint.not_kept", error=str(error))
 
@@ -357,7 +394,7 @@ class Attempt:
             self._checkpoint(watcher, uploader, final=True)
         if end.reason in COLLECTED_REASONS:
             try:
-                outputs = self._collect(uploader)
+                outputs = self._remains.collect(uploader)
             except UnreachableError as error:
                 # Only an agent that stops gives up on the way: nothing speaks against the job, which is placed again.
                 end = msgspec.structs.replace(end, reason=REASON_AGENT_STOPPED, detail=error.detail)
@@ -372,45 +409,11 @@ class Attempt:
             max_rss_bytes=end.max_rss_bytes,
             oom_kills=end.oom_kills,
             outputs=outputs,
-            log=self._log_report(seen),
+            log=self._remains.log_report(seen, uploader),
             canaries=seen.wall.canaries if seen.wall else {},
+            egress=end.egress or _unwalled(seen.wall),
+            observed=self._observed(seen.wall),
         )
-
-    @store_errors()
-    def _collect(self, uploader: Stager) -> list[OutputReport]:
-        reports, room = list[OutputReport](), self._offer.limits.output_bytes
-        for output in self._offer.outputs:
-            found: Collected = collect(
-                self._site.store,
-                self._layout.output(output.name),
-                self._layout.scratch,
-                size_bytes_max=room,
-            )
-            room -= found.size_bytes
-            if output.upload:
-                uploader.upload_tree(found, attempt=self.id, token=self.token)
-            reports.append(
-                OutputReport(
-                    name=output.name,
-                    object=found.digest,
-                    size_bytes=found.size_bytes,
-                    refused=found.refused,
-                ),
-            )
-        rows = [[report.name, report.object, report.size_bytes] for report in reports]
-        self._site.store.note(f"attempts/{self.id}/outputs.json", canonical.encode({"v": 1, "outputs": rows}))
-        return reports
-
-    @store_errors()
-    def _log_report(self, seen: Observation) -> LogReport | None:
-        """None for a task that ended in a queue of the site's, where nothing has begun to write one."""
-        path = self._layout.folder / "log"
-        if not path.exists():
-            return None
-        size_bytes, digest = hash_file(path)
-        self._site.store.put_file(path, digest)
-        self._site.logs.finish(self.id, size_bytes=size_bytes, timeout_seconds=LOG_FLUSH_SECONDS_MAX)
-        return LogReport(bytes=size_bytes, dropped=seen.log_dropped_bytes, digest=digest)
 
     def _say(self, body: Body, *, repeat: bool = True) -> None:
         """Send a report. A fenced token ends the payload; other refusals are logged, and the end will be told."""
@@ -424,17 +427,28 @@ class Attempt:
             self._log.info("message.not_delivered", kind=type(body).__name__, error=str(error))
 
     def _deliver(self, end: Ended) -> None:
-        """Write the end down, send it, and only then let go of the folder."""
+        """Write the end down, send it, and only then let go of the folder.
+
+        A disk that does not take it, full of what the payload wrote perhaps, keeps it from nobody but a later process.
+        """
         with self._guard:
             fenced = self._stop_reason == REASON_FENCED
         if not fenced:
-            replace_file(self._layout.folder / ENDED_FILE, msgspec.json.encode(end))
+            try:
+                replace_file(self._layout.folder / ENDED_FILE, msgspec.json.encode(end))
+            except OSError as error:
+                self._log.warning("attempt.end_unwritten", error=type(error).__name__)
             if not deliver_end(self._site, self.id, self.token, end):
                 return
         self._site.logs.finish(self.id, size_bytes=0, timeout_seconds=0)
         self._site.engine.forget(self.id)
         remove_tree(self._layout.folder)
         self._log.info("attempt.ended", reason=end.reason, fenced=fenced)
+
+
+def _unwalled(wall: WallReport | None) -> EgressReport | None:
+    """What is known of the way out where nobody counted: that it was open, if there was no wall; else nothing."""
+    return EgressReport(MECHANISM_OPEN) if wall is not None and wall.wall == WALL_NONE else None
 
 
 def deliver_end(site: Site, attempt: str, token: int, end: Ended) -> bool:

@@ -29,7 +29,8 @@ class Target(TypedDict):
 
 def probe(targets: Mapping[str, Target]) -> dict[str, bool]:
     """Which routes were reached. A target is {"address": ..., "nonce": text}; routes without a target are left out."""
-    return {route: _reached(ROUTES[route], target) for route, target in targets.items() if route in ROUTES}
+    known = {**ROUTES, **OBSERVED}
+    return {route: _reached(known[route], target) for route, target in targets.items() if route in known}
 
 
 def _reached(reach: Callable[[Address, bytes], bool], target: Target) -> bool:
@@ -132,3 +133,15 @@ ROUTES: Final[Mapping[str, Callable[[Address, bytes], bool]]] = {
     "raw": _raw,
     "proxy_unlisted": _proxy,
 }
+OBSERVED: Final[Mapping[str, Callable[[Address, bytes], bool]]] = {
+    "listener_tcp": _tcp,
+    "listener_udp": _udp,
+    "listener_dns": _dns,
+}
+"""Towards a listener outside the site, which says itself what arrived."""
+SAME_ROUTE: Final[Mapping[str, str]] = {
+    "listener_tcp": "tcp_host",
+    "listener_udp": "udp",
+    "listener_dns": "dns",
+}
+"""The route of the agent's own report that is open where one to a listener is."""

@@ -14,6 +14,8 @@ from typing import Final
 
 from sekisho_agent import clock
 from sekisho_agent.folders import Collected, collect
+from sekisho_agent.keys import Keys
+from sekisho_agent.sealed_trees import seal_tree
 from sekisho_wire.objects import ObjectsByDigest
 
 SETTLED_SECONDS: Final = 1.0
@@ -30,10 +32,20 @@ def is_unfinished(name: str) -> bool:
 class CheckpointWatcher:
     """Watches one attempt's checkpoint folder; used by one thread."""
 
-    def __init__(self, folder: Path, scratch: Path, store: ObjectsByDigest, *, every_seconds: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        scratch: Path,
+        store: ObjectsByDigest,
+        *,
+        every_seconds: float,
+        keys: Keys | None = None,
+    ) -> None:
+        """With `keys`, what is stored is sealed."""
         self._folder = folder
         self._scratch = scratch
         self._store = store
+        self._keys = keys
         self._every_seconds = every_seconds
         self._taken: Signature = _signature(folder)
         self._seen: Signature = self._taken
@@ -53,13 +65,11 @@ class CheckpointWatcher:
         settled = now - self._seen_at >= SETTLED_SECONDS and now - self._taken_at >= self._every_seconds
         if not (final or settled):
             return None
-        found = collect(
-            self._store,
-            self._folder,
-            self._scratch,
-            size_bytes_max=size_bytes_max,
-            skip=is_unfinished,
-        )
+        limit = {"size_bytes_max": size_bytes_max, "skip": is_unfinished}
+        if self._keys is None:
+            found = collect(self._store, self._folder, self._scratch, **limit)
+        else:
+            found = seal_tree(self._store, self._folder, self._scratch, keys=self._keys, **limit)
         if _signature(self._folder) != signature:
             return None
         self._taken, self._taken_at = signature, now

@@ -49,6 +49,7 @@ TRANSFER_CHUNK_BYTES: Final = 1 << 20
 OBJECT_UNREACHABLE: Final = "object.unreachable"
 
 QUICK = httpx2.Timeout(connect=3.0, read=5.0, write=5.0, pool=1.0)
+CUSTODIAN = httpx2.Timeout(connect=3.0, read=10.0, write=5.0, pool=1.0)
 PATIENT = httpx2.Timeout(connect=5.0, read=20.0, write=20.0, pool=1.0)
 LONG_POLL = httpx2.Timeout(connect=5.0, read=40.0, write=20.0, pool=1.0)
 TRANSFER = httpx2.Timeout(connect=5.0, read=60.0, write=60.0, pool=5.0)
@@ -99,6 +100,11 @@ class ControlClient:
         }
         self._guards = {lane: threading.Lock() for lane in timeouts}
         self.transfers = open_http(url, timeout=TRANSFER, ca_file=ca_file)
+
+    @property
+    def control_key(self) -> bytes:
+        """The 32 raw bytes that check what the control plane signs."""
+        return self._control_key.public_bytes_raw()
 
     @property
     def agent_id(self) -> str:

@@ -136,6 +136,16 @@ class LocationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     landmarks: Annotated[list[LocationLandmark], Meta(min_length=1, max_length=64)]
 
 
+class ListenerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A listener outside this site that hears canaries: its address, its ports, and its public key in base64url."""
+
+    host: str
+    key: str
+    tcp: Annotated[int, Meta(ge=1, le=65535)] = 7620
+    udp: Annotated[int, Meta(ge=1, le=65535)] = 7621
+    dns: Annotated[int, Meta(ge=1, le=65535)] = 7653
+
+
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. `control_url` and `state_dir` are needed; the store defaults to a folder below `state_dir`."""
 
@@ -151,6 +161,7 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kubernetes: KubernetesConfig | None = None
     dok: DokConfig | None = None
     location: LocationConfig | None = None
+    listener: ListenerConfig | None = None
 
     @property
     def state_folder(self) -> Path:

@@ -1,56 +1,118 @@
 """The egress proxy: the one door in the wall of a job that names destinations. It runs outside, one per attempt.
 
-A destination is a `host:port` that stands on the list letter for letter. A name is resolved here, once, and the
-connection goes to that address; an address that is not global is refused unless it stands on the list itself as a
-number (or the operator's own configuration brought the list), so a name cannot be pointed at this machine's services.
+A destination is a `host:port` that stands on the list letter for letter. A name is resolved here and nowhere else, each
+time anew, and the connection goes to an address that was looked at (`destinations.permitted`), so a name cannot be
+pointed at this machine, its network or its credentials. An address is a destination only where the list has it as such.
+
+What a client sends through CONNECT must be TLS that asks for the very name it gave us: a server of many names serves
+the listed one, and nothing but TLS passes. A plain request goes out with the listed name as its Host.
+
+Known limit: what is said inside TLS is not read, so a server can still be asked for another of its own pages by a
+client that the server lets name one thing outside and another inside.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import contextlib
 import selectors
 import shutil
 import socket
 import threading
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
-import msgspec
-
+from sekisho_agent import clock
+from sekisho_agent.destinations import Destination, parse_head, permitted
+from sekisho_agent.hello import HELLO_BYTES_MAX, HelloError, asked_name
 from sekisho_agent.shortpaths import make_short_folder
+from sekisho_wire.egress import (
+    ADDRESSES_MAX,
+    DESTINATIONS_MAX,
+    REFUSED_MAX,
+    EgressReport,
+    Held,
+    Reached,
+)
 
 HEAD_BYTES_MAX: Final = 16_384
 CHUNK_BYTES: Final = 65_536
 HEAD_SECONDS_MAX: Final = 10.0
 IDLE_SECONDS_MAX: Final = 120.0
+LAST_BYTES_SECONDS_MAX: Final = 3.0
 CONNECTIONS_MAX: Final = 64
-HTTP_PORT: Final = 80
+MALFORMED, UNLISTED, ADDRESS, NO_TLS, NAME, BUSY = (
+    "malformed",
+    "not_listed",
+    "address",
+    "not_tls",
+    "other_name",
+    "busy",
+)
+"""Why something was refused: no request; not on the list; a forbidden address; then what CONNECT carried; too many."""
+UNNAMED: Final = "-"
+
+_FORBIDDEN = b"HTTP/1.1 403 Not on the list\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_UNREACHED = b"HTTP/1.1 502 Not reached\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_OPENED = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
-class Destination(msgspec.Struct, frozen=True):
-    """Where a client wants to go, and the head to pass on (empty for CONNECT, which gets an answer instead)."""
+class _RefusedError(Exception):
+    """Not let through; the text is the reason."""
 
-    host: str
-    port: int
-    head: bytes
 
-    @property
-    def name(self) -> str:
-        """As it must stand on the list."""
-        return f"{self.host}:{self.port}"
+class Tally:
+    """What was let through and what was refused, bounded in memory whatever a payload asks for. For any thread."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._reached: dict[str, list[int]] = {}
+        self._addresses: dict[str, dict[str, None]] = {}
+        self._refused: dict[tuple[str, str], int] = {}
+        self._refused_count = 0
+
+    def refuse(self, destination: str, reason: str) -> None:
+        """Count one refusal; beyond the first kinds, only its number."""
+        with self._guard:
+            self._refused_count += 1
+            key = destination[:300], reason
+            if key in self._refused or len(self._refused) < REFUSED_MAX:
+                self._refused[key] = self._refused.get(key, 0) + 1
+
+    def connect(self, destination: str, address: str) -> None:
+        """Count one connection to a listed destination; the list is shorter than what is kept."""
+        with self._guard:
+            self._reached.setdefault(destination, [0, 0, 0])[0] += 1
+            known = self._addresses.setdefault(destination, {})
+            if len(known) < ADDRESSES_MAX:
+                known[address] = None
+
+    def carry(self, destination: str, size: int, *, sent: bool) -> None:
+        """Count bytes of a connection, in the payload's direction."""
+        with self._guard:
+            self._reached[destination][1 if sent else 2] += size
+
+    def report(self, mechanism: str) -> EgressReport:
+        """All of it."""
+        with self._guard:
+            reached = [
+                Reached(name, connections, sent, received, list(self._addresses[name]))
+                for name, (connections, sent, received) in sorted(self._reached.items())
+            ]
+            refused = [Held(name, reason, count) for (name, reason), count in sorted(self._refused.items())]
+            return EgressReport(mechanism, reached[:DESTINATIONS_MAX], refused, self._refused_count)
 
 
 class EgressProxy:
-    """Listens on a socket in a folder of its own until closed; counts what it let through and what not."""
+    """Listens on a socket in a folder of its own until closed."""
 
     def __init__(self, allow: list[str], *, permit_private: bool = False) -> None:
-        self._allow = frozenset(allow)
+        self._allow = frozenset(each.lower().replace("[", "").replace("]", "") for each in allow)
         self._permit_private = permit_private
         self.folder = make_short_folder()
-        self.allowed_count = 0
-        self.refused_count = 0
+        self.tally = Tally()
         self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self._guard = threading.Condition()
+        self._open: set[socket.socket] = set()
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._server.bind(str(self.socket_path))
         self.socket_path.chmod(0o666)
@@ -63,10 +125,21 @@ class EgressProxy:
         return self.folder / "proxy.sock"
 
     def close(self) -> None:
-        """Take no more connections; those open end when their payload does."""
-        self._server.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread, which close alone does not
+        """Take no more connections, and end those that are open once their last bytes are through, or after a moment.
+
+        The tally is complete afterwards.
+        """
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread, which close alone does not
         self._server.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        give_up = clock.monotonic() + LAST_BYTES_SECONDS_MAX
+        with self._guard:
+            self._guard.wait_for(lambda: not self._open, LAST_BYTES_SECONDS_MAX)
+            for side in self._open:
+                with contextlib.suppress(OSError):
+                    side.shutdown(socket.SHUT_RDWR)
+            self._guard.wait_for(lambda: not self._open, max(1.0, give_up - clock.monotonic()))
 
     def _accept(self) -> None:
         while True:
@@ -75,39 +148,67 @@ class EgressProxy:
             except OSError:
                 return
             if self._slots.acquire(blocking=False):
+                self._keep(client)
                 threading.Thread(target=self._serve, args=(client,), name="egress", daemon=True).start()
             else:
+                self.tally.refuse(UNNAMED, BUSY)
                 client.close()
 
-    def _serve(self, client: socket.socket) -> None:
-        with client:
-            try:
-                client.settimeout(HEAD_SECONDS_MAX)
-                head, rest = _read_head(client)
-                wanted = parse_head(head)
-                upstream = self._connect(wanted) if wanted else None
-                if wanted is None or upstream is None:
-                    self.refused_count += 1
-                    client.sendall(
-                        b"HTTP/1.1 403 Not on the list\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-                    )
-                    return
-                self.allowed_count += 1
-                with upstream:
-                    _relay(client, upstream, wanted, rest)
-            except OSError:
-                return
-            finally:
-                self._slots.release()
+    def _keep(self, side: socket.socket) -> None:
+        with self._guard:
+            self._open.add(side)
 
-    def _connect(self, wanted: Destination) -> socket.socket | None:
-        """A connection to a listed destination, or None. OSError when it is listed but does not answer."""
+    def _drop(self, *sides: socket.socket) -> None:
+        with self._guard:
+            for side in sides:
+                side.close()
+            self._open.difference_update(sides)
+            self._guard.notify_all()
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            client.settimeout(HEAD_SECONDS_MAX)
+            self._pass(client)
+        except OSError:  # one of the two sides is gone
+            return
+        finally:
+            self._drop(client)
+            self._slots.release()
+
+    def _pass(self, client: socket.socket) -> None:
+        """One request from its head to the end of its connection."""
+        head, rest = _read_head(client)
+        wanted = parse_head(head)
+        name = wanted.name if wanted else UNNAMED
+        try:
+            upstream = self._connect(wanted)
+        except _RefusedError as error:
+            self.tally.refuse(name, str(error))
+            client.sendall(_FORBIDDEN)
+            return
+        except OSError:
+            client.sendall(_UNREACHED)
+            return
+        self._keep(upstream)
+        try:
+            if wanted is not None:
+                self._relay(client, upstream, wanted, rest)
+        except _RefusedError as error:
+            self.tally.refuse(name, str(error))
+        finally:
+            self._drop(upstream)
+
+    def _connect(self, wanted: Destination | None) -> socket.socket:
+        """A connection to a listed destination. OSError when it is listed but does not answer."""
+        if wanted is None:
+            raise _RefusedError(MALFORMED)
         if wanted.name not in self._allow:
-            return None
+            raise _RefusedError(UNLISTED)
         found = socket.getaddrinfo(wanted.host, wanted.port, type=socket.SOCK_STREAM)
-        for family, kind, protocol, _, address in found:
-            if not self._permitted(wanted.host, str(address[0])):
-                continue
+        open_to = [each for each in found if permitted(str(each[4][0]), permit_private=self._permit_private)]
+        if not open_to:
+            raise _RefusedError(ADDRESS)
+        for family, kind, protocol, _, address in open_to:
             upstream = socket.socket(family, kind, protocol)
             upstream.settimeout(HEAD_SECONDS_MAX)
             try:
@@ -115,41 +216,53 @@ class EgressProxy:
             except OSError:
                 upstream.close()
                 continue
+            self.tally.connect(wanted.name, str(address[0]))
             return upstream
-        return None
+        raise OSError("none of its addresses answers")
 
-    def _permitted(self, host: str, address: str) -> bool:
-        if self._permit_private or host == address:
-            return True
-        return ipaddress.ip_address(address.partition("%")[0]).is_global
+    def _relay(
+        self, client: socket.socket, upstream: socket.socket, wanted: Destination, rest: bytes
+    ) -> None:
+        """For CONNECT both ways; for a plain request its one answer only: a second request could name another host."""
+        if wanted.head:
+            first, partners = wanted.head, {upstream: client}
+        else:
+            client.sendall(_OPENED)
+            first, partners = _checked_hello(client, wanted, rest), {client: upstream, upstream: client}
+        upstream.sendall(first)
+        self.tally.carry(wanted.name, len(first), sent=True)
+        with selectors.DefaultSelector() as selector:
+            for side in partners:
+                side.settimeout(IDLE_SECONDS_MAX)
+                selector.register(side, selectors.EVENT_READ)
+            while selector.get_map():
+                ready = selector.select(IDLE_SECONDS_MAX)
+                if not ready:
+                    return
+                for key, _ in ready:
+                    source = client if key.fileobj is client else upstream
+                    chunk = source.recv(CHUNK_BYTES)
+                    if chunk:
+                        partners[source].sendall(chunk)
+                        self.tally.carry(wanted.name, len(chunk), sent=source is client)
+                        continue
+                    selector.unregister(source)
+                    partners[source].shutdown(socket.SHUT_WR)
 
 
-def parse_head(head: bytes) -> Destination | None:
-    """The destination of `CONNECT host:port` or of a plain `GET http://host/...`; None for anything else."""
+def _checked_hello(client: socket.socket, wanted: Destination, received: bytes) -> bytes:
+    """The client's first bytes, once they are TLS that asks for the destination's own name. Nothing was sent on yet."""
     try:
-        first, _, others = head.decode("ascii").partition("\r\n")
-        method, target, version = first.split(" ")
-        if method == "CONNECT":
-            host, _, port = target.rpartition(":")
-            return Destination(host=host.strip("[]").lower(), port=int(port), head=b"")
-        parts = urlsplit(target)
-        if parts.scheme != "http" or not parts.hostname or method not in {"GET", "HEAD"}:
-            return None
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        lines = [line for line in others.split("\r\n") if line and not _hop_header(line)]
-        passed = "\r\n".join([f"{method} {path} {version}", *lines, "connection: close", "", ""])
-        return Destination(host=parts.hostname, port=parts.port or HTTP_PORT, head=passed.encode("ascii"))
-    except ValueError:
-        return None
-
-
-def _hop_header(line: str) -> bool:
-    return line.partition(":")[0].strip().lower() in {
-        "connection",
-        "proxy-connection",
-        "proxy-authorization",
-        "keep-alive",
-    }
+        while (name := asked_name(received)) is None:
+            chunk = client.recv(CHUNK_BYTES)
+            if not chunk or len(received) > HELLO_BYTES_MAX:
+                raise _RefusedError(NO_TLS)
+            received += chunk
+    except (HelloError, TimeoutError) as error:
+        raise _RefusedError(NO_TLS) from error
+    if name != ("" if wanted.literal else wanted.host):
+        raise _RefusedError(NAME)
+    return received
 
 
 def _read_head(client: socket.socket) -> tuple[bytes, bytes]:
@@ -161,27 +274,3 @@ def _read_head(client: socket.socket) -> tuple[bytes, bytes]:
         received += chunk
     head, _, rest = received.partition(b"\r\n\r\n")
     return head + b"\r\n", rest
-
-
-def _relay(client: socket.socket, upstream: socket.socket, wanted: Destination, rest: bytes) -> None:
-    """For CONNECT both ways; for a plain request its one answer only, as a second request could name another host."""
-    upstream.sendall(wanted.head or rest)
-    if not wanted.head:
-        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-    partners = {upstream: client} if wanted.head else {client: upstream, upstream: client}
-    with selectors.DefaultSelector() as selector:
-        for side in partners:
-            side.settimeout(IDLE_SECONDS_MAX)
-            selector.register(side, selectors.EVENT_READ)
-        while selector.get_map():
-            ready = selector.select(IDLE_SECONDS_MAX)
-            if not ready:
-                return
-            for key, _ in ready:
-                source = client if key.fileobj is client else upstream
-                chunk = source.recv(CHUNK_BYTES)
-                if chunk:
-                    partners[source].sendall(chunk)
-                    continue
-                selector.unregister(source)
-                partners[source].shutdown(socket.SHUT_WR)

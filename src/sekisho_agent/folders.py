@@ -38,15 +38,16 @@ REFUSED_NAME_LETTERS_MAX: Final = 200
 
 
 class Collected(msgspec.Struct, frozen=True):
-    """A stored tree and what was not taken into it."""
+    """A stored tree and what was not taken into it; `envelope` is the digest of its header where it is sealed."""
 
     digest: str
     size_bytes: int
     files: list[TreeFile]
     refused: list[str]
+    envelope: str = ""
 
 
-class _Walk:
+class Walk:
     """One pass over a payload's folder; collects refused names while yielding regular files."""
 
     def __init__(self, folder: Path, skip: Callable[[str], bool]) -> None:
@@ -116,8 +117,8 @@ def collect(
     So what is stored always has its digest, even when something still writes. EngineError `output.too_large` past the
     limit, `output.unreadable` where a folder cannot be listed, `tree.collision` for names that differ only in case.
     """
-    walk, files, total = _Walk(folder, skip), list[TreeFile](), 0
-    for path, descriptor in _bounded(walk.files()):
+    walk, files, total = Walk(folder, skip), list[TreeFile](), 0
+    for path, descriptor in bounded(walk.files()):
         copy = scratch / "file"
         executable = bool(os.fstat(descriptor).st_mode & stat.S_IXUSR)
         size_bytes, digest = _copy(descriptor, copy, size_bytes_max=size_bytes_max - total)
@@ -211,7 +212,8 @@ def _make_folders(top: Path, folder: Path) -> None:
     folder.chmod(0o755)
 
 
-def _bounded(files: Iterator[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+def bounded(files: Iterator[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+    """The same files; EngineError where folders are nested so deep that walking them ends."""
     try:
         yield from files
     except RecursionError as error:

@@ -26,6 +26,9 @@ from sekisho_agent import canaries, forward, health, tunnel
 
 PR_SET_DUMPABLE: Final = 4
 PR_SET_NO_NEW_PRIVS: Final = 38
+PR_SET_SECCOMP: Final = 22
+SECCOMP_MODE_FILTER: Final = 2
+FILTER_INSTRUCTION_BYTES: Final = 8
 LEASE_GRACE_SECONDS: Final = 3.0
 POLL_OUTPUT_SECONDS: Final = 0.25
 WAIT_SECONDS_MAX: Final = 1.0
@@ -128,7 +131,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Canaries, permission, payload, end."""
-        self._channel.tell(event="canaries", reached=self._probe())
+        self._channel.tell(event="canaries", **self._probe())
         refused = self._wait_for_go()
         if refused:
             self._channel.tell(event="end", reason=refused)
@@ -150,17 +153,20 @@ class Supervisor:
         with os.fdopen(read_end, "rb") as opened:
             opened.read()
 
-    def _probe(self) -> dict[str, bool] | None:
-        """The canaries run as the payload will: same user, capabilities, limits, namespaces. None when they died."""
+    def _probe(self) -> dict[str, Any]:
+        """The canaries run as the payload will: same user, capabilities, limits, filter. Null when they died."""
         read_end, write_end = os.pipe()
-        child = self._fork(
-            lambda: _write_all(write_end, json.dumps(canaries.probe(self._order["canaries"])).encode())
-        )
+
+        def try_all() -> None:
+            found = {"reached": canaries.probe(self._order["canaries"]), "filtered": _filtered()}
+            _write_all(write_end, json.dumps(found).encode())
+
+        child = self._fork(try_all)
         os.close(write_end)
         with os.fdopen(read_end, "rb") as results:
             content = results.read()
         os.waitpid(child, 0)
-        return json.loads(content) if content else None
+        return json.loads(content) if content else {"reached": None, "filtered": False}
 
     def _wait_for_go(self) -> str:
         """Empty once the agent says go, else the reason for ending before the payload ran."""
@@ -313,7 +319,7 @@ class Supervisor:
 
 
 def _become(order: dict[str, Any]) -> None:
-    """From PID 1's twin to the payload's user: own session, limits, no capabilities, first to go when memory ends."""
+    """From PID 1's twin to the payload's user: session, limits, filter, no capabilities; first to go without memory."""
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)  # PID 1 itself was started with them ignored
@@ -332,6 +338,28 @@ def _become(order: dict[str, Any]) -> None:
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _filter_calls(bytes.fromhex(order["seccomp"]))
+
+
+class _Program(ctypes.Structure):
+    """`struct sock_fprog`."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def _filter_calls(program: bytes) -> None:
+    """Hold this process and all that it starts to the filter (`seccomp`); OSError where the kernel refuses it."""
+    if not program:
+        return
+    given = _Program(len(program) // FILTER_INSTRUCTION_BYTES, program)
+    if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(given), 0, 0):
+        raise OSError(ctypes.get_errno(), "the kernel took no filter")
+
+
+def _filtered() -> bool:
+    """Whether the kernel says that this process runs under a filter."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123 (as above)
+        return any(line.split() == ["Seccomp:", str(SECCOMP_MODE_FILTER)] for line in status)
 
 
 def _write_secrets(folder: str, secrets: dict[str, str]) -> None:

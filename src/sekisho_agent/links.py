@@ -7,6 +7,7 @@ import socket
 import threading
 from typing import Final
 
+from sekisho_agent import clock
 from sekisho_agent.peers import Node
 from sekisho_agent.sealing import (
     FRAME_BYTES_MAX,
@@ -22,6 +23,7 @@ from sekisho_agent.sealing import (
 )
 
 GREETING_SECONDS_MAX: Final = 10.0
+"""For all of a greeting, whatever it dribbles: strangers take up places while they greet."""
 LEAVING_SECONDS_MAX: Final = 1.0
 SILENT_SECONDS: Final = 10
 SILENT_TRIES: Final = 3
@@ -96,47 +98,55 @@ class Link:
 
 def dialled(connection: socket.socket, peer: int, node: Node, key: bytes) -> Link:
     """The link to the node that was dialled. SealError or OSError where that is not who answers."""
-    connection.settimeout(GREETING_SECONDS_MAX)
+    until = clock.monotonic() + GREETING_SECONDS_MAX
     ours = Greeting.fresh(node.rank, peer, node.nodes)
     connection.sendall(ours.encode())
-    theirs = _greeting(connection, node)
+    theirs = _greeting(connection, node, until)
     if theirs.sender != peer:
         raise SealError("another node than the one that was dialled")
     there, back = directions(key, ours, theirs)
-    return _proven(Link(peer, connection, Sealer(there), Opener(back)))
+    sealer, opener = Sealer(there), Opener(back)
+    _prove(connection, sealer, opener, until)
+    return Link(peer, connection, sealer, opener)
 
 
 def answered(connection: socket.socket, node: Node, key: bytes) -> Link:
     """The link to whichever node above this one has dialled. SealError or OSError where it is none."""
-    connection.settimeout(GREETING_SECONDS_MAX)
-    theirs = _greeting(connection, node)
+    until = clock.monotonic() + GREETING_SECONDS_MAX
+    theirs = _greeting(connection, node, until)
     if not node.rank < theirs.sender < node.nodes:
         raise SealError("a node that does not dial this one")
     ours = Greeting.fresh(node.rank, theirs.sender, node.nodes)
     connection.sendall(ours.encode())
     there, back = directions(key, theirs, ours)
-    return _proven(Link(theirs.sender, connection, Sealer(back), Opener(there)))
+    sealer, opener = Sealer(back), Opener(there)
+    _prove(connection, sealer, opener, until)
+    return Link(theirs.sender, connection, sealer, opener)
 
 
-def _greeting(connection: socket.socket, node: Node) -> Greeting:
-    theirs = Greeting.decode(_exactly(connection, GREETING.size))
+def _greeting(connection: socket.socket, node: Node, until: float) -> Greeting:
+    theirs = Greeting.decode(_exactly(connection, GREETING.size, until))
     if theirs.receiver != node.rank or theirs.nodes != node.nodes:
         raise SealError("a greeting for somebody else")
     return theirs
 
 
-def _proven(link: Link) -> Link:
-    """Whoever can seal and open the first frame of each direction holds the key."""
-    link.send(HERE)
-    kind, _ = link.receive()
+def _prove(connection: socket.socket, sealer: Sealer, opener: Opener, until: float) -> None:
+    """Whoever can seal and open the first frame of each direction holds the key. SealError or OSError otherwise."""
+    connection.sendall(sealer.seal(HERE))
+    header = _exactly(connection, HEADER.size, until)
+    kind, _ = opener.open(header, _exactly(connection, opener.size(header), until))
     if kind != HERE:
         raise SealError("not the first frame")
-    return link
 
 
-def _exactly(connection: socket.socket, size: int) -> bytes:
+def _exactly(connection: socket.socket, size: int, until: float) -> bytes:
     received = b""
     while len(received) < size:
+        left = until - clock.monotonic()
+        if left <= 0:
+            raise TimeoutError("the greeting takes too long")
+        connection.settimeout(left)
         chunk = connection.recv(size - len(received))
         if not chunk:
             raise ConnectionResetError("the connection ended")

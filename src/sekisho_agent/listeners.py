@@ -165,11 +165,13 @@ def compare(
 ) -> dict[str, CanaryResult]:
     """The verdict on each route: `open`, `closed`, or `unproven` where the canary did not get through outside either.
 
-    A route that was reached inside, or whose nonce was heard, is open whatever the outside says.
+    A route that was reached inside, or whose nonce was heard, is open whatever the outside says; so is the one that
+    leads to a listener elsewhere, when that was reached.
     """
+    also = {canaries.SAME_ROUTE[name] for name in canaries.OBSERVED if inside.get(name, False)}
     verdicts: dict[str, CanaryResult] = {}
     for route in canaries.ROUTES:
-        if inside.get(route, False) or heard.get(route, False):
+        if inside.get(route, False) or heard.get(route, False) or route in also:
             verdicts[route] = "open"
         else:
             verdicts[route] = "closed" if outside.get(route, False) and route in inside else "unproven"

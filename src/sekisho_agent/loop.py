@@ -25,8 +25,10 @@ from sekisho_agent.engines.choice import open_engine
 from sekisho_agent.engines.contract import Engine
 from sekisho_agent.errors import AgentError, EngineError, ProblemError, UnreachableError
 from sekisho_agent.folders import remove_tree
+from sekisho_agent.handing import HandOvers
 from sekisho_agent.location import LocationService
 from sekisho_agent.logsender import LogSender
+from sekisho_agent.observer import Observer
 from sekisho_agent.site import Site, open_store
 from sekisho_agent.state import AgentState
 from sekisho_wire.messages import (
@@ -38,6 +40,7 @@ from sekisho_wire.messages import (
     Cancel,
     Ended,
     Envelope,
+    HandOver,
     Lease,
     Offer,
     Poll,
@@ -80,7 +83,9 @@ class AgentLoop:
             engine=engine,
             store=open_store(config),
             logs=LogSender(client, engine),
+            observer=Observer(config.listener, state.identity().signing_key()) if config.listener else None,
         )
+        self._hand_overs = HandOvers(client, self.site.store)
 
     def run(self) -> None:
         """Work until `stop` is called, then end what runs and report it."""
@@ -177,6 +182,8 @@ class AgentLoop:
                     found = self._attempts.get(order.attempt)
                 if found is not None and found[0].token == order.token:
                     found[0].stop(REASON_CANCELLED, grace)
+            case HandOver(wanted=wanted):
+                self._hand_overs.begin(wanted)
             case _:
                 log.warning("order.unexpected", kind=type(order.body).__name__)
 
@@ -199,9 +206,12 @@ class AgentLoop:
         thread.start()
 
     def _live(self, attempt: str, work: Callable[[], None]) -> None:
-        work()
-        with self._guard:
-            del self._attempts[attempt]
+        """Whatever comes of it, nobody renews the lease of an attempt that no thread looks after."""
+        try:
+            work()
+        finally:
+            with self._guard:
+                del self._attempts[attempt]
 
     # --- leases
 
@@ -235,7 +245,7 @@ class AgentLoop:
         if isinstance(answer, Lease):
             attempt.renewed(sent_at + answer.lease_s)
             if answer.cancel:
-                attempt.stop(REASON_CANCELLED, answer.grace_s)
+                attempt.stop(answer.reason or REASON_CANCELLED, answer.grace_s)
 
     # --- what an earlier process left behind
 
@@ -279,7 +289,7 @@ class AgentLoop:
                 answer, sent_at = self.site.client.renew(attempt.id, attempt.token)
                 lease_deadline = sent_at + answer.lease_s if isinstance(answer, Lease) else sent_at
                 if isinstance(answer, Lease) and answer.cancel:
-                    attempt.stop(REASON_CANCELLED, answer.grace_s)
+                    attempt.stop(answer.reason or REASON_CANCELLED, answer.grace_s)
             except ProblemError as error:
                 log.warning("leftover.fenced", attempt=attempt.id, code=error.code)
                 lease_deadline = clock.monotonic()

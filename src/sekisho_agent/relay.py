@@ -165,8 +165,10 @@ class Relay:
         while True:
             try:
                 connection, _ = self._server.accept()
-            except OSError:
-                return
+            except OSError:  # closed; or too many files are open, which passes
+                if self._closing.wait(DIAL_PAUSE_SECONDS):
+                    return
+                continue
             if self._strangers.acquire(blocking=False):
                 self._start(lambda connection=connection: self._answer(connection), "answer")
             else:

@@ -11,6 +11,7 @@ from sekisho_agent.config import AgentConfig
 from sekisho_agent.engines.contract import Engine
 from sekisho_agent.errors import ConfigError
 from sekisho_agent.logsender import LogSender
+from sekisho_agent.observer import Observer
 from sekisho_wire.objects import ObjectError, ObjectsByDigest
 
 
@@ -22,6 +23,7 @@ class Site(msgspec.Struct, frozen=True):
     engine: Engine
     store: ObjectsByDigest
     logs: LogSender
+    observer: Observer | None = None
 
     @property
     def attempts_folder(self) -> Path:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
 from sekisho_agent.client import OBJECT_UNREACHABLE, ControlClient, backoff
 from sekisho_agent.errors import StoreError, UnreachableError, store_errors
 from sekisho_agent.folders import Collected, read_tree, restore
+from sekisho_agent.keys import Keys
+from sekisho_agent.sealed_trees import open_tree
 from sekisho_wire.messages import ObjectRef, Ticket, WantTicket
 from sekisho_wire.objects import ObjectsByDigest
 from sekisho_wire.trees import MANIFEST_BYTES_MAX, size_of
@@ -27,9 +29,20 @@ class Stager:
     comes out only when the agent itself stops, StoreError when the control plane refuses or goes on failing.
     """
 
-    def __init__(self, client: ControlClient, store: ObjectsByDigest, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: ControlClient,
+        store: ObjectsByDigest,
+        check: Callable[[], None],
+        *,
+        keys: Keys | None = None,
+        sealed: Collection[str] = (),
+    ) -> None:
+        """Objects in `sealed` are ciphertext, which `keys` open."""
         self._client = client
         self._store = store
+        self._keys = keys
+        self._sealed = frozenset(sealed)
         self.check = check
         self.fetched_bytes = 0
 
@@ -46,6 +59,9 @@ class Stager:
             )
         if reference.source == "control":
             self._fetch(reference)
+        if reference.object in self._sealed:
+            self._open(reference, target)
+            return
         if reference.kind == "file":
             size_bytes = self._store.get_file(reference.object, target, size_bytes_max=reference.size_bytes)
             target.chmod(0o644)
@@ -61,6 +77,21 @@ class Stager:
             )
         if size_bytes != reference.size_bytes:
             raise StoreError("object.size_mismatch", f"{reference.object} is not as long as the offer says")
+
+    def _open(self, reference: ObjectRef, target: Path) -> None:
+        """Decrypted into the attempt's own folder; what the store keeps stays as it is."""
+        if self._keys is None or reference.kind != "tree":
+            raise StoreError("envelope.shape", f"{reference.object} cannot be opened here")
+        target.mkdir()
+        target.chmod(0o755)
+        open_tree(
+            self._store,
+            reference.object,
+            target,
+            keys=self._keys,
+            size_bytes_max=reference.size_bytes,
+            check=self.check,
+        )
 
     @store_errors()
     def upload_tree(self, tree: Collected, *, attempt: str, token: int) -> None:

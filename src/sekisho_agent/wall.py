@@ -1,8 +1,8 @@
 """The wall: the arguments of bubblewrap, and what the payload sees of the machine.
 
-Known holes, until a later version closes them: no seccomp filter yet, so as root the payload may still create user
-namespaces of its own (they add no capability over what lies outside them) and reach the whole kernel call surface; the
-host's /usr is shown read-only and is not part of an image's digest.
+PID 1 puts the payload under a filter of its system calls (`seccomp`), so that it makes no namespaces of its own.
+
+Known hole, until a later version closes it: the host's /usr is shown read-only and is not part of an image's digest.
 
 A node of a gang has one interface more than loopback: PID 1 makes it with rights that it gives up before the canaries
 run (`tunnel`), and a relay outside carries its packets to the other nodes of the attempt and to nobody else (`relay`).

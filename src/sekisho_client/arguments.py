@@ -14,14 +14,6 @@ from typing import Any, NoReturn
 from sekisho_client.commands import Entry, Field
 from sekisho_client.refusals import Refused, nearest
 
-# What argparse says, and how it is said in Japanese. What is not here stays in English.
-_JAPANESE: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"the following arguments are required: (.+)"), "次の引数が必要です：{}"),
-    (re.compile(r"unrecognized arguments: (.+)"), "不明な引数です：{}"),
-    (re.compile(r"argument (.+): expected one argument"), "{}には値が必要です"),
-    (re.compile(r"argument (.+): ignored explicit argument .*"), "{}に値は付けられません"),
-)
-
 
 class Parser(argparse.ArgumentParser):
     """argparse without its own words: mistakes become refusals, help is ours."""
@@ -34,23 +26,15 @@ class Parser(argparse.ArgumentParser):
     # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
     def error(self, message: str) -> NoReturn:
         """Called by argparse for every mistake."""
+        from sekisho_wire.usage import CODE, in_words  # noqa: PLC0415 - nothing of the wire is loaded for help
+
         options = [
             option[2:] for action in self._actions for option in action.option_strings if option[:2] == "--"
         ]
         unknown = next(iter(re.findall(r"unrecognized arguments: --([\w-]+)", message)), "")
         near = nearest(unknown, options) if unknown else ""
-        if self.language == "ja":
-            message = next(
-                (
-                    text.format(*match.groups())
-                    for known, text in _JAPANESE
-                    if (match := known.fullmatch(message))
-                ),
-                message,
-            )
-        raise Refused(
-            "input.usage", what=message, hint=f"{self.prog} --{near}" if near else f"{self.prog} --help"
-        )
+        what = in_words(message, self.language)
+        raise Refused(CODE, what=what, hint=f"{self.prog} --{near}" if near else f"{self.prog} --help")
 
 
 def add_globals(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +111,8 @@ def _value(field: Field, given: str) -> object:
 
 
 def _bad(field: Field, given: object, kind: str, hint: str = "") -> Refused:
-    return Refused("input.bad_value", name=field.option, value=str(given)[:100], kind=kind, hint=hint)
+    name = field.name.upper() if field.word else field.option
+    return Refused("input.bad_value", name=name, value=str(given)[:100], kind=kind, hint=hint)
 
 
 def _integer(field: Field, given: str) -> int:

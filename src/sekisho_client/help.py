@@ -168,6 +168,7 @@ class Help:
         notes = [self._word("required")] if field.required and not field.word else []
         notes += [self._word("many")] if field.many else []
         notes += ["JSON, @FILE"] if field.kind == "json" else []
+        notes += [" | ".join(field.choices)] if field.choices and field.word else []
         text = field.help[self._language]
         if not notes:
             return text

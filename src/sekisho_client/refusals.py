@@ -46,6 +46,16 @@ _SENTENCES: Mapping[str, tuple[int, str, str]] = {
         "Nobody confirmed the sign-in in time.",
         "時間内にサインインが確認されませんでした。",
     ),
+    "key.no_token": (
+        USAGE,
+        "Encrypting needs a token of the key's custodian: SEKISHO_CUSTODIAN_TOKEN or --token-file.",
+        "暗号化には鍵の保管者のトークンが必要です。SEKISHO_CUSTODIAN_TOKENか--token-fileで指定してください。",
+    ),
+    "key.custodian": (
+        UNAVAILABLE,
+        "The custodian at {url} wrapped no key: {what}.",
+        "{url}の鍵の保管者が応じません：{what}。",
+    ),
     "config.exposed": (
         USAGE,
         "Others can read {path}, which holds a token.",
@@ -75,6 +85,11 @@ _SENTENCES: Mapping[str, tuple[int, str, str]] = {
         USAGE,
         '{command} takes no "{field}".',
         "{command}に「{field}」という項目はありません。",
+    ),
+    "release.over": (
+        USAGE,
+        "{release} can no longer be fetched. Ask for the export again.",
+        "{release}の取り出し期限が過ぎました。持ち出しをもう一度申請してください。",
     ),
     "run.import": (
         USAGE,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sekisho_client.client import Client
 from sekisho_client.refusals import Refused
@@ -72,16 +72,39 @@ def send(client: Client, local: Local, ticket: str, progress: Progress) -> None:
 
 def fetch(client: Client, digest: str, ticket: str, target: Path) -> int:
     """Write a tree below a folder that does not exist yet; answers its bytes. Nothing is left behind on failure."""
+    files = _files(client, digest, ticket)
+    for file in files:
+        _write(client, file, ticket, target)
+    return trees.size_of(files)
+
+
+def resume(client: Client, ticket: Mapping[str, Any], target: Path) -> int:
+    """Write what a ticket opens below a folder, or as the one file in it; what lies there whole is not fetched again.
+
+    Answers the bytes. Every byte is checked against its digest, what was there before too.
+    """
+    digest, key = str(ticket["object"]), str(ticket["ticket"])
+    if ticket["object_kind"] == "file":
+        files = [trees.TreeFile("object", int(ticket["size_bytes"]), digest, trees.MODE_PLAIN)]
+    else:
+        files = _files(client, digest, key)
+    target.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        path = target / file.path
+        if path.is_symlink() or not path.is_file() or _hash(path) != (file.size_bytes, file.digest):
+            _write(client, file, key, target)
+    return trees.size_of(files)
+
+
+def _files(client: Client, digest: str, ticket: str) -> list[trees.TreeFile]:
+    """The files that a manifest names, once it is known to be the one that was asked for."""
     manifest = b"".join(client.get_object(digest, ticket))
     if "sha256:" + hashlib.sha256(manifest).hexdigest() != digest:
         raise Refused("input.tree", path=digest, what="the server sent another manifest")
     try:
-        files = trees.decode_tree(manifest)
+        return trees.decode_tree(manifest)
     except trees.TreeError as error:
         raise Refused("input.tree", path=digest, what=error.detail) from error
-    for file in files:
-        _write(client, file, ticket, target)
-    return trees.size_of(files)
 
 
 def _write(client: Client, file: trees.TreeFile, ticket: str, folder: Path) -> None:

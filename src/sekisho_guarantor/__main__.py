@@ -1,4 +1,4 @@
-"""`sekisho-guarantor`: make and run a witness or a landmark.
+"""`sekisho-guarantor`: make and run a witness, a landmark, a custodian or a listener.
 
 Standard output holds answers and nothing else; errors are one line on standard error.
 """
@@ -18,15 +18,32 @@ from pathlib import Path
 
 import structlog
 
-from sekisho_guarantor import landmark, landmark_config
-from sekisho_guarantor.clock import now_s
+from sekisho_guarantor import (
+    custodian_command,
+    custodian_config,
+    landmark,
+    landmark_config,
+    listener_config,
+)
+from sekisho_guarantor.clock import now_ms, now_s
 from sekisho_guarantor.config import WitnessConfig, load_config
-from sekisho_guarantor.door import WitnessServer
+from sekisho_guarantor.door import GuarantorServer
 from sekisho_guarantor.errors import GuarantorError, complain
+from sekisho_guarantor.listener import Listener
+from sekisho_guarantor.listener_door import ListenerServer
 from sekisho_guarantor.state import WitnessState, read_key
 from sekisho_guarantor.texts import HELP, SAYS
 from sekisho_guarantor.witness import Witness, witness_key
+from sekisho_verify.canonical import to_base64url
 from sekisho_wire.problems import Language
+from sekisho_wire.usage import parser_in
+
+_VERBS = {
+    "witness": ("init", "run"),
+    "landmark": ("init", "run"),
+    "custodian": ("init", "run", *custodian_command.ASKING),
+    "listener": ("init", "run"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     language = _language(words)
     options = _parser(language).parse_args(words)
     try:
-        kinds = {"witness": _witness, "landmark": _landmark}
+        kinds = {
+            "witness": _witness,
+            "landmark": _landmark,
+            "custodian": _custodian,
+            "listener": _listener,
+        }
         return kinds[options.kind](options, language)
     except GuarantorError as error:
         complain(error, language)
@@ -54,6 +76,35 @@ def _landmark(options: argparse.Namespace, language: Language) -> int:
     return landmark.run(config, language, once=options.once, nonce=options.nonce)
 
 
+def _listener(options: argparse.Namespace, language: Language) -> int:
+    config = listener_config.load_config(Path(options.config))
+    folder = Path(config.folder)
+    if options.verb == "init":
+        key = to_base64url(listener_config.create_key(folder).public_key().public_bytes_raw())
+        said = SAYS["listener.made"].render(language, {"folder": folder, "name": config.name, "key": key})
+        print(json.dumps({"name": config.name, "key": key}) if options.json else said)
+        return 0
+    _configure_logs("json")
+    listener = Listener(config.name, listener_config.read_key(folder), config.keys(), now_ms)
+    server, stopping = ListenerServer(listener, config), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    server.start()
+    tcp, udp, dns = server.ports
+    values: dict[str, str | int] = {
+        "name": config.name,
+        "host": config.host,
+        "tcp": tcp,
+        "udp": udp,
+        "dns": dns,
+    }
+    sys.stderr.write(f"{SAYS['listening'].render(language, values)}\n")
+    sys.stderr.flush()
+    stopping.wait()
+    server.close()
+    return 0
+
+
 def _init(config: WitnessConfig, options: argparse.Namespace, language: Language) -> int:
     key = witness_key(config.name, WitnessState.create(config.folder))
     said = SAYS["made"].render(language, {"folder": config.folder, "vkey": key.vkey})
@@ -67,18 +118,40 @@ def _run(config: WitnessConfig, language: Language) -> int:
     try:
         _configure_logs(config.log_form)
         witness = Witness(key, config.name, logs=config.known_logs(), state=state, now_s=now_s)
-        server = WitnessServer(witness, config)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # In a thread, because `shutdown` waits for the loop that this signal has interrupted.
-            signal.signal(number, lambda _number, _frame: threading.Thread(target=server.shutdown).start())
-        told = SAYS["serving"].render(language, {"name": config.name, "url": server.url})
-        sys.stderr.write(f"{told}\n")
-        sys.stderr.flush()
-        with server:
-            server.serve_forever(poll_interval=0.1)
+        _serve(GuarantorServer(witness, config), config.name, language)
     finally:
         state.close()
     return 0
+
+
+def _custodian(options: argparse.Namespace, language: Language) -> int:
+    config = custodian_config.load_config(Path(options.config))
+    if options.verb == "init":
+        return custodian_command.init(config, options, language)
+    if options.verb != "run":
+        return custodian_command.ask(config, options, language)
+    _configure_logs(config.log_form)
+    running = custodian_command.Running(config)
+    try:
+        custodian_command.shout(config, language)
+        server = GuarantorServer(running.program, config)
+        running.answers_at(server.url)
+        _serve(server, config.name, language)
+    finally:
+        running.close()
+    return 0
+
+
+def _serve(server: GuarantorServer, name: str, language: Language) -> None:
+    """Until SIGTERM or SIGINT."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # In a thread, because `shutdown` waits for the loop that this signal has interrupted.
+        signal.signal(number, lambda _number, _frame: threading.Thread(target=server.shutdown).start())
+    told = SAYS["serving"].render(language, {"name": name, "url": server.url})
+    sys.stderr.write(f"{told}\n")
+    sys.stderr.flush()
+    with server:
+        server.serve_forever(poll_interval=0.1)
 
 
 def _language(words: Sequence[str]) -> Language:
@@ -93,18 +166,18 @@ def _parser(language: Language) -> argparse.ArgumentParser:
     def says(key: str) -> str:
         return HELP[key].render(language, {})
 
-    parser = argparse.ArgumentParser(
+    parser = parser_in(language)(
         prog="sekisho-guarantor", description=says(""), epilog=says("codes"), add_help=False
     )
     _common(parser, says)
     kinds = parser.add_subparsers(dest="kind", title=says("commands"), metavar="", required=True)
-    for name in ("witness", "landmark"):
+    for name, words in _VERBS.items():
         kind = kinds.add_parser(
             name, help=says(name), description=says(name), add_help=False, allow_abbrev=False
         )
         kind.add_argument("-h", "--help", action="help", help=says("help"))
         verbs = kind.add_subparsers(dest="verb", title=says("commands"), metavar="", required=True)
-        for word in ("init", "run"):
+        for word in words:
             about = says(f"{name}.{word}")
             verb = verbs.add_parser(word, help=about, description=about, add_help=False, allow_abbrev=False)
             verb.add_argument("-h", "--help", action="help", help=says("help"))
@@ -112,6 +185,10 @@ def _parser(language: Language) -> argparse.ArgumentParser:
             if (name, word) == ("landmark", "run"):
                 verb.add_argument("--once", action="store_true", help=says("once"))
                 verb.add_argument("--nonce", default="", metavar="BASE64URL", help=says("nonce"))
+            if word in custodian_command.ASKING:
+                verb.add_argument("key", metavar="KEY", help=says("key"))
+            if word == "destroy":
+                verb.add_argument("--version", type=int, default=0, metavar="N", help=says("version"))
     return parser
 
 

@@ -18,3 +18,8 @@ def now_ms() -> int:
 def monotonic_ns() -> int:
     """Nanoseconds on a clock that never steps and is not slowed to follow another (CLOCK_MONOTONIC_RAW)."""
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+
+
+def monotonic_s() -> float:
+    """Seconds on the same clock."""
+    return monotonic_ns() / 1_000_000_000

@@ -1,15 +1,16 @@
-"""A witness's configuration: one TOML file; every key is checked and an unknown one refused."""
+"""Configuration of guarantors, first the witness's: one TOML file, every key checked and an unknown one refused."""
 
 from __future__ import annotations
 
 import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from sekisho_guarantor.answers import Listening
 from sekisho_guarantor.errors import CONFIG_INVALID, CONFIG_UNREADABLE, TLS_REQUIRED, GuarantorError
 from sekisho_verify.checkpoint import ED25519, VerifierKey, check_name, parse_key
 from sekisho_verify.errors import VerifyError
@@ -60,8 +61,20 @@ class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return known
 
 
+ConfigT = TypeVar("ConfigT", bound=msgspec.Struct)
+
+
 def load_config(path: Path) -> WitnessConfig:
-    """Read and check a configuration; GuarantorError says what is wrong with it."""
+    """Read and check a witness's configuration; GuarantorError says what is wrong with it."""
+    config = read_config(path, WitnessConfig)
+    _check_name(config.name)
+    check_listening(config, behind_proxy=config.behind_proxy)
+    config.known_logs()
+    return config
+
+
+def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
+    """The settings in a TOML file; GuarantorError names an unknown, missing or wrong one."""
     try:
         value = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -70,27 +83,29 @@ def load_config(path: Path) -> WitnessConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise GuarantorError(CONFIG_UNREADABLE, file=path.name, what=str(error)) from error
     try:
-        config = msgspec.convert(value, WitnessConfig, strict=True)
+        return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$.")
         raise GuarantorError(CONFIG_INVALID, name=place.rstrip("`") or path.name, what=message) from error
-    _check(config)
-    return config
 
 
-def _check(config: WitnessConfig) -> None:
-    try:
-        check_name(config.name)
-    except VerifyError as error:
-        raise GuarantorError(CONFIG_INVALID, name="name", what=error.detail) from error
+def check_listening(config: Listening, *, behind_proxy: bool) -> None:
+    """Off loopback only with TLS, its own or a proxy's; GuarantorError otherwise."""
     if bool(config.certificate) != bool(config.key):
         raise GuarantorError(CONFIG_INVALID, name="certificate", what="needs its key, and the key it")
-    if not (config.certificate or config.behind_proxy or _is_loopback(config.host)):
+    if not (config.certificate or behind_proxy or is_loopback(config.host)):
         raise GuarantorError(TLS_REQUIRED, host=config.host)
-    config.known_logs()
 
 
-def _is_loopback(host: str) -> bool:
+def _check_name(name: str) -> None:
+    try:
+        check_name(name)
+    except VerifyError as error:
+        raise GuarantorError(CONFIG_INVALID, name="name", what=error.detail) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""The witness on a socket: HTTP/1.1 by the standard library, every wait and every size bounded.
+"""A guarantor on a socket: HTTP/1.1 by the standard library, every wait and every size bounded.
 
 A connection has `REQUEST_SECONDS` for each request, idle time included, whatever it dribbles; one address may hold
 `PER_PEER` connections and all together `CONNECTIONS`, beyond which a connection is closed unanswered.
@@ -21,16 +21,14 @@ from typing import Any
 import msgspec
 import structlog
 
-from sekisho_guarantor.config import WitnessConfig
-from sekisho_guarantor.errors import ADDRESS_UNUSABLE, CONFIG_INVALID, REQUEST_MALFORMED, GuarantorError
-from sekisho_guarantor.witness import TEXT_MEDIA, Answer, Witness, refusal
-from sekisho_wire.witnessing import PATH, REQUEST_BYTES_MAX
+from sekisho_guarantor.answers import TEXT_MEDIA, Answer, Listening, Program
+from sekisho_guarantor.errors import ADDRESS_UNUSABLE, CONFIG_INVALID, GuarantorError
 
 REQUEST_SECONDS = 30.0
 CONNECTIONS = 128
 PER_PEER = 32
 
-logger = structlog.get_logger("sekisho.witness")
+logger = structlog.get_logger("sekisho.guarantor")
 
 
 class _Bounded(io.RawIOBase):
@@ -56,12 +54,12 @@ class _Bounded(io.RawIOBase):
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """One connection. Its class is made per server, with the witness in it."""
+    """One connection. Its class is made per server, with the program in it."""
 
     protocol_version = "HTTP/1.1"
     server_version = "sekisho-guarantor"
     sys_version = ""
-    witness: Witness
+    program: Program
 
     # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
     def setup(self) -> None:
@@ -80,28 +78,29 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def do_POST(self) -> None:
-        """Take a checkpoint."""
+        """Hand a whole body of bounded length to the program."""
         length = self.headers.get("content-length", "")
-        if self.path != PATH:
+        most = self.program.paths.get(self.path)
+        if most is None:
             self._answer(_plain(HTTPStatus.NOT_FOUND), close=True)
         elif "transfer-encoding" in self.headers or not length.isascii() or not length.isdecimal():
             self._answer(_plain(HTTPStatus.LENGTH_REQUIRED), close=True)
-        elif len(length) > 9 or int(length) > REQUEST_BYTES_MAX:  # noqa: PLR2004 - digits of any real length
+        elif len(length) > 9 or int(length) > most:  # noqa: PLR2004 - digits of any real length
             self._answer(_plain(HTTPStatus.REQUEST_ENTITY_TOO_LARGE), close=True)
         else:
             body = self.rfile.read(int(length))
             if len(body) < int(length):
-                self._answer(refusal(REQUEST_MALFORMED, what="ends early"), close=True)
+                self._answer(self.program.ends_early(self.path), close=True)
             else:
-                self._answer(self.witness.add_checkpoint(body))
+                scheme, _, token = self.headers.get("authorization", "").partition(" ")
+                self._answer(self.program.post(self.path, body, token if scheme == "Bearer" else ""))
 
     def do_GET(self) -> None:
-        """Say that the witness is alive."""
+        """Say that the program is alive."""
         if self.path != "/healthz":
             self._answer(_plain(HTTPStatus.NOT_FOUND))
             return
-        alive = {"status": "ok", "witness": self.witness.key.vkey}
-        self._answer(Answer(200, "application/json", msgspec.json.encode(alive) + b"\n"))
+        self._answer(Answer(200, "application/json", msgspec.json.encode(self.program.alive()) + b"\n"))
 
     def _answer(self, answer: Answer, *, close: bool = False) -> None:
         self.send_response(answer.status)
@@ -115,21 +114,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's names
-        """Nothing: what was asked is logged by the witness, without text from outside."""
+        """Nothing: what was asked is logged by the program, without text from outside."""
 
 
-class WitnessServer(http.server.ThreadingHTTPServer):
+class GuarantorServer(http.server.ThreadingHTTPServer):
     """One bound socket; `serve_forever` and `shutdown` as the standard library has them."""
 
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, witness: Witness, config: WitnessConfig) -> None:
+    def __init__(self, program: Program, config: Listening) -> None:
         """Bind; `guarantor.address_unusable` for a taken port, `guarantor.config_invalid` for a wrong certificate."""
         self.address_family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         self._guard = threading.Lock()
         self._peers: Counter[str] = Counter()
-        handler = type("Handler", (_Handler,), {"witness": witness})
+        handler = type("Handler", (_Handler,), {"program": program})
         tls = _tls(config)
         try:
             super().__init__((config.host, config.port), handler)
@@ -179,7 +178,7 @@ def _plain(status: HTTPStatus) -> Answer:
     return Answer(status, TEXT_MEDIA, f"{status.phrase}\n".encode())
 
 
-def _tls(config: WitnessConfig) -> ssl.SSLContext | None:
+def _tls(config: Listening) -> ssl.SSLContext | None:
     if not config.certificate:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

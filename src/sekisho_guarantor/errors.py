@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
+from sekisho_wire.complaints import in_words
 from sekisho_wire.problems import Exit, Language, Problem, Text, define
 
 
 class GuarantorError(Exception):
-    """Something that the program will not do. `params` fill the sentence and are shown: no secrets in them."""
+    """Something that the program will not do. `params` fill the sentence and are shown: no secrets in them.
 
-    def __init__(self, problem: Problem, /, **params: str | int) -> None:
+    `texts` are parameters that themselves exist in both languages.
+    """
+
+    def __init__(
+        self, problem: Problem, /, *, texts: Mapping[str, Text] | None = None, **params: str | int
+    ) -> None:
         self.problem = problem
         self.params = params
-        super().__init__(problem.text.render(Language.EN, params))
+        self._texts = texts or {}
+        super().__init__(self.sentence(Language.EN))
 
     @property
     def code(self) -> str:
         """The stable dotted code."""
         return self.problem.code
 
+    def sentence(self, language: Language) -> str:
+        """What is wrong; what msgspec said of a setting is put into words."""
+        said = {"what": in_words(str(self.params["what"]))} if "what" in self.params else {}
+        texts = {name: text.render(language, {}) for name, text in (said | dict(self._texts)).items()}
+        return self.problem.text.render(language, self.params | texts)
+
 
 def complain(error: GuarantorError, language: Language) -> None:
     """One line on standard error, with the stable code."""
-    sys.stderr.write(f"error: {error.problem.text.render(language, error.params)}  [{error.code}]\n")
+    sys.stderr.write(f"error: {error.sentence(language)}  [{error.code}]\n")
 
 
 CONFIG_UNREADABLE = define(
@@ -70,8 +84,8 @@ KEY_UNREADABLE = define(
     500,
     Exit.INTERNAL,
     Text(
-        "Key file {name} is missing or cannot be read. A new witness begins with `witness init`.",
-        "鍵ファイル{name}がないか、読み取れません。新しい立会人は`witness init`から始めます。",
+        "Key file {name} is missing or cannot be read. A new guarantor begins with `init`.",
+        "鍵ファイル{name}がないか、読み取れません。新しい保証プログラムは`init`から始めます。",
     ),
 )
 STATE_UNREADABLE = define(
@@ -79,9 +93,9 @@ STATE_UNREADABLE = define(
     500,
     Exit.INTERNAL,
     Text(
-        "{name} is missing or cannot be read. Without it this witness would forget what it has cosigned, so it"
-        " does not start. Begin again under a new name and key.",
-        "{name}がないか、読み取れません。署名済みの履歴が失われるため起動しません。"
+        "{name} is missing or cannot be read. Without it this program would forget what it has done, so it does not"
+        " start. Begin again under a new name and key.",
+        "{name}がないか、読み取れません。これまでの履歴が失われるため起動しません。"
         "新しい名前と鍵で始め直してください。",
     ),
 )

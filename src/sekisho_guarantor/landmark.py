@@ -6,27 +6,36 @@ answers, one JSON object a line; errors are one line on standard error.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sekisho_guarantor.clock import monotonic_s, now_ms
 from sekisho_guarantor.errors import GuarantorError, complain
-from sekisho_guarantor.landmark_config import LandmarkConfig, create_key, read_key
-from sekisho_guarantor.landmark_errors import CONFIG_INVALID, NOT_KEPT
+from sekisho_guarantor.landmark_config import LandmarkConfig, SiteConfig, create_key, read_key
+from sekisho_guarantor.landmark_control import ControlPlane
+from sekisho_guarantor.landmark_errors import ADDRESS_UNUSABLE, CONFIG_INVALID, CONTROL_SILENT, NOT_KEPT
 from sekisho_guarantor.landmark_session import Target, measure
 from sekisho_verify import canonical
 from sekisho_verify.errors import VerifyError
 from sekisho_verify.location import bound_km
 from sekisho_verify.location_packets import NONCE_BYTES
 from sekisho_verify.location_transcript import Session, encode_landmark
+from sekisho_wire.answering import AnswerService, Responder
+from sekisho_wire.locating import Task
 from sekisho_wire.problems import Language
+from sekisho_wire.signing import SealError
 
 TRANSCRIPTS = "transcripts"
 SUFFIX = ".transcript"
+REMEMBERED = 4096
+"""How many requests a landmark remembers having answered; the control plane's own are open for a minute."""
 NOBODY = bytes(NONCE_BYTES)
 """The nonce of a session that nobody asked for."""
 
@@ -63,7 +72,40 @@ class Runner:
                     return
                 self._measure(target, NOBODY)
 
+    def follow(self, control: ControlPlane, poll_seconds: float) -> None:
+        """Measure what the control plane asks for and hand it in, until stopped; what fails is said and tried again."""
+        done: dict[str, None] = {}
+        said = ""
+        while not self._stopping.is_set():
+            try:
+                for task in control.tasks():
+                    if task.request not in done and not self._stopping.is_set():
+                        self._answer(control, task)
+                        done[task.request] = None
+                said = ""
+            except GuarantorError as error:
+                if str(error) != said:
+                    complain(error, self._language)
+                said = str(error)
+            while len(done) > REMEMBERED:
+                done.pop(next(iter(done)))
+            self._stopping.wait(poll_seconds)
+
+    def _answer(self, control: ControlPlane, task: Task) -> None:
+        """One session as it was asked for; a site that stays silent is asked about again with the next request."""
+        try:
+            target = SiteConfig(task.target, task.public_key, task.address).target()
+        except (SealError, ValueError) as error:
+            raise GuarantorError(CONTROL_SILENT, what=f"a task that is none: {error}") from error
+        data = self._session(target, _nonce(task.nonce))
+        if data:
+            _say({"request": task.request, "code": control.hand_in(task, data)})
+
     def _measure(self, target: Target, nonce: bytes) -> bool:
+        return bool(self._session(target, nonce))
+
+    def _session(self, target: Target, nonce: bytes) -> bytes:
+        """Hold a session and keep its transcript; nothing where it came to nothing."""
         try:
             data, session = measure(
                 self._landmark,
@@ -76,7 +118,7 @@ class Runner:
             path = self._keep(target, data, session)
         except GuarantorError as error:
             complain(error, self._language)
-            return False
+            return b""
         _say(
             {
                 "site": target.site,
@@ -86,7 +128,7 @@ class Runner:
                 "bound_km": round(bound_km(session.rtt_ns_min), 1),
             }
         )
-        return True
+        return data
 
     def _keep(self, target: Target, data: bytes, session: Session) -> Path:
         """Write a transcript whole, and let the oldest of this site go."""
@@ -114,13 +156,37 @@ def init(config: LandmarkConfig) -> int:
 def run(config: LandmarkConfig, language: Language, *, once: bool, nonce: str) -> int:
     """Measure until stopped, or each site once: then 1 when one of them gave no transcript."""
     asked = _nonce(nonce) if nonce else NOBODY
-    runner = Runner(config, read_key(Path(config.folder)), language)
+    key = read_key(Path(config.folder))
+    runner = Runner(config, key, language)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: runner.stop())
     if once:
         return 0 if runner.once(asked) else 1
-    runner.forever()
+    with _answering(config, key):
+        if config.control is None:
+            runner.forever()
+            return 0
+        with contextlib.closing(ControlPlane(config.control, config.name)) as control:
+            runner.follow(control, config.control.poll_seconds)
     return 0
+
+
+@contextlib.contextmanager
+def _answering(config: LandmarkConfig, key: Ed25519PrivateKey) -> Iterator[None]:
+    """Answer other landmarks for the length of the block, where the configuration says so."""
+    if config.answer is None:
+        yield
+        return
+    responder = Responder(key, config.answer.names(), now_ms=now_ms, monotonic=monotonic_s)
+    try:
+        service = AnswerService(config.answer.listen, responder)
+    except ValueError as error:
+        raise GuarantorError(ADDRESS_UNUSABLE, what=str(error)) from error
+    service.start()
+    try:
+        yield
+    finally:
+        service.stop()
 
 
 def _nonce(text: str) -> bytes:

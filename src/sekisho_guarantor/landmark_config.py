@@ -17,9 +17,12 @@ from sekisho_guarantor.landmark_errors import CONFIG_INVALID, KEY_UNREADABLE
 from sekisho_guarantor.landmark_session import Plan, Target
 from sekisho_verify.location_sphere import UDEG_PER_DEGREE, Place
 from sekisho_verify.location_transcript import Landmark
+from sekisho_wire.complaints import in_words, without_braces
+from sekisho_wire.problems import Text
 from sekisho_wire.signing import SealError, decode_public_key
 
 KEY_FILE = "landmark.key"
+PORT_MAX = 65_535
 _MODE = 0o600
 
 
@@ -34,8 +37,9 @@ class SiteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The site as a session needs it; SealError or ValueError where key or address are none."""
         host, _, port = self.address.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not host or not port.isdecimal():
+        if not host or not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= PORT_MAX):
             raise ValueError("an address is host:port")
+        host.encode("idna")  # or no resolver takes it
         return Target(self.id, decode_public_key(self.key).public_bytes_raw(), host, int(port))
 
 
@@ -51,10 +55,42 @@ class RoundsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patience_ms: Annotated[int, Meta(ge=1, le=5000)] = 250
 
 
+class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to ask what to measure, about every `poll_seconds`.
+
+    `token_file` holds the token of this landmark's service account, readable by its owner only; `ca_file` (PEM) is for
+    a control plane whose certificate the machine does not know.
+    """
+
+    url: str
+    token_file: str
+    ca_file: str = ""
+    poll_seconds: Annotated[float, Meta(ge=0.2, le=60)] = 2.0
+
+
+class PeerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another landmark that may measure this one: its name, and its public key in base64url."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    key: str
+
+
+class AnswerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where challenges of other landmarks are answered (UDP, `host:port`), and of which; others hear nothing."""
+
+    listen: str
+    landmarks: Annotated[list[PeerConfig], Meta(min_length=1, max_length=64)]
+
+    def names(self) -> dict[bytes, str]:
+        """Names by raw public key; SealError for a key that is none."""
+        return {decode_public_key(each.key).public_bytes_raw(): each.name for each in self.landmarks}
+
+
 class LandmarkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. The place is in degrees, north and east positive, and must be where the machine really stands.
 
-    A site is measured about every `interval_seconds`, at random times; `kept` transcripts of each are kept.
+    A site is measured about every `interval_seconds`, at random times; `kept` transcripts of each are kept. With
+    `control` there are no `sites`: what is measured, and when, is asked of the control plane.
     """
 
     folder: str
@@ -66,6 +102,8 @@ class LandmarkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kept: Annotated[int, Meta(ge=1, le=10_000)] = 96
     sites: Annotated[list[SiteConfig], Meta(max_length=1000)] = []
     rounds: RoundsConfig = msgspec.field(default_factory=RoundsConfig)
+    control: ControlConfig | None = None
+    answer: AnswerConfig | None = None
 
     @property
     def place(self) -> Place:
@@ -90,7 +128,8 @@ class LandmarkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             except (SealError, ValueError) as error:
                 raise GuarantorError(CONFIG_INVALID, what=f"sites: {site.id}: {error}") from error
         if len({target.site for target in found}) != len(found):
-            raise GuarantorError(CONFIG_INVALID, what="sites: the same id twice")
+            what = Text("sites: the same id twice", "sites：同じIDが2回あります")
+            raise GuarantorError(CONFIG_INVALID, texts={"what": what})
         return found
 
 
@@ -105,10 +144,22 @@ def load_config(path: Path) -> LandmarkConfig:
     try:
         config = msgspec.convert(value, LandmarkConfig, strict=True)
     except msgspec.ValidationError as error:
-        raise GuarantorError(CONFIG_INVALID, what=str(error)) from error
+        message, _, place = str(error).partition(" - at `$.")
+        what, where = in_words(message), without_braces(place.rstrip("`") or path.name)
+        placed = Text(f"{where}: {what.en}", f"{where}：{what.ja}")
+        raise GuarantorError(CONFIG_INVALID, texts={"what": placed}) from error
     if config.rounds.needed > config.rounds.sent:
-        raise GuarantorError(CONFIG_INVALID, what="rounds: more needed than sent")
+        what = Text("rounds: more needed than sent", "rounds：neededがsentより多くなっています")
+        raise GuarantorError(CONFIG_INVALID, texts={"what": what})
     config.targets()
+    if config.control is not None and config.sites:
+        raise GuarantorError(CONFIG_INVALID, what="sites: the control plane names them, where there is one")
+    try:
+        names = config.answer.names() if config.answer else {}
+    except SealError as error:
+        raise GuarantorError(CONFIG_INVALID, what=f"answer.landmarks: {error.detail}") from error
+    if config.answer and len(names) != len(config.answer.landmarks):
+        raise GuarantorError(CONFIG_INVALID, what="answer.landmarks: the same key twice")
     return config
 
 

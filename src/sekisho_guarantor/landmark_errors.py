@@ -43,3 +43,32 @@ NOT_KEPT = define(
     Exit.UNAVAILABLE,
     Text("A transcript could not be written to {folder}.", "測定記録を{folder}に保存できませんでした。"),
 )
+TOKEN_UNREADABLE = define(
+    "landmark.token_unreadable",
+    500,
+    Exit.INTERNAL,
+    Text(
+        "The token file is missing, can be read by others, or holds no token.",
+        "トークンのファイルがないか、ほかの利用者から読み取れるか、トークンが入っていません。",
+    ),
+)
+CONTROL_SILENT = define(
+    "landmark.control_silent",
+    503,
+    Exit.UNAVAILABLE,
+    Text("The control plane did not answer: {what}", "管理サーバーから応答がありません：{what}"),
+)
+CONTROL_REFUSED = define(
+    "landmark.control_refused",
+    403,
+    Exit.DENIED,
+    Text(
+        "The control plane said no ({status}): {reason}", "管理サーバーに拒否されました（{status}）：{reason}"
+    ),
+)
+ADDRESS_UNUSABLE = define(
+    "landmark.address_unusable",
+    400,
+    Exit.USAGE,
+    Text("answer.listen: {what}", "answer.listen：{what}"),
+)

@@ -104,14 +104,9 @@ def measure(
     with _connect(target) as link:
         hello_packet, own = _hello(landmark, sign, target, nonce=nonce, time_ms=started_ms)
         welcome_packet = _ask(
-            link, hello_packet, lambda reply: _welcomes(reply, hello_packet, target), target
+            link, hello_packet, lambda reply: _welcomes(reply, hello_packet, own, target), target
         )
-        key = packets.session_key(
-            own,
-            packets.read_welcome(welcome_packet).ephemeral,
-            hello=hello_packet,
-            welcome=welcome_packet,
-        )
+        key = _session_key(own, hello_packet, welcome_packet)
         rounds = _Rounds(packets.session_id(hello_packet, welcome_packet), key, _Counts())
         for _ in range(plan.rounds):
             wait(secrets.randbelow(plan.gap_ms_max * 1000 + 1) / 1_000_000)
@@ -161,11 +156,18 @@ def _hello(
     return packets.make_hello(packets.Hello(landmark.key, target.key, nonce, share, time_ms), sign), own
 
 
-def _welcomes(reply: bytes, hello: bytes, target: Target) -> bool:
+def _welcomes(reply: bytes, hello: bytes, own: X25519PrivateKey, target: Target) -> bool:
     """Whether a datagram is the site's signed answer to this hello, with a share that can be used."""
     welcome = packets.read_welcome(reply)
     packets.check_signature(reply, target.key)
+    _session_key(own, hello, reply)
     return welcome.hello == sha256(hello).digest()
+
+
+def _session_key(own: X25519PrivateKey, hello: bytes, welcome: bytes) -> bytes:
+    """The session's key; PacketError for a share of the site's that gives none."""
+    share = packets.read_welcome(welcome).ephemeral
+    return packets.session_key(own, share, hello=hello, welcome=welcome)
 
 
 def _close(link: socket.socket, rounds: _Rounds, hello: packets.Hello, target: Target) -> packets.Closed:

@@ -75,24 +75,15 @@ class WitnessState:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if (folder / KEY_FILE).exists() or (folder / HEADS_FILE).exists():
             raise GuarantorError(KEY_EXISTS, folder=str(folder))
-        key = Ed25519PrivateKey.generate()
         replace_file(folder / HEADS_FILE, msgspec.json.encode(Heads()))
-        replace_file(folder / KEY_FILE, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        return key
+        return make_key_file(folder / KEY_FILE)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Take the folder for this process; `guarantor.state_locked` or `guarantor.state_unreadable`."""
+        descriptor = lock_folder(folder)
         try:
-            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
-        except OSError as error:
-            raise GuarantorError(STATE_UNREADABLE, name=str(folder)) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return cls(folder, descriptor)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise GuarantorError(STATE_LOCKED, folder=str(folder)) from error
         except GuarantorError:
             os.close(descriptor)
             raise
@@ -125,18 +116,44 @@ class WitnessState:
         return name
 
 
-def read_key(folder: Path) -> Ed25519PrivateKey:
-    """The witness's key; `guarantor.key_exposed` where others may read it."""
+def lock_folder(folder: Path) -> int:
+    """Take a state folder for this process until the descriptor is closed; `guarantor.state_locked` if one has it."""
     try:
-        with (folder / KEY_FILE).open("rb") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise GuarantorError(KEY_EXPOSED, name=KEY_FILE)
-            key = load_pem_private_key(file.read(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise GuarantorError(KEY_UNREADABLE, name=KEY_FILE) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise GuarantorError(KEY_UNREADABLE, name=KEY_FILE)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+    except OSError as error:
+        raise GuarantorError(STATE_UNREADABLE, name=str(folder)) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise GuarantorError(STATE_LOCKED, folder=str(folder)) from error
+    return descriptor
+
+
+def make_key_file(path: Path) -> Ed25519PrivateKey:
+    """A new signing key, on disk with mode 0600."""
+    key = Ed25519PrivateKey.generate()
+    replace_file(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return key
+
+
+def read_key(folder: Path, name: str = KEY_FILE) -> Ed25519PrivateKey:
+    """A guarantor's signing key; `guarantor.key_exposed` where others may read it."""
+    try:
+        key = load_pem_private_key(read_private(folder / name), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise GuarantorError(KEY_UNREADABLE, name=name) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise GuarantorError(KEY_UNREADABLE, name=name)
+    return key
+
+
+def read_private(path: Path) -> bytes:
+    """The bytes of a file that only its owner may read; `guarantor.key_exposed` where others may, or OSError."""
+    with path.open("rb") as file:
+        if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+            raise GuarantorError(KEY_EXPOSED, name=path.name)
+        return file.read()
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Final
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sekisho_guarantor.answers import TEXT_MEDIA, Answer
 from sekisho_guarantor.errors import (
     HISTORY_DIFFERS,
     LOG_UNKNOWN,
@@ -38,25 +39,17 @@ from sekisho_verify.checkpoint import (
 from sekisho_verify.errors import ConsistencyError, NoteError, SignatureError
 from sekisho_verify.merkle import verify_consistency
 from sekisho_wire.problems import Problem
-from sekisho_wire.witnessing import SIZE_MEDIA, Request, encode_size, parse_request
+from sekisho_wire.witnessing import PATH, REQUEST_BYTES_MAX, SIZE_MEDIA, Request, encode_size, parse_request
 
-TEXT_MEDIA = "text/plain; charset=utf-8"
 _WITH_SIZE = frozenset({SIZE_CONFLICT, HISTORY_DIFFERS})
 
 logger = structlog.get_logger("sekisho.witness")
 
 
-class Answer(NamedTuple):
-    """What goes back to the log: HTTP status, media type, body, and for our own log lines the problem's code."""
-
-    status: int
-    media: str
-    body: bytes
-    code: str = ""
-
-
 class Witness:
     """Answers `add-checkpoint`, from any number of threads. Its lock makes check, write and memory one step."""
+
+    paths: Final = {PATH: REQUEST_BYTES_MAX}
 
     def __init__(
         self,
@@ -74,6 +67,20 @@ class Witness:
         self._state = state
         self._now_s = now_s
         self._lock = threading.Lock()
+
+    def post(self, path: str, body: bytes, token: str) -> Answer:
+        """The one thing it is asked, by anybody: the log's signature is what counts."""
+        del path, token
+        return self.add_checkpoint(body)
+
+    def ends_early(self, path: str) -> Answer:
+        """Not a request."""
+        del path
+        return refusal(REQUEST_MALFORMED, what="ends early")
+
+    def alive(self) -> dict[str, str]:
+        """Its verifier key."""
+        return {"status": "ok", "witness": self.key.vkey}
 
     def add_checkpoint(self, body: bytes) -> Answer:
         """Cosign, or say why not; never raises for what is in the body."""
@@ -157,5 +164,5 @@ def refusal(problem: Problem, **params: str | int) -> Answer:
     """The answer for a problem: a sentence with its code, or for a conflict the size alone, as C2SP says."""
     if problem in _WITH_SIZE:
         return Answer(problem.status, SIZE_MEDIA, encode_size(int(params["size"])), problem.code)
-    sentence = str(GuarantorError(problem, **params))
+    sentence = str(GuarantorError(problem, texts=None, **params))
     return Answer(problem.status, TEXT_MEDIA, f"{sentence} [{problem.code}]\n".encode(), problem.code)

@@ -15,7 +15,8 @@ from pathlib import Path
 from sekisho_verify.against import head_seen
 from sekisho_verify.archive import ARCHIVE_BYTES_MAX
 from sekisho_verify.errors import Exit, TrustError, VerifyError
-from sekisho_verify.text import LANGUAGES, document, render, visible
+from sekisho_verify.showing import LANGUAGES, visible
+from sekisho_verify.text import document, render
 from sekisho_verify.trust import Trust, parse_trust
 from sekisho_verify.verdict import verify_bundle
 
@@ -38,9 +39,9 @@ _HELP = {
     "codes": (
         """Exit codes: 0 all holds, 2 wrong use, 10 malformed, 11 digest, 12 signature, 13 inclusion,
         14 consistency, 15 completeness, 16 place, 17 decision, 18 key, 19 egress, 20 less than the trust file
-        demands, 21 self-consistent but not trusted, 22 attestation.""",
+        demands, 21 self-consistent but not trusted, 22 attestation, 23 location proof.""",
         """終了コード：0 すべて確認、2 使い方の誤り、10 形式、11 要約値、12 署名、13 収録、14 一貫性、15 完全性、
-        16 位置、17 判断、18 鍵、19 外向き通信、20 信頼ファイルの要求に不足、21 矛盾はないが信頼は未確認、22 機器の証明。""",
+        16 位置、17 判断、18 鍵、19 外向き通信、20 信頼ファイルの要求に不足、21 矛盾はないが信頼は未確認、22 機器の証明、23 位置証明。""",
     ),
 }
 

@@ -28,6 +28,7 @@ class Exit(IntEnum):
     DEMAND = 20
     UNTRUSTED = 21
     ATTESTATION = 22
+    PROOF = 23
 
 
 class VerifyError(Exception):

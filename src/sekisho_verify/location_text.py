@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from sekisho_verify.location import COUNTS, REFUSED, TOO_FAR, Finding, LocationVerdict
-from sekisho_verify.text import LANGUAGES, visible
+from sekisho_verify.showing import LANGUAGES, visible
 
 GEOGRAPHIC_RESULTS = "ear.geographic-result-claims"
 """The name that the draft suggests for its claim; IANA has given none yet."""
 
 _METRES = 1000
 _NS_PER_MS = 1_000_000
+_FIGURES = ("rtt_ns", "bound_m", "foreign_m", "margin_m")
+_MARKS = {COUNTS: "✓", TOO_FAR: "!", REFUSED: "✗"}
 
 SENTENCES = {
     COUNTS: (
@@ -27,11 +30,11 @@ SENTENCES = {
     TOO_FAR: (
         (
             "{landmark} ({organisation}): answered in {rtt} ms, so within {bound} km only;"
-            " {foreign} is {distance} km away and not excluded"
+            " {foreign} is {distance} km away and not excluded, {short} km too near"
         ),
         (
             "{landmark}（{organisation}）：応答に{rtt}ミリ秒、{bound}km以内としか言えません。"
-            "{foreign}まで{distance}kmのため、国外を除外できません。"
+            "{foreign}まで{distance}kmのため、国外を除外できません（{short}km不足）。"
         ),
     ),
     REFUSED: (
@@ -145,17 +148,47 @@ NOT_PROVEN = {
 def render(verdict: LocationVerdict, language: str) -> str:
     """The verdict as lines of text, each ended by a newline; `language` is `en` or `ja`."""
     column = LANGUAGES.index(language)
-    rows = [_row(finding, column) for finding in verdict.findings]
-    fields = {
-        "site": visible(verdict.site),
-        "count": len(verdict.organisations),
-        "needed": verdict.needed,
-    }
-    rows.append(SUMMARIES[verdict.code][column].format_map(fields))
+    body = document(verdict)
+    rows = [
+        f"{_MARKS[finding.state]} {finding_sentence(_finding(finding), language)}"
+        for finding in verdict.findings
+    ]
     heading = ("Not shown:", "示さないこと：")[column]
     space = (" ", "")[column]
+    rows += [summary(body, language)]
     rows += [f"{heading}{space}{NOT_PROVEN[code][column]}" for code in verdict.not_shown]
     return "\n".join([*rows, ""])
+
+
+def summary(body: Mapping[str, object], language: str) -> str:
+    """The verdict in one sentence, from its document."""
+    organisations = body["organisations"]
+    fields = {
+        "site": visible(str(body["site"])),
+        "count": len(organisations) if isinstance(organisations, list) else 0,
+        "needed": body["organisations_needed"],
+    }
+    return SUMMARIES[str(body["code"])][LANGUAGES.index(language)].format_map(fields)
+
+
+def finding_sentence(body: Mapping[str, object], language: str) -> str:
+    """What one transcript comes to in one sentence, from its part of the document."""
+    column = LANGUAGES.index(language)
+    rtt_ns, bound_m, foreign_m, margin_m = (_number(body, name) for name in _FIGURES)
+    fields = {
+        "number": body["number"],
+        "landmark": visible(str(body["landmark"])),
+        "organisation": visible(str(body["organisation"])),
+        "foreign": visible(str(body["foreign"])),
+        "rtt": f"{rtt_ns / _NS_PER_MS:.3f}",
+        "bound": f"{math.ceil(bound_m / 100) / 10:.1f}",
+        "distance": f"{math.floor(foreign_m / 100) / 10:.1f}",
+        "margin": f"{math.floor(margin_m / 100) / 10:.1f}",
+        "short": f"{math.ceil(-margin_m / 100) / 10:.1f}",
+        "reason": REASONS.get(str(body["code"]), MALFORMED)[column],
+        "code": visible(str(body["code"])),
+    }
+    return SENTENCES[str(body["state"])][column].format_map(fields)
 
 
 def document(verdict: LocationVerdict) -> dict[str, object]:
@@ -193,21 +226,9 @@ def geographic_results(verdict: LocationVerdict, country: str) -> dict[str, obje
     }
 
 
-def _row(finding: Finding, column: int) -> str:
-    fields = {
-        "number": finding.number,
-        "landmark": visible(finding.landmark),
-        "organisation": visible(finding.organisation),
-        "foreign": visible(finding.foreign),
-        "rtt": f"{finding.rtt_ns / _NS_PER_MS:.3f}",
-        "bound": f"{math.ceil(finding.bound_km * 10) / 10:.1f}",
-        "distance": f"{math.floor(finding.foreign_km * 10) / 10:.1f}",
-        "margin": f"{math.floor(finding.margin_km * 10) / 10:.1f}",
-        "reason": REASONS.get(finding.code, MALFORMED)[column],
-        "code": finding.code,
-    }
-    mark = {COUNTS: "✓", TOO_FAR: "!", REFUSED: "✗"}[finding.state]
-    return f"{mark} {SENTENCES[finding.state][column].format_map(fields)}"
+def _number(body: Mapping[str, object], name: str) -> int:
+    value = body[name]
+    return value if isinstance(value, int) else 0
 
 
 def _finding(finding: Finding) -> dict[str, object]:

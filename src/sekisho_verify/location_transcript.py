@@ -115,13 +115,7 @@ def write_transcript(landmark: Landmark, session: Session, sign: Sign) -> bytes:
     body: dict[str, object] = {
         "v": 1,
         "kind": KIND,
-        "landmark": {
-            "name": landmark.name,
-            "organisation": landmark.organisation,
-            "key": canonical.to_base64url(landmark.key),
-            "latitude_udeg": landmark.place.latitude_udeg,
-            "longitude_udeg": landmark.place.longitude_udeg,
-        },
+        "landmark": describe_landmark(landmark),
         "site": {"id": session.site_id, "key": canonical.to_base64url(hello.site)},
         "hello": canonical.to_base64url(session.hello),
         "welcome": canonical.to_base64url(session.welcome),
@@ -148,7 +142,7 @@ def read_transcript(data: bytes, known: Callable[[bytes], bool]) -> Transcript:
     """
     if len(data) > TRANSCRIPT_BYTES_MAX:
         raise TranscriptError("transcript.size", f"more than {TRANSCRIPT_BYTES_MAX} bytes")
-    claimed = _read_landmark(_object(canonical.decode_object(data.partition(b"\n")[2]).get("landmark")))
+    claimed = read_landmark(canonical.decode_object(data.partition(b"\n")[2]).get("landmark"))
     if not known(claimed.key):
         raise TranscriptError("transcript.unknown_landmark", "a landmark whose key is not known")
     body = open_sealed(data, claimed.key)
@@ -171,19 +165,29 @@ def read_transcript(data: bytes, known: Callable[[bytes], bool]) -> Transcript:
     return Transcript(claimed, session, site_key, hello.nonce, welcome.time_ms)
 
 
+def describe_landmark(landmark: Landmark) -> dict[str, str | int]:
+    """A landmark as it stands in transcripts, proofs and lists; its key in base64url."""
+    return {
+        "name": landmark.name,
+        "organisation": landmark.organisation,
+        "key": canonical.to_base64url(landmark.key),
+        "latitude_udeg": landmark.place.latitude_udeg,
+        "longitude_udeg": landmark.place.longitude_udeg,
+    }
+
+
+def read_landmark(value: object) -> Landmark:
+    """Inverse of `describe_landmark`; TranscriptError for anything else."""
+    body = _object(value)
+    if body.keys() != _LANDMARK:
+        raise TranscriptError("transcript.landmark", "name, organisation, key and place are needed")
+    place = Place(_signed(body["latitude_udeg"], LATITUDE_UDEG_MAX), _signed(body["longitude_udeg"]))
+    return Landmark(_text(body["name"]), _text(body["organisation"]), _bytes(body["key"], KEY_BYTES), place)
+
+
 def encode_landmark(landmark: Landmark) -> bytes:
     """A landmark's public description, canonical: what others put into the list of landmarks they know."""
-    return canonical.encode(
-        {
-            "v": 1,
-            "kind": "sekisho.landmark",
-            "name": landmark.name,
-            "organisation": landmark.organisation,
-            "key": canonical.to_base64url(landmark.key),
-            "latitude_udeg": landmark.place.latitude_udeg,
-            "longitude_udeg": landmark.place.longitude_udeg,
-        }
-    )
+    return canonical.encode({"v": 1, "kind": "sekisho.landmark", **describe_landmark(landmark)})
 
 
 def parse_landmark(data: bytes) -> Landmark:
@@ -191,7 +195,7 @@ def parse_landmark(data: bytes) -> Landmark:
     body = _object(canonical.decode_relaxed(data[: _TEXT_MAX * 64]))
     if body.pop("v", 0) != 1 or body.pop("kind", "") != "sekisho.landmark":
         raise TranscriptError("transcript.landmark", "not a landmark's description")
-    return _read_landmark(body)
+    return read_landmark(body)
 
 
 def _check_rounds(session: Session) -> None:
@@ -248,13 +252,6 @@ def _read_rounds(value: object) -> tuple[tuple[Round, ...], tuple[int, ...]]:
         rounds.append(Round(seq, _bytes(item[1], CHALLENGE_BYTES), _bytes(item[2], _MAC_BYTES)))
         rtts_ns.append(_whole(item[3], RTT_NS_MAX))
     return tuple(rounds), tuple(rtts_ns)
-
-
-def _read_landmark(body: Mapping[str, object]) -> Landmark:
-    if body.keys() != _LANDMARK:
-        raise TranscriptError("transcript.landmark", "name, organisation, key and place are needed")
-    place = Place(_signed(body["latitude_udeg"], LATITUDE_UDEG_MAX), _signed(body["longitude_udeg"]))
-    return Landmark(_text(body["name"]), _text(body["organisation"]), _bytes(body["key"], KEY_BYTES), place)
 
 
 def _object(value: object) -> dict[str, object]:

@@ -122,6 +122,7 @@ FAILURES = {
     Exit.DECISION: ("Done against a decision.", "判断に反することが行われています。"),
     Exit.KEY: ("A key was released wrongly.", "鍵の引き渡しに誤りがあります。"),
     Exit.EGRESS: ("The wall was open.", "遮断が破られていました。"),
+    Exit.PROOF: ("A proof of place does not hold.", "位置証明を確認できません。"),
     Exit.ATTESTATION: ("The hardware is not what was claimed.", "機器の証明が成り立ちません。"),
     Exit.DEMAND: ("Less than the trust file demands.", "信頼ファイルの要求を満たしていません。"),
 }

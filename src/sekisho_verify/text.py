@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 
 from sekisho_verify.canonical import to_base64url
 from sekisho_verify.errors import Exit
 from sekisho_verify.lines import Line
 from sekisho_verify.sentences import FAILURES, NOT_PROVEN, OUTCOMES, PARTS, SENTENCES, SUMMARIES, UNKNOWN
+from sekisho_verify.showing import LANGUAGES, display_width, visible
 from sekisho_verify.verdict import Verdict
 
-LANGUAGES = ("en", "ja")
 _MARKS = {"ok": "✓", "note": "!", "absent": "-", "failed": "✗"}
 _DIGEST_SHOWN = 12
 _GRADE_COLUMN = 92
@@ -43,16 +42,6 @@ def document(verdict: Verdict) -> dict[str, object]:
         answer["records"] = manifest.records
         answer["checkpoint"] = {"origin": head.origin, "size": head.size, "root": to_base64url(head.root)}
     return answer
-
-
-def display_width(text: str) -> int:
-    """Columns a text takes in a terminal: two for wide Japanese characters."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def visible(text: str) -> str:
-    """Text from a bundle, made harmless for a terminal: nothing unprintable survives."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _row(line: Line, label: str, width: int, column: int) -> str:

@@ -9,13 +9,24 @@ from sekisho_verify.attestation_file import read_verifiers
 from sekisho_verify.canonical import INTEGER_LIMIT, decode_relaxed, from_base64url
 from sekisho_verify.checkpoint import COSIGNATURE_V1, ED25519, VerifierKey, check_name, parse_key
 from sekisho_verify.errors import TrustError, VerifyError
+from sekisho_verify.location_transcript import Landmark, read_landmark
 from sekisho_verify.merkle import HASH_BYTES
+from sekisho_verify.record import is_digest
 from sekisho_verify.timestamp import Authority, der_of
 
 LEVEL_MAX = 5
 _TRUST_BYTES_MAX = 2**20
+_KEY_BYTES = 32
 _REQUIRED = frozenset({"v", "origin", "keys", "witnesses", "quorum"})
-_FIELDS = _REQUIRED | {"seen", "demand", "verifiers", "authorities"}
+_FIELDS = _REQUIRED | {
+    "seen",
+    "demand",
+    "verifiers",
+    "authorities",
+    "landmarks",
+    "territory",
+    "listeners",
+}
 _FLAGS = ("closed", "consistency", "timestamp")
 _AUTHORITIES_MAX = 16
 _BARS = ("max_level_without_place", "max_level_without_attestation")
@@ -47,7 +58,11 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Origin, keys of log, witnesses and verifiers of hardware, cosignatures needed, and demands of one auditor."""
+    """Origin, keys of log, witnesses and verifiers of hardware, cosignatures needed, and demands of one auditor.
+
+    Where `landmarks` are named, a place is shown by them alone; where `territory` (a digest) is, on that map alone.
+    `listeners` are names and raw public keys of those whose word on egress counts as observed.
+    """
 
     origin: str
     keys: tuple[VerifierKey, ...]
@@ -57,6 +72,9 @@ class Trust:
     demand: Demand = Demand()
     verifiers: tuple[Verifier, ...] = ()
     authorities: tuple[Authority, ...] = ()
+    landmarks: tuple[Landmark, ...] = ()
+    territory: str = ""
+    listeners: frozenset[tuple[str, bytes]] = frozenset()
 
 
 def parse_trust(data: bytes) -> Trust:
@@ -83,9 +101,38 @@ def parse_trust(data: bytes) -> Trust:
     quorum = _read_count(body["quorum"], limit=len(witnesses), field="quorum")
     seen = _read_seen(body["seen"]) if "seen" in body else None
     demand = _read_demand(body.get("demand", {}))
-    verifiers = _read_verifiers(body.get("verifiers", []))
-    authorities = _read_authorities(body.get("authorities", []))
-    return Trust(origin, keys, witnesses, quorum, seen, demand, verifiers, authorities)
+    return Trust(
+        origin,
+        keys,
+        witnesses,
+        quorum,
+        seen,
+        demand,
+        _read_verifiers(body.get("verifiers", [])),
+        _read_authorities(body.get("authorities", [])),
+        _read_landmarks(body.get("landmarks", [])),
+        _read_territory(body.get("territory", "")),
+        _read_listeners(body.get("listeners", [])),
+    )
+
+
+def _read_landmarks(value: object) -> tuple[Landmark, ...]:
+    if not isinstance(value, list):
+        raise TrustError("trust.landmarks", "a list of landmarks is needed", where="landmarks")
+    try:
+        landmarks = tuple(map(read_landmark, value))
+    except VerifyError as error:
+        raise TrustError("trust.landmarks", error.detail, where="landmarks") from error
+    for values in ({each.name for each in landmarks}, {each.key for each in landmarks}):
+        if len(values) != len(landmarks):
+            raise TrustError("trust.landmarks", "the same landmark twice", where="landmarks")
+    return landmarks
+
+
+def _read_territory(value: object) -> str:
+    if not isinstance(value, str) or (value and not is_digest(value)):
+        raise TrustError("trust.territory", "a digest is needed", where="territory")
+    return value
 
 
 def _read_origin(value: object) -> str:
@@ -160,6 +207,26 @@ def _read_seen(value: object) -> Seen:
     if len(root) != HASH_BYTES:
         raise TrustError("trust.seen", "a root has 32 bytes", where="seen")
     return Seen(size, root)
+
+
+def _read_listeners(value: object) -> frozenset[tuple[str, bytes]]:
+    if not isinstance(value, list):
+        raise TrustError("trust.listeners", "a list of names and keys is needed", where="listeners")
+    found: list[tuple[str, bytes]] = []
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != {"name", "key"}:
+            raise TrustError("trust.listeners", "name and key are needed", where="listeners")
+        name, text = item["name"], item["key"]
+        try:
+            key = from_base64url(text) if isinstance(text, str) else b""
+        except VerifyError as error:
+            raise TrustError("trust.listeners", error.detail, where="listeners") from error
+        if not isinstance(name, str) or not name or len(key) != _KEY_BYTES:
+            raise TrustError("trust.listeners", "a name and a key of 32 bytes are needed", where="listeners")
+        found.append((name, key))
+    if len({key for _, key in found}) != len(found):
+        raise TrustError("trust.listeners", "the same key twice", where="listeners")
+    return frozenset(found)
 
 
 def _read_demand(value: object) -> Demand:

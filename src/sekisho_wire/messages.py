@@ -11,11 +11,17 @@ Over HTTP, all POST under the control plane's base URL, sealed unless said other
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+
+from sekisho_wire.egress import EgressReport
+from sekisho_wire.keying import EnvelopeDigest, KeyAnswer, WantKey
+from sekisho_wire.registration import (  # noqa: F401 - part of what an agent and the control plane say
+    RegistrationCode,
+    parse_registration_code,
+)
 
 PROTOCOL_VERSION = 1
 SEALED_MEDIA_TYPE = "application/vnd.sekisho.sealed"
@@ -26,7 +32,6 @@ SEALED_BYTES_MAX = 1 << 20
 ORDERS_MAX = 64
 OUTPUTS_MAX = 16
 NODES_MAX = 1024
-REGISTRATION_PREFIX = "sekisho-reg1"
 
 LANE_MAIN = "main"
 LANE_LEASE = "lease"
@@ -107,9 +112,8 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 class ObjectRef(Part, frozen=True):
     """A stored object: a file, or a tree whose manifest (`sekisho_wire.trees`) has this digest.
 
-    `source` says where the agent gets it: from the site's own store, or from the control plane with `ticket`.
-    A ticket for a tree opens the manifest and every file that the manifest names. `size_bytes` of a tree is the
-    sum over its files.
+    `source` says where the agent gets it: the site's own store, or the control plane with `ticket`, which for a tree
+    opens the manifest and every file that it names. `size_bytes` of a tree is the sum over its files.
     """
 
     object: Digest
@@ -222,6 +226,7 @@ class OutputReport(Part, frozen=True):
     object: Digest
     size_bytes: Count
     refused: list[ShortText] = []
+    envelope: EnvelopeDigest = ""
 
 
 class LogReport(Part, frozen=True):
@@ -230,6 +235,7 @@ class LogReport(Part, frozen=True):
     bytes: Count
     dropped: Count
     digest: Digest
+    envelope: EnvelopeDigest = ""
 
 
 # --- from the agent
@@ -289,12 +295,13 @@ class CheckpointSaved(AgentBody, frozen=True, tag="checkpoint"):
 
     object: Digest
     size_bytes: Count
+    envelope: EnvelopeDigest = ""
 
 
 class Ended(AgentBody, frozen=True, tag="ended"):
     """The attempt is over. `exit_status` is absent when nothing ran, negative for a signal.
 
-    `seconds` and `cpu_s` are rounded up to whole seconds.
+    `seconds` and `cpu_s` are rounded up to whole seconds. `observed` is what listeners outside have signed.
     """
 
     reason: ShortText
@@ -307,6 +314,8 @@ class Ended(AgentBody, frozen=True, tag="ended"):
     outputs: list[OutputReport] = []
     log: LogReport | None = None
     canaries: dict[ShortText, CanaryResult] = {}
+    egress: EgressReport | None = None
+    observed: Annotated[list[MediumText], Meta(max_length=4)] = []
 
 
 class Renew(AgentBody, frozen=True, tag="renew"):
@@ -356,10 +365,14 @@ class Ok(ControlBody, frozen=True, tag="ok"):
 
 
 class Lease(ControlBody, frozen=True, tag="lease"):
-    """The lease holds `lease_s` from when the renewal was sent; with `cancel` the payload is to be ended."""
+    """The lease holds `lease_s` from when the renewal was sent; with `cancel` the payload is to be ended.
+
+    `reason` says why where nobody asked for it, such as a key that was stopped.
+    """
 
     lease_s: Positive
     cancel: bool = False
+    reason: ShortText = ""
     grace_s: Annotated[int, Meta(ge=0, le=GRACE_SECONDS_MAX)] = 10
 
 
@@ -392,6 +405,9 @@ class Offer(ControlBody, frozen=True, tag="offer"):
     `setup` is shell text that extends the image in a build of level 0, apart from data, secrets and `env`; only with
     `setup_workdir`, which the control plane sets for a public workdir, does that build see the workdir, read-only.
 
+    Objects in `sealed` are ciphertext (`sekisho_wire.packing`), opened with `WantKey`; unless `seal` is none, nothing
+    that the payload leaves behind rests outside the attempt's folder before it is encrypted the same way.
+
     `limits` and `gpus` are those of one node; with more than one of `nodes` all of them start together, or none does.
     """
 
@@ -419,12 +435,20 @@ class Offer(ControlBody, frozen=True, tag="offer"):
     gpu_type: ShortText = ""
     nodes: Annotated[int, Meta(ge=1, le=NODES_MAX)] = 1
     health: HealthPlan | None = None
+    sealed: Annotated[list[Digest], Meta(max_length=128)] = []
+    seal: Literal["none", "stays", "leaves"] = "none"
 
 
 class Cancel(ControlBody, frozen=True, tag="cancel"):
     """Ends the attempt that the envelope names."""
 
     grace_s: Annotated[int, Meta(ge=0, le=GRACE_SECONDS_MAX)] = 10
+
+
+class HandOver(ControlBody, frozen=True, tag="hand_over"):
+    """Asks for an object that lies at the site; it is sent under the ticket. The envelope names no attempt."""
+
+    wanted: ObjectRef
 
 
 FromAgent = (
@@ -440,8 +464,9 @@ FromAgent = (
     | LogChunk
     | WantSecret
     | WantTicket
+    | WantKey
 )
-FromControl = Registered | Ok | Lease | Orders | SecretValue | Ticket | Offer | Cancel
+FromControl = Registered | Ok | Lease | Orders | SecretValue | Ticket | Offer | Cancel | HandOver | KeyAnswer
 Body = FromAgent | FromControl
 
 
@@ -468,29 +493,3 @@ class RegisterRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_key: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
     version: ShortText
     protocol: Count
-
-
-REGISTRATION_CODE = re.compile(
-    rf"{REGISTRATION_PREFIX}\.([A-Za-z0-9_-]{{22,128}})\.([A-Za-z0-9_-]{{43}})\.([a-z0-9_]{{1,64}})",
-)
-
-
-class RegistrationCode(msgspec.Struct, frozen=True):
-    """A one-time code: `secret` stays between the two, `control_key` (base64url) checks the answer's signature."""
-
-    secret: str
-    control_key: str
-    site: str
-
-    def text(self) -> str:
-        """The form that an administrator hands to the site's operator."""
-        return f"{REGISTRATION_PREFIX}.{self.secret}.{self.control_key}.{self.site}"
-
-
-def parse_registration_code(text: str) -> RegistrationCode | None:
-    """The parts of a registration code, or None when the text is not one."""
-    found = REGISTRATION_CODE.fullmatch(text.strip())
-    if found is None:
-        return None
-    secret, control_key, site = found.groups()
-    return RegistrationCode(secret=secret, control_key=control_key, site=site)

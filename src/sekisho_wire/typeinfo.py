@@ -7,14 +7,18 @@ Programs with threads call `build` after their imports and before their first th
 
 from __future__ import annotations
 
+import weakref
+
 import msgspec
+
+_tried: weakref.WeakSet[type[msgspec.Struct]] = weakref.WeakSet()
 
 
 def build() -> int:
     """Build the type information of every struct that exists; answers how many there are.
 
     Structs that nobody can decode (unions that JSON cannot tell apart, names only known to type checkers) are left
-    out: decoding one raises, it does not crash.
+    out: decoding one raises, it does not crash. Asked again, it looks only at what is new.
     """
     waiting: list[type[msgspec.Struct]] = [msgspec.Struct]
     seen: set[type[msgspec.Struct]] = set()
@@ -24,6 +28,9 @@ def build() -> int:
                 continue
             seen.add(struct)
             waiting.append(struct)
+            if struct in _tried:
+                continue
+            _tried.add(struct)
             try:
                 msgspec.json.Decoder(struct)
             except (TypeError, NameError):

@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from sekisho_agent.engines import dok_parcel
 from sekisho_agent.engines.contract import Task
-from sekisho_agent.engines.dok_bootstrap import LOG, OUTPUTS, TOLD, Told, read_told
+from sekisho_agent.engines.dok_bootstrap import LOG, OUTPUTS, TOLD, TOLD_BYTES_MAX, Told, read_told
 from sekisho_agent.errors import EngineError
 from sekisho_agent.wall import Mount
 from tests.agent.engine_suite import make_task
@@ -172,9 +173,15 @@ def test_outputs_that_cannot_come_home_leave_the_folders_as_they_were(
         packed({TOLD: b"status=many\n"}),
         packed({TOLD: b"status=0\nbegan=9\nended=1\nlog_bytes=0\npacked=0\n"}),
         packed({TOLD: b"\xff\xfe"}),
+        packed({TOLD: b"status=256\nbegan=1\nended=2\nlog_bytes=0\npacked=0\n"}),
+        packed({TOLD: b"status=-1\nbegan=1\nended=2\nlog_bytes=0\npacked=0\n"}),
+        packed({TOLD: b"status=0\nbegan=1\nended=2\nlog_bytes=9007199254740992\npacked=0\n"}),
         left(b"")[:-30],
     ],
-    ids=["empty", "none", "no tar", "no word", "no number", "backwards", "no text", "cut short"],
+    ids=[
+        *("empty", "none", "no tar", "no word", "no number", "backwards", "no text"),
+        *("no status", "below any status", "no length", "cut short"),
+    ],
 )
 def test_an_artefact_that_says_nothing_is_unreadable(task: Task, archive: bytes) -> None:
     with pytest.raises(EngineError) as caught:
@@ -194,6 +201,13 @@ def test_a_payload_that_writes_our_names_deeper_is_passed_over(task: Task) -> No
 )
 def test_a_status_above_128_is_a_signal(status: int, expected: int) -> None:
     assert read_told(TOLD_TEXT.replace(b"status=0", b"status=%d" % status)).status == expected
+
+
+def test_a_word_made_of_digits_costs_no_more_than_its_length() -> None:
+    """The agent holds every other attempt's lease meanwhile."""
+    began = time.process_time()
+    assert read_told(TOLD_TEXT + b"1" * (TOLD_BYTES_MAX - len(TOLD_TEXT))).status == 0
+    assert time.process_time() - began < 1
 
 
 def test_what_broke_before_the_payload_is_told() -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +15,7 @@ import msgspec
 import pytest
 
 from sekisho_agent.config import DokConfig
-from sekisho_agent.engines import dok_rest, dok_rules, rest
+from sekisho_agent.engines import dok_rest, dok_rules, rest, websocket
 from sekisho_agent.engines.dok_rest import DokService
 from sekisho_agent.engines.dok_rules import Parcel
 from sekisho_agent.errors import EngineError
@@ -124,3 +129,42 @@ def test_a_download_has_an_end_and_needs_an_answer(service: dok.Service, tmp_pat
         with pytest.raises(EngineError) as caught:
             rest.download(wrong, target, size_bytes_max=limit)
         assert caught.value.code == code
+
+
+@contextlib.contextmanager
+def dripping(head: Callable[[str], str], drop: bytes) -> Iterator[str]:
+    """A service at this address that answers with a head and then one drop every 20 ms, for a second."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(head(connection.recv(65_536).decode()).encode())
+                for _ in range(50):
+                    connection.sendall(drop)
+                    time.sleep(0.02)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/x"
+        thread.join()
+
+
+def test_a_download_that_drips_is_given_up_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "DOWNLOAD_SECONDS_MAX", 0.2)
+    head = "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n"
+    with (
+        dripping(lambda _asked: head, b"x") as address,
+        pytest.raises(EngineError, match="did not come to an end"),
+    ):
+        rest.download(address, tmp_path / "file", size_bytes_max=5000)
+
+
+def test_whoever_follows_a_log_of_nothing_but_pings_can_stop() -> None:
+    def head(asked: str) -> str:
+        key = re.search(r"sec-websocket-key: (\S+)", asked, re.IGNORECASE)
+        accept = websocket._accept(key[1] if key else "")
+        return f"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {accept}\r\n\r\n"
+
+    with dripping(head, b"\x89\x00") as address:
+        assert next(websocket.read(address, "token")) == b""

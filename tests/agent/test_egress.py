@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,45 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekisho_agent.egress import EgressProxy, parse_head
+from sekisho_agent import egress
+from sekisho_agent.destinations import METADATA, parse_head, permitted
+from sekisho_agent.egress import EgressProxy, Tally
+from sekisho_agent.hello import HelloError, asked_name
+from sekisho_wire.egress import ADDRESSES_MAX, REFUSED_MAX, Held, Reached
+
+
+def hello(name: str | None) -> bytes:
+    """The first words of a real TLS client."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(incoming, outgoing, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
+def split(whole: bytes, size: int) -> bytes:
+    """The same handshake in records of at most `size` bytes."""
+    body = whole[5:]
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(whole[:3] + len(piece).to_bytes(2, "big") + piece for piece in pieces)
+
+
+def with_extensions(*extensions: tuple[int, bytes]) -> bytes:
+    """A hello of our own with these extensions."""
+    content = b"".join(
+        kind.to_bytes(2, "big") + len(body).to_bytes(2, "big") + body for kind, body in extensions
+    )
+    body = bytes(34) + b"\0" + b"\0\2\x13\1" + b"\1\0" + len(content).to_bytes(2, "big") + content
+    message = b"\1" + len(body).to_bytes(3, "big") + body
+    return b"\x16\3\1" + len(message).to_bytes(2, "big") + message
+
+
+def named(*names: bytes, kind: int = 0) -> tuple[int, bytes]:
+    entries = b"".join(bytes([kind]) + len(name).to_bytes(2, "big") + name for name in names)
+    return 0, len(entries).to_bytes(2, "big") + entries
 
 
 class Upstream:
@@ -60,16 +99,53 @@ def talk(proxy: EgressProxy, *pieces: bytes) -> bytes:
 
 
 @pytest.fixture
-def proxy(upstream: Upstream) -> Iterator[EgressProxy]:
-    running = EgressProxy([f"127.0.0.1:{upstream.port}", f"localhost:{upstream.port}"])
+def proxy(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> Iterator[EgressProxy]:
+    monkeypatch.setattr(egress, "HEAD_SECONDS_MAX", 0.5)
+    names = [f"127.0.0.1:{upstream.port}", f"localhost:{upstream.port}"]
+    running = EgressProxy(names, permit_private=True)
     yield running
     running.close()
 
 
 def test_a_listed_destination_is_reached(proxy: EgressProxy, upstream: Upstream) -> None:
-    got = talk(proxy, f"CONNECT 127.0.0.1:{upstream.port} HTTP/1.1\r\n\r\n".encode(), b"hello")
-    assert got == b"HTTP/1.1 200 OK\r\n\r\necho hello"
-    assert (proxy.allowed_count, proxy.refused_count) == (1, 0)
+    first = hello("localhost")
+    got = talk(proxy, f"CONNECT localhost:{upstream.port} HTTP/1.1\r\n\r\n".encode(), first)
+    assert got == b"HTTP/1.1 200 OK\r\n\r\necho " + first
+    proxy.close()
+    seen = Reached(f"localhost:{upstream.port}", 1, len(first), len(first) + 5, ["127.0.0.1"])
+    assert proxy.tally.report("m").reached == [seen]
+    assert proxy.tally.report("m").refused_count == 0
+
+
+def test_an_address_that_is_listed_is_reached_by_a_client_that_names_none(
+    proxy: EgressProxy, upstream: Upstream
+) -> None:
+    got = talk(proxy, f"CONNECT 127.0.0.1:{upstream.port} HTTP/1.1\r\n\r\n".encode(), hello(None))
+    assert got.startswith(b"HTTP/1.1 200 OK\r\n\r\necho \x16")
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        (hello("other.example"), "other_name"),
+        (hello(None), "other_name"),
+        (hello("localhost.example"), "other_name"),
+        (b"SSH-2.0-x\r\n", "not_tls"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "not_tls"),
+        (hello("localhost")[:40], "not_tls"),
+        (with_extensions(named(b"localhost"), (0xFE0D, b"x")), "not_tls"),
+        (with_extensions(named(b"localhost"), named(b"other.example")), "not_tls"),
+        (with_extensions(named(b"localhost", b"other.example")), "not_tls"),
+    ],
+    ids=["other", "none", "longer", "ssh", "http", "cut", "hidden", "twice", "two names"],
+)
+def test_only_tls_for_the_very_name_is_passed_on(
+    proxy: EgressProxy, upstream: Upstream, first: bytes, reason: str
+) -> None:
+    talk(proxy, f"CONNECT localhost:{upstream.port} HTTP/1.1\r\n\r\n".encode(), first)
+    proxy.close()
+    assert b"".join(upstream.received) == b"", "connected, and not a byte of it came through"
+    assert proxy.tally.report("m").refused == [Held(f"localhost:{upstream.port}", reason, 1)]
 
 
 @pytest.mark.parametrize(
@@ -97,28 +173,96 @@ def test_everything_else_is_refused(proxy: EgressProxy, upstream: Upstream, requ
     line = request_line.format(port=upstream.port)
     assert talk(proxy, f"{line}\r\n\r\n".encode()).startswith(b"HTTP/1.1 403 ")
     assert upstream.received == []
-    assert (proxy.allowed_count, proxy.refused_count) == (0, 1)
+    assert (proxy.tally.report("m").reached, proxy.tally.report("m").refused_count) == ([], 1)
 
 
-def test_a_listed_name_cannot_be_pointed_at_this_machine(proxy: EgressProxy, upstream: Upstream) -> None:
-    """`localhost` is on the list as a name, but where it leads is not global."""
-    assert talk(proxy, f"CONNECT localhost:{upstream.port} HTTP/1.1\r\n\r\n".encode()).startswith(
-        b"HTTP/1.1 403 "
-    )
-    permissive = EgressProxy([f"localhost:{upstream.port}"], permit_private=True)
-    got = talk(permissive, f"CONNECT localhost:{upstream.port} HTTP/1.1\r\n\r\n".encode(), b"x")
-    assert got.endswith(b"echo x")
-    permissive.close()
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_nothing_that_is_listed_leads_to_this_machine(upstream: Upstream, host: str) -> None:
+    """Neither a name that leads here nor the address itself: the list is the job's, the network the operator's."""
+    strict = EgressProxy([f"{host}:{upstream.port}"])
+    answer = talk(strict, f"CONNECT {host}:{upstream.port} HTTP/1.1\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert strict.tally.report("m").refused == [Held(f"{host}:{upstream.port}", "address", 1)]
+    assert upstream.received == []
+    strict.close()
+
+
+def test_a_name_that_leads_elsewhere_the_next_time_is_looked_at_again(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First a good address, then one of this machine's: what was found for one connection is not kept for the next."""
+    answers = iter(["127.0.0.1", "169.254.169.254"])
+
+    def resolve(_host: str, port: int, **_: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
+
+    monkeypatch.setattr(egress.socket, "getaddrinfo", resolve)
+    proxy = EgressProxy([f"rebound.example:{upstream.port}"], permit_private=True)
+    line = f"CONNECT rebound.example:{upstream.port} HTTP/1.1\r\n\r\n".encode()
+    assert b"200 OK" in talk(proxy, line, hello("rebound.example"))
+    assert talk(proxy, line).startswith(b"HTTP/1.1 403 ")
+    proxy.close()
+
+
+def test_one_that_does_not_answer_is_no_refusal() -> None:
+    gone = Upstream()
+    gone.close()
+    proxy = EgressProxy([f"127.0.0.1:{gone.port}"], permit_private=True)
+    answer = talk(proxy, f"CONNECT 127.0.0.1:{gone.port} HTTP/1.1\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    proxy.close()
+    assert proxy.tally.report("m").refused_count == 0
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.0.0.1",
+        "172.16.5.4",
+        "192.168.1.1",
+        "100.64.0.1",
+        "0.0.0.0",  # noqa: S104 (an address that must be refused)
+        "255.255.255.255",
+        "169.254.169.254",
+        "224.0.1.1",
+        "::",
+        "::1",
+        "fe80::1%eth0",
+        "fd00:ec2::254",
+        "fc00::1",
+        "ff02::1",
+        "::ffff:10.0.0.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "2002:a9fe:a9fe::1",
+        "not an address",
+    ],
+)
+def test_addresses_that_no_name_may_lead_to(address: str) -> None:
+    assert not permitted(address, permit_private=False)
+
+
+def test_what_an_operator_permits_is_never_where_credentials_are() -> None:
+    assert permitted("10.0.0.1", permit_private=True)
+    assert permitted("127.0.0.1", permit_private=True)
+    assert permitted("203.0.114.1", permit_private=False)
+    assert permitted("::ffff:203.0.114.1", permit_private=False)
+    assert permitted("2400:4000::1", permit_private=False)
+    for address in ("169.254.169.254", "fe80::1", "64:ff9b::a9fe:a9fe", "224.0.0.1", *map(str, METADATA)):
+        assert not permitted(address, permit_private=True)
 
 
 def test_a_plain_request_is_passed_on_once(proxy: EgressProxy, upstream: Upstream) -> None:
     """A second request on the connection could name another host: it is not passed on."""
     first = (
-        f"GET http://127.0.0.1:{upstream.port}/a?b HTTP/1.1\r\nHost: x\r\nProxy-Authorization: s\r\n"
+        f"GET http://127.0.0.1:{upstream.port}/a?b HTTP/1.1\r\nHost: other.invalid\r\nX-Own: x\r\nProxy-Authorization: s\r\n"
         "Connection: keep-alive\r\n\r\n"
     )
     got = talk(proxy, first.encode() + b"GET http://other.invalid/ HTTP/1.1\r\n\r\n")
-    assert upstream.received == [b"GET /a?b HTTP/1.1\r\nHost: x\r\nconnection: close\r\n\r\n"]
+    host = f"host: 127.0.0.1:{upstream.port}\r\n"
+    passed = f"GET /a?b HTTP/1.1\r\n{host}X-Own: x\r\nconnection: close\r\n\r\n".encode()
+    assert upstream.received == [passed], "the Host is the listed one, whatever the client wrote"
     assert got == b"echo " + upstream.received[0]
 
 
@@ -146,3 +290,44 @@ def test_closing_removes_the_socket(upstream: Upstream) -> None:
     assert folder.exists()
     running.close()
     assert not folder.exists()
+
+
+@given(st.binary(max_size=400))
+def test_any_first_bytes_are_a_name_or_an_error_or_too_few(content: bytes) -> None:
+    for received in (content, b"\x16\3\1" + content, b"\x16\3\1" + len(content).to_bytes(2, "big") + content):
+        try:
+            assert asked_name(received) is None or received[0] == 22
+        except HelloError:
+            continue
+
+
+HELLO = hello("data.example.jp")
+
+
+@given(cut=st.integers(0, len(HELLO) - 1), size=st.integers(1, 400))
+def test_a_hello_is_read_however_it_is_cut(cut: int, size: int) -> None:
+    assert asked_name(HELLO[:cut]) is None
+    assert asked_name(split(HELLO, size)) == "data.example.jp"
+    assert asked_name(HELLO + b"early data") == "data.example.jp"
+
+
+def test_names_are_compared_without_case_and_must_be_one_host() -> None:
+    assert asked_name(with_extensions(named(b"Data.Example.JP"))) == "data.example.jp"
+    assert asked_name(with_extensions()) == ""
+    for extension in (named(b"a", kind=1), named("\u30c7".encode()), (0, b""), (0, b"\0\7\0")):
+        with pytest.raises(HelloError):
+            asked_name(with_extensions(extension))
+    with pytest.raises(HelloError):
+        asked_name(b"\x16\3\1\x40\0\1\1\0\0" + bytes(100))
+
+
+def test_the_tally_stays_small_whatever_is_asked_for() -> None:
+    tally = Tally()
+    for number in range(3 * REFUSED_MAX):
+        tally.refuse(f"{number}.example:443", "not_listed")
+    for number in range(3 * ADDRESSES_MAX):
+        tally.connect("a.example:443", f"203.0.113.{number}")
+    report = tally.report("m")
+    assert (len(report.refused), report.refused_count) == (REFUSED_MAX, 3 * REFUSED_MAX)
+    (reached,) = report.reached
+    assert (reached.connections, len(reached.addresses)) == (3 * ADDRESSES_MAX, ADDRESSES_MAX)

@@ -122,6 +122,23 @@ def native(cluster: kubernetes.Cluster, tmp_path: Path, **changes: Any) -> Kuber
     return Kubernetes(config, Capacity(attempts=1, cpus=1, memory_bytes=1))
 
 
+def test_a_list_without_end_is_none(
+    cluster: kubernetes.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listed(plural: str, query: dict[str, list[str]]) -> dict[str, Any]:
+        asked.append(plural)
+        return {"metadata": {"continue": "more"}, "items": [{}]}
+
+    asked: list[str] = []
+    monkeypatch.setattr(cluster, "listed", listed)
+    made = native(cluster, tmp_path)
+    with pytest.raises(EngineError, match="without end") as caught:
+        made.look(["a"])
+    made.close()
+    assert caught.value.code == "engine.unavailable"
+    assert asked == ["jobs"] * 200
+
+
 def test_the_job_says_what_a_cluster_needs_and_nothing_of_the_payload(
     cluster: kubernetes.Cluster, engine: WrappedEngine, tmp_path: Path
 ) -> None:

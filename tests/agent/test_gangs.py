@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -206,6 +207,29 @@ def test_an_interrupted_log_goes_on_as_if_nothing_had_been(tmp_path: Path, lost_
     logs.write(0, b"end\n")
     again.follow(to_end=True)
     assert logs.merged == (before + b"end\n")[:60]
+    again.close()
+
+
+def test_a_disk_that_takes_half_a_line_of_the_index_has_taken_none(tmp_path: Path) -> None:
+    """Else a later process of the agent could not read it, and would give up a gang that runs."""
+    logs = Logs(tmp_path)
+    log = GangLog(tmp_path, 2, 1000)
+    logs.write(0, b"first\n")
+    log.follow()
+    logs.write(1, b"second\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size_bytes = (tmp_path / "ranks" / gang_log.INDEX).stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes + 3, limits[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            log.follow()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log.follow(to_end=True)
+    log.close()
+    again = GangLog(tmp_path, 2, 1000)
+    again.follow(to_end=True)
+    assert logs.merged == b"first\n[1] second\n"
     again.close()
 
 

@@ -413,6 +413,17 @@ def test_an_end_that_was_not_delivered_is_delivered_after_a_restart(
     assert (ended.reason, ended.exit_status) == ("failed", 6)
 
 
+def test_an_end_that_no_disk_takes_is_delivered_all_the_same(
+    control: ControlPlane,
+    root_agent: AgentProcess,
+) -> None:
+    attempt = control.offer(make_offer("echo ready; sleep 1; exit 6"))
+    wait_ready(control, attempt)
+    (root_agent.folder / "state" / "attempts" / attempt / "ended.json").mkdir()
+    ended = control.wait_for(Ended, attempt)
+    assert (ended.reason, ended.exit_status) == ("failed", 6)
+
+
 def test_every_message_is_evidence(control: ControlPlane, root_agent: AgentProcess) -> None:
     """What the control plane kept opens under the agent's key, with sequence numbers that only grow per lane."""
     attempt = control.offer(make_offer("echo x"))

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from sekisho_agent.config import LocationConfig, LocationLandmark
 from sekisho_agent.errors import ConfigError
-from sekisho_agent.location import HELLOS_AT_ONCE, LocationService, Responder, landmark_names
+from sekisho_agent.location import LocationService, landmark_names
 from sekisho_verify import canonical
 from sekisho_verify import location_packets as packets
 from sekisho_verify.checkpoint import verify_signature
 from sekisho_verify.errors import SignatureError
+from sekisho_wire.answering import HELLOS_AT_ONCE, Responder
 from sekisho_wire.signing import encode_public_key
 from tests.agent import support
 from tests.agent.control import ControlPlane

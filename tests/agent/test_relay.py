@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import socket
 import struct
 import threading
@@ -277,6 +279,37 @@ def test_a_connection_that_says_nothing_is_closed_in_time(door: End, monkeypatch
         silent.settimeout(5)
         silent.sendall(b"seki")
         assert silent.recv(1) == b""
+    begun(door)
+
+
+@pytest.mark.parametrize(
+    "known", [b"", Greeting.fresh(1, 0, 2).encode() + b"\3\0\0\0"], ids=["greeting", "first frame"]
+)
+def test_a_stranger_that_dribbles_is_closed_in_time(
+    door: End, monkeypatch: pytest.MonkeyPatch, known: bytes
+) -> None:
+    monkeypatch.setattr(links, "GREETING_SECONDS_MAX", 0.3)
+    began = time.monotonic()
+    with socket.create_connection(door.relay.address, 5) as stranger, contextlib.suppress(OSError):
+        stranger.sendall(known)
+        while time.monotonic() - began < 3:
+            stranger.send(b"s")
+            time.sleep(0.2)
+    assert time.monotonic() - began < 2
+    begun(door)
+
+
+def test_a_moment_without_a_free_descriptor_is_survived(door: End) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as early:
+        free = os.dup(early.fileno())
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            early.connect(door.relay.address)
+            time.sleep(0.3)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     begun(door)
 
 

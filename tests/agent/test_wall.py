@@ -282,6 +282,7 @@ for port in ({upstream.port}, {upstream.port + 1}):
     task = msgspec.structs.replace(
         python_task(tmp_path, code.replace("import os,", "import")),
         egress=(f"127.0.0.1:{upstream.port}",),
+        egress_private=True,
         level=2,
     )
     # urllib leaves out proxies for loopback when no_proxy says so; nothing does here.
@@ -289,3 +290,11 @@ for port in ({upstream.port}, {upstream.port + 1}):
     report = local_engine.wall(task.attempt)
     assert report is not None
     assert report.canaries["proxy_unlisted"] == "closed"
+    end = local_engine.observe(task.attempt).end
+    assert end is not None
+    assert end.egress is not None
+    (reached,) = end.egress.reached
+    assert (reached.destination, reached.connections, reached.addresses) == (task.egress[0], 1, ["127.0.0.1"])
+    assert (reached.sent_bytes > 20, reached.received_bytes) == (True, 42)
+    assert [held.reason for held in end.egress.refused] == ["not_listed", "not_listed"]
+    assert end.egress.mechanism == "network namespace + proxy"

@@ -15,13 +15,16 @@ _CLOCK = (
 _NETWORK = (
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho_(client|agent)/client\.py",
+    r"src/sekisho_client/sealing\.py",
     r"src/sekisho_agent/engines/(rest|websocket)\.py",
+    r"src/sekisho_guarantor/landmark_control\.py",
 )
 _SOCKETS = (
-    r"src/sekisho_guarantor/landmark_session\.py",
+    r"src/sekisho_guarantor/(landmark_session|listener_door)\.py",
+    r"src/sekisho_wire/answering\.py",
     r"src/sekisho/kernel/net\.py",
     r"src/sekisho/http/serve\.py",
-    r"src/sekisho_agent/(canaries|egress|inside|links|listeners|location|relay|tunnel)\.py",
+    r"src/sekisho_agent/(canaries|egress|inside|links|listeners|observer|relay|tunnel)\.py",
     r"src/sekisho_agent/engines/keeping\.py",
     r"src/sekisho_guarantor/door\.py",
 )
@@ -49,7 +52,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "asyncio.create_subprocess_shell": (),
     "socket": _SOCKETS,
     "asyncio.open_connection": (),
-    "http.client": (),
+    "http.client": (r"src/sekisho_guarantor/caller\.py",),
     "urllib.request": (),
     "httpx2": _NETWORK,
     "sqlite3": (r"src/sekisho/kernel/sqlite\.py",),

@@ -22,12 +22,17 @@ FACELESS = frozenset(
 )  # its files are the vocabulary of all others; kernel.db has a contract of its own
 
 # What each program may take from outside the standard library, beyond its own extra in pyproject.toml.
-DISTRIBUTIONS = {"yaml": "pyyaml", "prometheus_client": "prometheus-client", "psycopg_pool": "psycopg-pool"}
+DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "pkcs11": "python-pkcs11",
+    "prometheus_client": "prometheus-client",
+    "psycopg_pool": "psycopg-pool",
+}
 EXTRAS = {
     "sekisho": ("server", "postgres"),
     "sekisho_agent": ("agent",),
     "sekisho_client": ("client",),
-    "sekisho_guarantor": ("guarantor",),
+    "sekisho_guarantor": ("guarantor", "custodian"),
     "sekisho_verify": (),
     "sekisho_wire": (),
 }

@@ -163,7 +163,23 @@ SECOND_PEOPLE: tuple[tuple[str, Request, str], ...] = tuple(
     for action in ("list", "approve")
     for role in ("administrator", "compliance", "engineer", "site_operator", "auditor")
 )
-CASES = (*JOBS, *DATA, *PROMPTS, *OUT, *OTHERS, *SECOND_PEOPLE)
+NAMED = Entity(Ref("Proposal", "named"))
+RELEASING: tuple[tuple[str, Request, str], ...] = (
+    *(
+        (f"{action} where named", ask("ken", f"kernel.proposal.{action}", NAMED), "P19-approver")
+        for action in ("list", "approve")
+    ),
+    ("approve where not named", ask("ken", "kernel.proposal.approve", PROPOSALS), "-no-permit"),
+    (
+        "approve without a second factor",
+        ask(user("weak", "maker", "releaser", mfa=False), "kernel.proposal.approve", NAMED),
+        "-no-permit",
+    ),
+    ("lower one's own", ask("ken", "lower.any", "a-weights"), "P20-lower"),
+    ("lower another's", ask("aya", "lower.any", "a-weights"), "-no-permit"),
+    ("lower as an engineer", ask("eng", "lower.any", "a-weights"), "-no-permit"),
+)
+CASES = (*JOBS, *DATA, *PROMPTS, *OUT, *OTHERS, *SECOND_PEOPLE, *RELEASING)
 
 
 def expected(text: str) -> tuple[bool, tuple[str, ...]]:

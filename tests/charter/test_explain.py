@@ -67,6 +67,10 @@ SENTENCES = (
         "Level 2 never runs with open egress.",
     ),
     (
+        place("mio", "j-gov2", "ishikari-1", "k-north-hsm", egress="allowlist"),
+        "Level 2 leaves only to addresses of stores in Japan that the charter lists, not to names.",
+    ),
+    (
         place("aya", "j-care", "ishikari-1", "k-keyhouse", attested=False),
         "Level 3 needs an egress that ishikari-1's attestation covers.",
     ),
@@ -100,7 +104,7 @@ SENTENCES = (
     (ask("nobody", "yard.job.show", "j-internal"), "Needs a role."),
     (
         place("mio", "j-gov2", "nowhere", "k-north-hsm"),
-        "The request refers to a Site that does not exist.",
+        "The request refers to something of type Site that does not exist.",
     ),
 )  # fmt: skip
 

@@ -199,6 +199,8 @@ PERMIT, FORBID = "permit (principal, action, resource);", "forbid (principal, ac
     [
         (PERMIT, "needs an @id"),
         (f'@id("") {PERMIT}', "needs an @id"),
+        (f'@id("a") @stores_jp("store.example.jp") {PERMIT}', "needs IP networks"),
+        (f'@id("a") @stores_jp {PERMIT}', "needs IP networks"),
         (f'@id("two words") {PERMIT}', "needs an @id"),
         (f'@id("a") {PERMIT} @id("a") {PERMIT}', "more than once"),
         (f'@id("floor") {PERMIT}', "reserved"),

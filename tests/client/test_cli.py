@@ -115,6 +115,14 @@ class TestProblems:
     def test_in_japanese(self, run: Run) -> None:
         assert "見つからないか、閲覧できません：absent" in run("thing", "show", "absent", "--lang", "ja").err
 
+    def test_a_word_that_is_none_of_a_few(self) -> None:
+        """Roles are known without a server, so help lists them and a wrong one is refused before anything is sent."""
+        ran = sekisho("role", "grant", "usr_1", "enginer")
+        assert ran.returncode == int(Exit.USAGE)
+        assert ran.stderr.startswith("error: ROLE: enginer is not administrator | ")
+        assert ran.stderr.endswith("hint: engineer\n")
+        assert "the role (administrator | " in sekisho("role", "grant", "--help").stdout
+
     def test_for_programs(self, run: Run) -> None:
         assert run("thing", "show", "absent", "--json").problem["code"] == "not_found"
 

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,24 @@ def test_what_is_ours_or_nobodys_is_left_for_the_server_to_read(text: str) -> No
     assert translate(text, "job.yaml").text == text
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!bool maybe",
+        "!!int ''",
+        "!!float ''",
+        "!!timestamp x",
+        "9" + ":9" * 300 + ".5",
+        "1" + ":1" * 100_000,
+    ],
+)
+def test_a_value_that_is_not_what_it_says_is_left_for_the_server_to_read(value: str) -> None:
+    text = f"num_nodes: 2\nname: x\nrun: true\nenvs: {{A: {value}}}\n"
+    began = time.process_time()
+    assert translate(text, "job.yaml").text == text
+    assert time.process_time() - began < 2
+
+
 def test_a_deep_file_and_a_long_one_are_no_danger() -> None:
     for text in ('srun "$(' * 3000, "export X=" + "$(echo " * 3000 + ")" * 3000, "srun a\n" * 20_000):
         with pytest.raises(Refused):
@@ -123,6 +142,12 @@ def test_both_languages_say_why() -> None:
         translate("#!/bin/bash\n#SBATCH -p gpu -N 4\nx\n", "job.sbatch")
     assert caught.value.sentence("en").startswith("job.sbatch: cannot be kept: --partition, x (")
     assert "複数ノード" in caught.value.sentence("ja")
+
+
+def test_a_probe_is_sent_where_a_command_can_ask() -> None:
+    with pytest.raises(Refused) as caught:
+        translate("run: serve\nservice: {replicas: 2, readiness_probe: /ready}\n", "serve.yaml")
+    assert all("service.health" in caught.value.sentence(language) for language in ("en", "ja"))
 
 
 def test_limits_are_those_of_the_job_file() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.compute.world import World
+from tests.support.moulds import Moulds
 
 
 @pytest.fixture
-def world(tmp_path: Path, db_url: str) -> Iterator[World]:
-    made = World(tmp_path, db_url)
-    yield made
-    made.close()
+def world(tmp_path: Path, moulds: Moulds) -> Iterator[World]:
+    with moulds.cast(World, tmp_path) as made:
+        yield made

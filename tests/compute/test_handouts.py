@@ -8,7 +8,7 @@ from sekisho.compute import CancelJob, JobState, JobSubjects, OrdersWaiting, Rea
 from sekisho.data import ListArtefacts
 from sekisho.identity import DisableService
 from sekisho.kernel.errors import NotFoundError
-from sekisho.kernel.facts import Actor, Ref
+from sekisho.kernel.facts import Actor, Entity, Ref
 from sekisho_verify import canonical
 from sekisho_wire import messages
 from sekisho_wire.messages import Accept, Body, Ok, Progress, Refused, Staged
@@ -243,12 +243,20 @@ def test_a_piece_of_a_log_that_is_no_base64_is_a_problem(world: World, text: str
 
 
 def test_the_ledger_finds_jobs_and_nothing_else(world: World) -> None:
-    job = world.submit().id
+    """By id, and like every command about a job by its name; that name means nothing in another organisation."""
+    job = world.submit()
 
-    def owner(kind: str, name: str) -> object:
-        return world.database.read(lambda tx: JobSubjects().subject(tx, kind, name)).attributes["owner"]
+    def found(kind: str, name: str, org: str = world.office) -> Entity:
+        asker = Entity(Ref("User", "usr_a"), {"org": Ref("Org", org)})
+        return world.database.read(lambda tx: JobSubjects().subject(tx, kind, name, asker))
 
-    assert owner("Job", job) == Ref("Org", world.office)
-    for kind, name in (("Dataset", job), ("Job", "a"), ("Job", "job_" + "0" * 26)):
+    assert found("Job", job.id).attributes["owner"] == Ref("Org", world.office)
+    assert found("Job", job.name) == found("Job", job.id)
+    for kind, name, org in (
+        ("Dataset", job.id, world.office),
+        ("Job", "no-such-job", world.office),
+        ("Job", "job_" + "0" * 26, world.office),
+        ("Job", job.name, "org_" + "0" * 26),
+    ):
         with pytest.raises(NotFoundError):
-            owner(kind, name)
+            found(kind, name, org)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from sekisho.compute import jobfile
 from sekisho.compute.jobfile import JobFile, parse
 from sekisho.kernel.errors import SekishoError
+from sekisho_wire.problems import Language
 from tests.support import tree
 
 HEAD = "name: a\nrun: echo\n"
@@ -220,6 +222,37 @@ BAD: list[tuple[str, str, int, int]] = [
 )
 def test_a_bad_file_gets_one_problem_with_its_place(text: str, code: str, line: int, column: int) -> None:
     assert refused(text) == (f"compute.file.{code}", line, column)
+
+
+@pytest.mark.parametrize("text", [text for text, *_ in BAD], ids=[str(number) for number in range(len(BAD))])
+def test_what_is_wrong_is_said_in_both_languages_and_not_as_we_check_it(text: str) -> None:
+    with pytest.raises(SekishoError) as caught:
+        parse(text)
+    error = caught.value
+    english, japanese = (
+        error.problem.text.render(language, error.filled(language)).partition(
+            ":" if language == "en" else "："
+        )
+        for language in Language
+    )
+    assert re.search(r"[ぁ-んァ-ヶ一-龠]", japanese[2])
+    assert not re.search(r"Expected|regex|enum", english[2] + japanese[2])
+    assert error.params == error.filled(Language.EN)
+
+
+@pytest.mark.parametrize(
+    ("field", "english"),
+    [
+        ("kind: servce", "needs one of: batch, array, service"),
+        ("charter: {operator: foreign}", "needs one of: any, domestic"),
+        ("time_limit: 7w", "needs a number and a unit: 30s, 10m, 2h or 7d"),
+        ("num_nodes: 2000", "must be at most 1024"),
+    ],
+)
+def test_a_value_that_is_refused_is_told_what_it_may_be(field: str, english: str) -> None:
+    with pytest.raises(SekishoError) as caught:
+        parse(f"{HEAD}{field}\n")
+    assert caught.value.params["what"] == english
 
 
 @pytest.mark.parametrize("character", ["\0", "\x01", "\x7f", "\ud800", "\ufffe"], ids=ascii)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import re
 from pathlib import Path
@@ -149,6 +150,30 @@ def test_without_a_wall_every_way_out_is_open(wall: str, wish: str | list[str]) 
 def test_behind_a_wall_the_wish_counts() -> None:
     assert rules.egress_word("bubblewrap", "none") == "none"
     assert rules.egress_word("bubblewrap", ["example.jp:443"]) == "allowlist"
+
+
+STORES = (ipaddress.ip_network("203.0.113.0/24"), ipaddress.ip_network("2001:db8:7::/48"))
+
+
+@pytest.mark.parametrize(
+    ("wish", "word"),
+    [
+        (["203.0.113.7:443"], "allowlist-jp"),
+        (["203.0.113.7:443", "[2001:db8:7::1]:443"], "allowlist-jp"),
+        (["203.0.113.7:443", "store.example.jp:443"], "allowlist"),
+        (["203.0.114.7:443"], "allowlist"),
+        (["store.example.jp:443"], "allowlist"),
+        (["203.0.113.7"], "allowlist"),
+        ([":443"], "allowlist"),
+        ([], "allowlist"),
+        ("none", "none"),
+    ],
+)
+def test_only_addresses_in_listed_stores_are_domestic(wish: str | list[str], word: str) -> None:
+    assert rules.egress_word("bubblewrap", wish, stores_jp=STORES) == word
+    assert rules.egress_word("none", wish, stores_jp=STORES) == "open"
+    assert rules.egress_word("bubblewrap", wish, ["open"], stores_jp=STORES) == "open"
+    assert rules.egress_word("bubblewrap", wish) in {"allowlist", "none"}, "no charter names a store"
 
 
 @given(lease_seconds=st.integers(2, 3600), now_ms=st.integers(10**12, 2**50))

@@ -264,6 +264,19 @@ def test_a_timeline_is_numbered(world: World) -> None:
     ]
 
 
+def test_a_line_of_the_timeline_costs_the_same_however_many_there_are(world: World) -> None:
+    """A replica that never stays up has more of them every minute: its next line reads the last one, not all."""
+    add_job(world, "job_1")
+    for what in ("a", "b", "c"):
+        write(world, functools.partial(tables.add_event, job="job_1", what=what, now_ms=3))
+    write(world, lambda tx: tx.run("delete from compute_events where job = 'job_1' and number < 3"))
+    write(world, functools.partial(tables.add_event, job="job_1", what="d", now_ms=3))
+    assert [event.what for event in world.database.read(lambda tx: tables.events_of(tx, "job_1", 10))] == [
+        "c",
+        "d",
+    ]
+
+
 def test_secrets_are_by_organisation_and_team(world: World) -> None:
     put = functools.partial(tables_keepsakes.put_secret, now_ms=1)
     write(world, lambda tx: put(tx, "org_a", ("s", "", b"\x00\xff")))

@@ -68,3 +68,12 @@ def test_a_reason_to_wait_has_its_own_sentence(reason: Reason) -> None:
 def test_words_of_a_site_stay_words() -> None:
     odd = msgspec.structs.replace(job(JobState.FAILED, "{site} %s"), site_name="{reason}")
     assert reason_sentence(odd).en == "It failed: {site} %s."
+
+
+def test_a_shape_is_more_than_a_size() -> None:
+    """Nodes of one job, a type of GPU, somebody inside who asks a service: a small job may ask for them too."""
+    text = reason_sentence(job(JobState.WAITING, "NoSuchShape"))
+    assert (text.en, text.ja) == (
+        "No allowed site has what it asks for.",
+        "この構成を満たす拠点がありません。",
+    )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing_extensions import override
 
 from sekisho.compute import AttemptView, JobDetail, JobView, ShowJob, SubmitJob
 from sekisho.http.agents import AgentDoor
@@ -60,10 +61,8 @@ class Agent:
     def __init__(self, world: World, site: SiteView, name: str = "") -> None:
         name = name or f"agent-{site.name}"
         self.site = site
-        self.door = AgentDoor(world.gate, world.control.seals, world.clock)
         self.key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
-        self._control = decode_public_key(world.control.seals.public_key)
-        self._clock = world.clock
+        self._call(world)
         self.seq = {"main": 0, "lease": 0, "log": 0}
         code = world.perform(world.administrator, InviteAgent(site=site.id)).code
         asked = messages.RegisterRequest(
@@ -77,6 +76,18 @@ class Agent:
         assert isinstance(answer.body, messages.Registered)
         assert answer.body.site == site.id
         self.id = answer.body.agent
+
+    def _call(self, world: World) -> None:
+        self.door = AgentDoor(world.gate, world.control.seals, world.clock)
+        self._control = decode_public_key(world.control.seals.public_key)
+        self._clock = world.clock
+
+    def moved(self, world: World) -> Agent:
+        """The same agent at a copy of its installation."""
+        twin = copy.copy(self)
+        twin.seq = dict(self.seq)
+        twin._call(world)
+        return twin
 
     def envelope(
         self, lane: str, order: Envelope | AttemptView, body: Body, seq: int | None = None
@@ -142,8 +153,12 @@ class Agent:
 class World(DataWorld):
     """Ishikari in Japan, and us-west, which is cheaper; both answer."""
 
-    def __init__(self, folder: Path, db_url: str) -> None:
-        super().__init__(folder, db_url)
+    home: Agent
+    abroad: Agent
+
+    @override
+    def populate(self) -> None:
+        super().populate()
         sakura = self.organisation("Sakura")
         other = self.organisation("US West", "US", foreign_pct=100)
         self.home = Agent(self, self.site("ishikari", sakura, yen_per_hour=20))

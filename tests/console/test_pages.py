@@ -259,6 +259,18 @@ def test_no_secret_is_kept_where_it_could_be_read(here: World, engineer: Visitor
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
+def test_what_went_out_of_an_attempt_is_on_its_page(here: World, engineer: Visitor, language: str) -> None:
+    page = text_of(engineer.get(f"/jobs/{here.jobs['broken']}/attempts/1?lang={language}"))
+    assert "data.example.jp:443" in page
+    assert "x.example:443 not_listed 3" in " ".join(page.split())
+    unknown = "anybody could have signed it" if language == "en" else "誰の署名であるかは不明です"
+    assert ("listener.example/one" in page, unknown in page) == (True, True)
+    claims = text_of(engineer.get(f"/jobs/{here.jobs['broken']}?lang={language}"))
+    assert ("Destinations reached: 1" if language == "en" else "1件の宛先に接続し") in claims
+    assert "listener.example/one" in claims
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
 def test_how_a_job_failed_is_said_in_words(here: World, engineer: Visitor, language: str) -> None:
     words = ("The program ended with an error.", "プログラムがエラーで終了しました。")[language == "ja"]
     for address in (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sekisho.console import complaints, forms, japan, logs, look, shapes, submit
 from sekisho.kernel.errors import SekishoError
-from sekisho.sites import Fact, SiteView
+from sekisho.sites import Fact, LandmarkFinding, LandmarkView, SiteView, Told
 from sekisho_wire.problems import Language
 
 EN, JA = Language.EN, Language.JA
@@ -221,8 +221,10 @@ def test_an_excerpt_can_be_made_of_anything(text: str, line: int, column: int) -
         assert "\t" not in one.text
 
 
-def _site(name: str, north: float | None = None, east: float | None = None, grade: str = "D") -> SiteView:
-    facts = {"country": Fact(value="JP", grade=grade)}  # type: ignore[arg-type] - one of the four letters
+def _site(name: str, north: float | None = None, east: float | None = None, *, shown_ms: int = 0) -> SiteView:
+    facts = {"country": Fact(value="JP")}
+    if shown_ms:
+        facts["location-proof"] = Fact(value={"landmarks": 3}, grade="M", expires_ms=shown_ms)
     if north is not None and east is not None:
         facts |= {
             "latitude-e6": Fact(value=round(north * 1e6)),
@@ -260,10 +262,29 @@ def test_known_places_lie_where_mercator_puts_them() -> None:
 
 def test_only_a_measured_place_is_a_filled_pin() -> None:
     drawn = japan.draw(
-        [_site("a", 43, 141, "M"), _site("b", 35, 139, "S"), _site("c"), _site("d", 37.8, -122.4)], AT
+        [
+            _site("a", 43, 141, shown_ms=AT + 1),
+            _site("b", 35, 139, shown_ms=AT),
+            _site("c"),
+            _site("d", 37.8, -122.4),
+        ],
+        AT,
     )
     assert [(pin.name, pin.measured) for pin in drawn.pins] == [("a", True), ("b", False)]
     assert drawn.elsewhere == "d"
+
+
+def test_a_disc_is_as_wide_as_its_kilometres_where_it_stands() -> None:
+    fukuoka = LandmarkView("f-1", "org", "key", 33_590_200, 130_401_700, "", [], "")
+    away = LandmarkView("moved", "org", "key", 33_590_200, 130_401_700, "", ["other"], "")
+    told = Told("location.excludes_foreign", "", "")
+    finding = LandmarkFinding("f-1", "org", "counts", 24, 1_000_000, 149_897, 52_000, 202_000, "KR", told)
+    drawn = japan.draw([], AT, [fukuoka, away], [finding])
+    assert [(post.name, post.trusted) for post in drawn.posts] == [("f-1", True), ("moved", False)]
+    (disc,) = drawn.discs
+    _, north = japan.position(33.5902 + 149.897 / 111.195, 130.4017)
+    assert disc.y - north == pytest.approx(disc.radius, rel=0.02)
+    assert japan.draw([], AT, [away], [finding]).discs == (), "a finding of a landmark that is forgotten"
 
 
 @given(st.lists(st.tuples(st.floats(24.5, 45.5), st.floats(123, 146)), max_size=8))

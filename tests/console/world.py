@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -45,15 +46,23 @@ from sekisho.kernel.clock import rfc3339
 from sekisho.kernel.facts import ANONYMOUS, SYSTEM, Actor, Ref
 from sekisho.server.service import application, started
 from sekisho.sites import Accelerator, DrainSite, Fact, RegisterSite, SiteView
-from sekisho_verify.canonical import to_base64url
+from sekisho_verify.canonical import from_base64url, to_base64url
+from sekisho_verify.observation import Observation, write_observation
 from sekisho_verify.sealed import seal
 from sekisho_wire import messages
+from sekisho_wire.egress import EgressReport, Held, Reached
 from sekisho_wire.messages import AgentBody, Capabilities, Capacity, Envelope
 from sekisho_wire.trees import MODE_PLAIN, TreeFile, encode_tree
 from tests.journeys.world import House, founding, settings_in, until
-from tests.support import tree
+from tests.support import custody, tree
 
 FEDERATION = tree.ROOT / "examples" / "japan" / "federation.yaml"
+EGRESS = EgressReport(
+    "network namespace + proxy",
+    [Reached("data.example.jp:443", 2, 3_000_000, 400_000_000, ["203.0.113.7"])],
+    [Held("x.example:443", "not_listed", 3)],
+    3,
+)
 LIMITS = {"memory": "cgroup", "processes": "rlimit", "wall clock": "polling"}
 HOSTILE = "<b>bold</b> & \"quoted\" <script>document.title='taken'</script>"
 """A log line that must stay text."""
@@ -71,10 +80,10 @@ class Agent:
         self._gate = house.control.gate
         self._clock = house.control.clock
         self._key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(site.name.encode()).digest())
-        self._public = to_base64url(self._key.public_key().public_bytes_raw())
+        self.public = to_base64url(self._key.public_key().public_bytes_raw())
         code = self._gate.perform(administrator, InviteAgent(site=site.id)).code
         view = self._gate.perform(
-            ANONYMOUS, RegisterAgent(code=code, name=f"agent-{site.name}", public_key=self._public)
+            ANONYMOUS, RegisterAgent(code=code, name=f"agent-{site.name}", public_key=self.public)
         )
         self.actor = Actor(Ref("Agent", view.id))
         self.site = site
@@ -115,7 +124,7 @@ class Agent:
         for body in bodies:
             envelope, sealed = self._envelope("main", attempt.id, attempt.token, body)
             self._gate.perform(
-                self.actor, ReportAttempt(envelope=envelope, sealed=sealed, agent_key=self._public)
+                self.actor, ReportAttempt(envelope=envelope, sealed=sealed, agent_key=self.public)
             )
 
     def log(self, detail: JobDetail, text: str) -> None:
@@ -256,6 +265,23 @@ class World:
         agent.report(self.detail(name), *self.opening())
         return agent
 
+    def observed(self, name: str, agent: Agent) -> str:
+        """What a listener that nobody here knows has signed of a job's newest attempt."""
+        attempt, key = self.detail(name).attempts[-1], Ed25519PrivateKey.from_private_bytes(bytes(32))
+        now_ms = int(time.time() * 1000)
+        seen = Observation(
+            listener="listener.example/one",
+            key=key.public_key().public_bytes_raw(),
+            agent=from_base64url(agent.public),
+            attempt=attempt.id,
+            token=attempt.token,
+            opened_ms=now_ms,
+            closed_ms=now_ms,
+            outside=frozenset({"tcp", "udp"}),
+            inside=frozenset(),
+        )
+        return to_base64url(write_observation(seen, key.sign))
+
     def finish(self, name: str, agent: Agent, *, status: int = 0) -> None:
         """End a job's newest attempt, with one output when it went well."""
         output = messages.OutputReport(
@@ -268,6 +294,8 @@ class World:
             cpu_s=70,
             max_rss_bytes=310_000_000,
             outputs=[] if status else [output],
+            egress=EGRESS,
+            observed=[self.observed(name, agent)],
         )
         agent.report(self.detail(name), ended)
         self.closed(name)
@@ -281,7 +309,11 @@ class World:
         content = "関所の例文です。\n".encode()
         file = TreeFile("text.txt", len(content), "sha256:" + hashlib.sha256(content).hexdigest(), MODE_PLAIN)
         manifest = encode_tree([file])
+        key = self.gate.perform(self.people.engineer, custody.registration(f"key-of-{name}"))
         command = AddDataset(
+            key=key.id,
+            key_version=key.version,
+            envelope=custody.ENVELOPE,
             name=name,
             object="sha256:" + hashlib.sha256(manifest).hexdigest(),
             size_bytes=len(content),

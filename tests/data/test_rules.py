@@ -135,12 +135,13 @@ def test_without_its_manifest_a_tree_is_incomplete() -> None:
 
 
 @pytest.mark.parametrize("level", range(6))
-def test_above_level_one_nothing_is_fetched(level: int) -> None:
-    if level <= 1:
-        rules.check_fetch(level)
+@pytest.mark.parametrize("owners", [["org_a"], ["org_a", "org_b"]])
+def test_above_level_one_or_with_others_nothing_is_fetched(level: int, owners: list[str]) -> None:
+    if level <= 1 and owners == ["org_a"]:
+        rules.check_fetch(level, owners, "org_a")
         return
     with pytest.raises(SekishoError) as caught:
-        rules.check_fetch(level)
+        rules.check_fetch(level, owners, "org_a")
     assert (caught.value.code, caught.value.params) == ("data.export_needed", {"level": level})
 
 

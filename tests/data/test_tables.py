@@ -55,7 +55,7 @@ def artefact(number: int, **changes: Any) -> ArtefactView:
 
 
 def test_a_dataset_comes_back_as_it_was_added(world: World) -> None:
-    write(world, lambda tx: tables.insert_dataset(tx, "ds_1", "org_a", COMMAND, now_ms=7))
+    write(world, lambda tx: tables.insert_dataset(tx, "ds_1", "org_a", COMMAND, key="", now_ms=7))
     by_id = world.database.read(lambda tx: tables.find_dataset(tx, "ds_1", ""))
     by_name = world.database.read(lambda tx: tables.find_dataset(tx, "corpus", "org_a"))
     assert by_id is not None
@@ -73,7 +73,7 @@ def test_a_dataset_comes_back_as_it_was_added(world: World) -> None:
 def test_datasets_page_by_id(world: World) -> None:
     for number in (3, 1, 2):
         add = functools.partial(
-            tables.insert_dataset, dataset=f"ds_{number}", owner=f"org_{number}", command=COMMAND
+            tables.insert_dataset, dataset=f"ds_{number}", owner=f"org_{number}", command=COMMAND, key=""
         )
         write(world, functools.partial(add, now_ms=1))
     pages = [

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from sekisho.data import AddDataset, AddWorkdir, DatasetView, SealDataset, Upload, arrival
-from sekisho.kernel.facts import Actor
+import msgspec
+from typing_extensions import override
+
+from sekisho import identity
+from sekisho.data import AddDataset, AddWorkdir, DatasetView, KeyView, SealDataset, Upload, arrival
+from sekisho.kernel.facts import SYSTEM, Actor, Ref
+from sekisho.kernel.proposals import ApproveProposal, ListProposals, Proposal, Proposed
 from sekisho_wire.trees import MODE_PLAIN, TreeFile, encode_tree, size_of
 from tests.sites.world import World as SitesWorld
+from tests.support import custody
 
 
 def digest_of(content: bytes) -> str:
@@ -37,15 +42,35 @@ TEXT = Folder({"a.txt": b"a\n", "deep/er/b.txt": "関所\n".encode(), "empty": b
 class World(SitesWorld):
     """Two organisations' engineers; `engineer` belongs to the office."""
 
-    def __init__(self, folder: Path, db_url: str) -> None:
-        super().__init__(folder, db_url)
+    engineer: Actor
+    laboratory: str
+    stranger: Actor
+    keys: dict[tuple[str, str], KeyView]
+
+    @override
+    def populate(self) -> None:
+        self.keys = {}
         self.engineer = self.account("engineer", self.office, "engineer")
         self.laboratory = self.organisation("Laboratory")
         self.stranger = self.account("stranger", self.laboratory, "engineer")
 
+    def key(self, name: str = "hospital", *, by: Actor | None = None, **fields: Any) -> KeyView:
+        """A key of somebody's organisation, registered when it is first asked for."""
+        actor = by or self.engineer
+        if (actor.ref.id, name) not in self.keys:
+            registered = self.perform(actor, custody.registration(name, **fields))
+            self.keys[actor.ref.id, name] = registered
+        return self.keys[actor.ref.id, name]
+
+    def sealing(self, level: int, by: Actor | None = None) -> dict[str, Any]:
+        """What names the key of something of a level, as a client that has encrypted it would."""
+        key = self.key(by=by) if level else None
+        return {"key": key.id, "key_version": 1, "envelope": custody.ENVELOPE} if key else {}
+
     def add(self, name: str, folder: Folder = TEXT, *, by: Actor | None = None, **fields: Any) -> Upload:
-        """Announce a dataset; level 1 and residency Japan unless said otherwise."""
+        """Announce a dataset; level 1, under a key, and residency Japan unless said otherwise."""
         values: dict[str, Any] = {
+            **({} if "key" in fields else self.sealing(fields.get("level", 1), by)),
             "object": folder.object,
             "size_bytes": folder.size_bytes,
             "files": len(folder.files),
@@ -74,7 +99,37 @@ class World(SitesWorld):
 
     def workdir(self, folder: Folder = TEXT, *, by: Actor | None = None, **fields: Any) -> str:
         """A working folder's id, its bytes sent."""
-        command = AddWorkdir(object=folder.object, size_bytes=folder.size_bytes, **fields)
+        values = self.sealing(fields.get("level", 0), by) | fields
+        command = AddWorkdir(object=folder.object, size_bytes=folder.size_bytes, **values)
         upload = self.perform(by or self.engineer, command)
         self.send(folder, into=upload.id)
         return upload.id
+
+    def releaser(self, name: str, organisation: str, *, mfa: bool = True) -> Actor:
+        """A person with a second factor who may ask for exports and approve them."""
+        command = identity.AdmitLogin(
+            issuer="https://id.example", subject=name, organisation=organisation, display_name=name, mfa=mfa
+        )
+        account = self.perform(SYSTEM, command)
+        self.both(identity.GrantApprover(person=account, role="releaser"))
+        return Actor(Ref("User", account))
+
+    def both(self, command: Any) -> None:
+        """One administrator proposes, the other approves."""
+        second = Actor(Ref("User", self.genesis.administrators[1].account))
+        self.perform(second, ApproveProposal(proposal=self.asked(self.administrator, command).proposal))
+
+    def asked(self, actor: Actor, command: Any) -> Proposed:
+        """The proposal that a command for several people becomes."""
+        proposed: Any = self.perform(actor, command)
+        assert isinstance(proposed, Proposed)
+        return proposed
+
+    def open_proposals(self, actor: Actor) -> dict[str, Proposal]:
+        """What waits, as one person sees it."""
+        return {one.id: one for one in self.perform(actor, ListProposals())}
+
+    def approve(self, actor: Actor, proposal: str, **fields: str) -> Any:
+        """Approve what this person reads there."""
+        binding = fields.get("binding") or self.open_proposals(actor)[proposal].binding
+        return msgspec.json.decode(self.perform(actor, ApproveProposal(proposal=proposal, binding=binding)))

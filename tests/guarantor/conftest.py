@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.guarantor.world import House, witnessing
+from tests.support import softhsm
 
 
 @pytest.fixture
@@ -44,3 +45,9 @@ def tls_files(tmp_path: Path) -> tuple[Path, Path]:
     files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
     files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return files
+
+
+@pytest.fixture(scope="session")
+def token(tmp_path_factory: pytest.TempPathFactory) -> softhsm.Token:
+    """A SoftHSM token for the whole run: its library is loaded once in a process."""
+    return softhsm.token(tmp_path_factory.mktemp("softhsm"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -26,16 +26,32 @@ ORGANISATIONS = {"north": "university", "south": "exchange"}
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What is measured: a site by its id and the name of its agent's key, with a nonce, by landmarks by name."""
+
+    site: str = "site_1"
+    agent: str = "agent"
+    nonce: str = NONCE.hex()
+    organisations: dict[str, str] = field(default_factory=lambda: dict(ORGANISATIONS))
+
+
+@dataclass(frozen=True)
 class Measurer:
     """A landmark with its key and its way to the site."""
 
     known: Landmark
     target: Target
+    nonce: bytes = NONCE
 
     def measure(self, plan: Plan = QUICK) -> tuple[bytes, Session]:
         never = threading.Event()
         return measure(
-            self.known, key_of(self.known.name).sign, self.target, plan=plan, nonce=NONCE, wait=never.wait
+            self.known,
+            key_of(self.known.name).sign,
+            self.target,
+            plan=plan,
+            nonce=self.nonce,
+            wait=never.wait,
         )
 
     def by_way_of(self, port: int) -> Measurer:
@@ -59,11 +75,12 @@ def site(key: Ed25519PrivateKey | None = None) -> Iterator[int]:
         service.stop()
 
 
-def landmarks(port: int, *, host: str = "127.0.0.1") -> list[Measurer]:
-    target = Target("site_1", public_of("agent"), host, port)
+def landmarks(port: int, *, host: str = "127.0.0.1", asked: Asked | None = None) -> list[Measurer]:
+    asked = asked or Asked()
+    target = Target(asked.site, public_of(asked.agent), host, port)
     return [
-        Measurer(Landmark(name, whose, public_of(name), NEAR_ABROAD), target)
-        for name, whose in ORGANISATIONS.items()
+        Measurer(Landmark(name, whose, public_of(name), NEAR_ABROAD), target, bytes.fromhex(asked.nonce))
+        for name, whose in asked.organisations.items()
     ]
 
 

@@ -1,9 +1,10 @@
 """A landmark and a site in two network namespaces, joined by a line of a given length; ends with its transcripts.
 
-    unshare --user --map-root-user --net python landmark_yard.py MILLISECONDS
+    unshare --user --map-root-user --net python landmark_yard.py MILLISECONDS [ASKED]
 
 Both ends are whole network stacks of the kernel. Between them is a TUN device in each namespace and a process that
 holds every IP packet for MILLISECONDS in each direction. Prints one base64 transcript for each landmark, then ends.
+ASKED is an `Asked` of `landmark_world` as JSON.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import base64
 import contextlib
 import ctypes
 import fcntl
+import json
 import os
 import select
 import signal
@@ -28,7 +30,7 @@ import structlog
 from sekisho_agent.config import LocationConfig, LocationLandmark
 from sekisho_agent.location import LocationService
 from sekisho_verify import canonical
-from tests.guarantor.landmark_world import ORGANISATIONS, landmarks
+from tests.guarantor.landmark_world import Asked, landmarks
 from tests.support.delayline import Held
 from tests.verify.places import key_of, public_of
 
@@ -71,14 +73,19 @@ def line(near: int, far: int, seconds: float) -> NoReturn:
         held.let_go()
 
 
+def asked() -> Asked:
+    return Asked(**json.loads(sys.argv[2])) if len(sys.argv) > 2 else Asked()
+
+
 def site() -> NoReturn:
     config = LocationConfig(
         listen=f"{THERE}:{PORT}",
         landmarks=[
-            LocationLandmark(name=name, key=canonical.to_base64url(public_of(name))) for name in ORGANISATIONS
+            LocationLandmark(name=name, key=canonical.to_base64url(public_of(name)))
+            for name in asked().organisations
         ],
     )
-    LocationService(config, key_of("agent")).start()
+    LocationService(config, key_of(asked().agent)).start()
     while True:
         signal.pause()
 
@@ -93,7 +100,7 @@ def main() -> None:
     call("setns", here, CLONE_NEWNET)
     children.append(_child(partial(line, near, far, float(sys.argv[1]) / 1000)))
     try:
-        for each in landmarks(PORT, host=THERE):
+        for each in landmarks(PORT, host=THERE, asked=asked()):
             data, _ = each.measure()
             sys.stdout.write(base64.b64encode(data).decode() + "\n")
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,15 @@ def test_help_is_in_both_languages(words: list[str], capsys: pytest.CaptureFixtu
     assert not said[1].isascii()
 
 
+def test_wrong_use_has_a_code_and_a_next_step(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--lang", "ja", "witness"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: コマンドが必要です  [input.usage]\nhint: sekisho-guarantor witness --help\n"
+    )
+
+
 GOOD = f'name = "w.example/1"\nstate = "s"\n[[logs]]\norigin = "{ORIGIN}"\nkeys = ["{LOG.key.vkey}"]\n'
 
 
@@ -78,7 +88,9 @@ def test_a_wrong_configuration_is_named(
 ) -> None:
     for language in ("en", "ja"):
         assert main(["--lang", language, "witness", "init", "--config", _write(tmp_path, text)]) == 2
-        assert code in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert code in said
+        assert not re.search("Expected `|Object ", said), "in words, not as it is checked"
 
 
 def test_a_witness_key_is_no_log_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from sekisho_guarantor import door
 from sekisho_guarantor.config import LogConfig, WitnessConfig
-from sekisho_guarantor.door import WitnessServer
+from sekisho_guarantor.door import GuarantorServer
 from sekisho_guarantor.errors import GuarantorError
 from sekisho_wire.witnessing import REQUEST_BYTES_MAX
 from tests.guarantor.world import LOG, NAME, GrowingLog, House
@@ -28,7 +28,7 @@ def _config(folder: Path, *, port: int = 0, certificate: str = "", key: str = ""
 
 @pytest.fixture
 def port(house: House) -> Iterator[int]:
-    with WitnessServer(house.witness, _config(house.folder)) as server:
+    with GuarantorServer(house.witness, _config(house.folder)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield int(server.server_address[1])
@@ -162,14 +162,14 @@ def test_a_mistake_of_ours_is_no_answer_and_no_end(
 
 def test_a_taken_port_is_said(port: int, house: House) -> None:
     with pytest.raises(GuarantorError) as refused:
-        WitnessServer(house.witness, _config(house.folder, port=port))
+        GuarantorServer(house.witness, _config(house.folder, port=port))
     assert refused.value.code == "guarantor.address_unusable"
 
 
 def test_tls_end_to_end(house: House, tmp_path: Path, tls_files: tuple[Path, Path]) -> None:
     certificate, key = tls_files
     config = _config(house.folder, certificate=str(certificate), key=str(key))
-    with WitnessServer(house.witness, config) as server:
+    with GuarantorServer(house.witness, config) as server:
         assert server.url.startswith("https://")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -184,7 +184,7 @@ def test_tls_end_to_end(house: House, tmp_path: Path, tls_files: tuple[Path, Pat
 def test_a_certificate_that_is_none_is_said(house: House, tmp_path: Path) -> None:
     (tmp_path / "none.pem").write_text("none\n")
     with pytest.raises(GuarantorError) as refused:
-        WitnessServer(
+        GuarantorServer(
             house.witness,
             _config(house.folder, certificate=str(tmp_path / "none.pem"), key=str(tmp_path / "none.pem")),
         )

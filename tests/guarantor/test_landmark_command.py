@@ -122,6 +122,9 @@ def test_it_runs_until_it_is_told_to_end(tmp_path: Path) -> None:
         ('id = "site_1"', 'id = "../site"'),
         ("127.0.0.1:9", "127.0.0.1"),
         ("127.0.0.1:9", "127.0.0.1:port"),
+        ("127.0.0.1:9", "127.0.0.1:65536"),
+        ("127.0.0.1:9", "127.0.0.1:0"),
+        ("127.0.0.1:9", "label" * 13 + ":9"),
         ('key = "', 'key = "A'),
         ("sent = 24", "sent = 24\nneeded = 25"),
         ("sent = 24", "sent = 19"),
@@ -190,7 +193,7 @@ def test_a_transcript_that_cannot_be_kept_is_said(tmp_path: Path, capsys: pytest
 
 def test_every_problem_has_both_languages() -> None:
     ours = [problem for code, problem in all_problems().items() if code.startswith("landmark.")]
-    assert len(ours) == 5
+    assert len(ours) == 9
     assert landmark_errors.TOO_FEW in ours
     for problem in ours:
         assert problem.text.render(Language.EN, {}) != problem.text.render(Language.JA, {})

@@ -214,6 +214,20 @@ def test_another_key_at_the_same_address_is_not_the_site() -> None:
     assert caught.value.code == "landmark.site_silent"
 
 
+def test_a_site_whose_share_gives_no_key_is_silent() -> None:
+    """The zero share is of small order: with it everybody would have the same key."""
+
+    def useless(way: str, packet: bytes) -> list[bytes]:
+        if not _is(packet, packets.WELCOME):
+            return [packet]
+        welcome = packets.read_welcome(packet)._replace(ephemeral=bytes(32))
+        return [packets.make_welcome(welcome, key_of("agent").sign)]
+
+    with between(useless) as port, pytest.raises(GuarantorError) as caught:
+        landmarks(port)[0].measure()
+    assert caught.value.code == "landmark.site_silent"
+
+
 def test_silence_ends_in_bounded_time() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
         mute.bind(("127.0.0.1", 0))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho_guarantor import state as state_module
-from sekisho_guarantor.witness import Answer
+from sekisho_guarantor.answers import Answer
 from sekisho_verify.checkpoint import Cosignature, SignedNote, format_note, parse_note, sign_note
 from sekisho_wire.witnessing import encode_request
 from tests.guarantor.world import (

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from sekisho_guarantor.answers import Answer
 from sekisho_guarantor.state import WitnessState, read_key
-from sekisho_guarantor.witness import Answer, Witness
+from sekisho_guarantor.witness import Witness
 from sekisho_verify.checkpoint import (
     Checkpoint,
     Cosignature,

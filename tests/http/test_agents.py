@@ -18,15 +18,15 @@ from sekisho.server.service import application
 from sekisho_wire import messages
 from sekisho_wire.signing import decode_public_key, encode_public_key, open_sealed, seal
 from tests.compute.world import World
+from tests.support.moulds import Moulds
 
 SEALED = {"content-type": messages.SEALED_MEDIA_TYPE}
 
 
 @pytest.fixture
-def world(tmp_path: Path, db_url: str) -> Iterator[World]:
-    made = World(tmp_path, db_url)
-    yield made
-    made.control.close()
+def world(tmp_path: Path, moulds: Moulds) -> Iterator[World]:
+    with moulds.cast(World, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

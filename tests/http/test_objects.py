@@ -18,6 +18,7 @@ from sekisho.http import objects
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.facts import Actor
 from tests.data.world import TEXT, World, digest_of
+from tests.support.moulds import Moulds
 
 ResultT = TypeVar("ResultT")
 
@@ -29,10 +30,9 @@ def finish(work: Callable[[], Awaitable[ResultT]]) -> ResultT:
 
 
 @pytest.fixture
-def world(tmp_path: Path, db_url: str) -> Iterator[World]:
-    made = World(tmp_path, db_url)
-    yield made
-    made.close()
+def world(tmp_path: Path, moulds: Moulds) -> Iterator[World]:
+    with moulds.cast(World, tmp_path) as made:
+        yield made
 
 
 class Door:

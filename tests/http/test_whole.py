@@ -21,6 +21,7 @@ from sekisho_client import cli
 from sekisho_client.commands import catalogue
 from tests.journeys.world import NOTHING, House, house
 from tests.support import databases
+from tests.support.custodians import custodian_of
 
 load_all_checks()
 CHECKS = [
@@ -170,9 +171,21 @@ def test_a_job_from_the_command_line(
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("text")
     words = ("data", "add", "corpus", str(tmp_path / "texts"), "--level", "1", "--residency", "JP", "--json")
-    status, out, _ = administrator(*words)
-    assert status == 0, out
-    assert json.loads(administrator("data", "show", "corpus", "--json")[1])["state"] == "ready"
+    status, _, complaint = administrator(*words)
+    assert (status, "data.key_needed" in complaint) == (2, True)
+    with custodian_of(whole, tmp_path / "custodian") as custodian:
+        facts = tmp_path / "facts"
+        facts.write_bytes(custodian.facts)
+        key = ("--address", custodian.url, "--public-key", custodian.public_key, "--statement", str(facts))
+        status, out, complaint = administrator("key", "register", "hospital", *key, "--json")
+        assert status == 0, complaint
+        assert json.loads(out)["stand_in"] is True
+        sealed = (*words, "--key", "hospital", "--token-file", str(custodian.token_file))
+        status, _, complaint = administrator(*sealed)
+        assert status == 0, complaint
+        assert "hospital" in complaint
+    shown = json.loads(administrator("data", "show", "corpus", "--json")[1])
+    assert (shown["state"], shown["key"], shown["files"]) == ("ready", json.loads(out)["id"], 1)
     file = tmp_path / "job.yaml"
     file.write_text(NOTHING)
     assert "tokyo" in administrator("plan", str(file))[1]

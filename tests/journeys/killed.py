@@ -22,12 +22,16 @@ from typing import IO, NoReturn
 
 import msgspec
 
+import sekisho.kernel.postgres
+import sekisho.kernel.sqlite  # noqa: F401 - otherwise each child would load its driver
+from sekisho import charter
 from sekisho.app import Control, opened
 from sekisho.compute import CancelJob, SetSecret, SubmitJob
 from sekisho.kernel import config
 from sekisho.kernel.errors import BusyError, DeniedError, NotFoundError
 from sekisho.kernel.facts import Actor, Ref
 from sekisho.server.service import started
+from sekisho_wire import typeinfo
 
 ROOT = Path(__file__).resolve().parents[2]
 JOB = 'name: nothing\nrun: "true"\ncharter: {residency: [JP]}\n'
@@ -85,11 +89,21 @@ def launching(plan: Plan, log: Path) -> Iterator[Launcher]:
 def main(text: str) -> None:
     """The launcher: one line asks, one line answers."""
     plan = msgspec.json.decode(text, type=Plan)
+    _warm()
     for line in sys.stdin:
         word, _, rest = line.strip().partition(" ")
         answer = _fork(plan) if word == "go" else _reap(int(rest))
         sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
+
+
+def _warm() -> None:
+    """What every child would read or work out again and none changes: drivers, type information, the charter."""
+    typeinfo.build()
+    engine = charter.CharterEngine([])
+    compiled = engine.compiled(charter.schema_text(charter.program_specs()), charter.default_policies())
+    for spec in charter.program_specs():
+        compiled.plan(spec.name)
 
 
 def _fork(plan: Plan) -> int:

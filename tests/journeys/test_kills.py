@@ -24,7 +24,7 @@ from tests.journeys.world import founding, settings_in, settle_log, until
 
 KILLS = 200
 CHECK_EVERY = 20
-START_SECONDS, WORK_SECONDS = 0.5, 0.2
+START_SECONDS, WORK_SECONDS = 0.2, 0.2
 LOGGED = "select id from ledger_entries order by log_index"
 
 
@@ -136,7 +136,7 @@ def test_two_processes_writing_at_once_lose_no_record(scene: Scene) -> None:
         children = [scene.launcher.go(), scene.launcher.go()]
         for child in children:
             scene.wait_for_work(child)
-        time.sleep(scene.chance.uniform(1.0, 2.0))
+        time.sleep(scene.chance.uniform(0.3, 0.7))
         for child in children:
             scene.kill(child)
     scene.check()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sekisho.kernel import config
 from sekisho.kernel.config import Settings, load, shown
 from sekisho.kernel.errors import SekishoError
+from sekisho_wire.problems import Language
 
 
 def written(folder: Path, text: str) -> Path:
@@ -24,7 +25,12 @@ def written(folder: Path, text: str) -> Path:
 def refused(file: Path | None, environment: dict[str, str]) -> tuple[str, dict[str, Any]]:
     with pytest.raises(SekishoError) as caught:
         load(file, environment)
-    return caught.value.code, caught.value.params
+    error = caught.value
+    if error.code == "config.invalid":
+        japanese = str(error.filled(Language.JA)["what"])
+        assert not japanese.isascii()
+        assert "Expected" not in japanese
+    return error.code, error.params
 
 
 def test_nothing_set_is_the_defaults() -> None:

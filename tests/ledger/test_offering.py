@@ -14,7 +14,7 @@ from sekisho.kernel.migrate import migrate
 from sekisho.ledger import (
     RotateKey,
 )
-from sekisho_guarantor.witness import Answer
+from sekisho_guarantor.answers import Answer
 from sekisho_verify import Exit, verify_bundle
 from sekisho_verify.checkpoint import (
     COSIGNATURE_V1,

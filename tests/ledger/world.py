@@ -70,7 +70,7 @@ class Charter:
 class Things:
     """Toy things stand in for jobs."""
 
-    def subject(self, tx: Tx, kind: str, name: str) -> Entity:
+    def subject(self, tx: Tx, kind: str, name: str, asker: Entity) -> Entity:
         if tx.one("select id from toy_things where id = :id", id=name) is None:
             raise NotFoundError(id=name)
         return Entity(Ref(kind, name))

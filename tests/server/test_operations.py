@@ -27,6 +27,7 @@ def test_init_makes_an_installation_that_is_in_order(installation: Installation)
     assert checked.json["records"] > 0
     with opened(installation.settings) as control:
         assert control.ready() == {"database": True, "charter": True}
+        assert (installation.data / "orders.pub").read_text().strip() == control.seals.public_key
 
 
 def test_the_keys_of_an_installation_are_its_owners_alone(installation: Installation) -> None:
@@ -43,6 +44,7 @@ def test_init_twice_is_refused_and_changes_nothing(installation: Installation) -
     again = installation.run("init", "--organisation", "Other", "--admin", "A", "--admin", "B")
     assert again.status != 0
     assert "[ledger.key_exists]" in again.errors
+    assert "hint: There is an installation already" in again.errors
     assert (installation.data / "trust.json").read_bytes() == trust
     assert installation.run("--json", "fsck").json["records"] == records
 

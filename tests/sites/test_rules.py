@@ -18,6 +18,7 @@ RIGHT: dict[str, Any] = {
     "latitude-e6": 43_171_000,
     "longitude-e6": 141_315_000,
     "power-watts": 0,
+    "location-address": "192.0.2.7:7700",
     "disconnected": True,
     "certificates": ["ismap"],
     "tee": False,

@@ -5,8 +5,9 @@ Nothing runs by itself: the clock moves when told, background work is done when 
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import msgspec
 
@@ -22,36 +23,54 @@ from sekisho.sites import Fact, RegisterSite, SiteView
 from tests.support.toy import START_MS
 
 ResultT = TypeVar("ResultT")
-Role = Literal["analyst", "caller", "engineer", "site_operator"]
+Role = Literal["analyst", "caller", "engineer", "landmark", "site_operator"]
 """What a program may be trusted with."""
 
 GIB = 1 << 30
 
 
-def founding() -> identity.Begin:
-    """An office in Japan with two administrators, under the charter that this program ships."""
+def founding(policies: str = "") -> identity.Begin:
+    """An office in Japan with two administrators, under the charter that this program ships or one of a test's own."""
     people = [identity.NewPerson(display_name=name, residence="JP") for name in ("青木 愛子", "馬場 文")]
     return identity.Begin(
         organisation=identity.NewOrganisation(
             name="Office", jurisdiction="JP", parent_jurisdiction="JP", foreign_control_pct=0
         ),
         administrators=people,
-        charter=charter.default_policies(),
+        charter=policies or charter.default_policies(),
     )
 
 
 class World:
     """One installation. Owner of its database: `close` when done."""
 
-    def __init__(self, folder: Path, db_url: str) -> None:
+    POLICIES = ""
+    """The charter that it begins with; empty: the one that this program ships."""
+
+    def __init__(self, folder: Path, db_url: str, like: Self | None = None) -> None:
+        """Founded and peopled from nothing, or opened where `like`, closed by now, was copied to."""
         self.clock = ManualClock(START_MS)
         settings = config.Settings(data=str(folder / "data"), database=config.Database(url=db_url))
-        self.genesis = initialise(settings, founding(), clock=self.clock)
+        begin = founding(self.POLICIES)
+        self.genesis = like.genesis if like else initialise(settings, begin, clock=self.clock)
         self.control = Control(settings, clock=self.clock)
         self.database = self.control.database
         self.gate = self.control.gate
         self.office = self.genesis.organisation
         self.administrator = Actor(Ref("User", self.genesis.administrators[0].account))
+        if like is None:
+            self.populate()
+        else:
+            self._know(like)
+
+    def populate(self) -> None:
+        """Who and what is there from the start. Leaves only values and agents in attributes: copies know them too."""
+
+    def _know(self, like: Self) -> None:
+        """Take over what `like` calls its people and places, and which of its messages its agents sent."""
+        for name in vars(like).keys() - vars(self).keys():
+            value = getattr(like, name)
+            setattr(self, name, value.moved(self) if hasattr(value, "moved") else copy.deepcopy(value))
 
     def close(self) -> None:
         self.control.close()

@@ -12,6 +12,8 @@ from pathlib import Path
 from tests.support import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
+FILE, LOCK = "sekisho.db", ".lock"
+"""A test's SQLite file, and the end of the name of the file by which a process owns it: never part of a copy."""
 _MIGRATED_MS = 1_700_000_000_000  # any fixed moment: two templates of one source are equal
 _numbers = itertools.count(1)
 
@@ -49,9 +51,9 @@ def sqlite_template(folder: Path) -> Path:
 
 def sqlite_copy(template: Path, folder: Path) -> str:
     """The URL of a copy of `template` in `folder`; a journal left beside the template comes along."""
-    file = folder / "sekisho.db"
+    file = folder / FILE
     for part in template.parent.glob(template.name + "*"):
-        if not part.name.endswith(".lock"):
+        if part.suffix != LOCK:
             shutil.copyfile(part, folder / part.name.replace(template.name, file.name))
     return f"sqlite:{file}"
 

@@ -7,7 +7,7 @@ checkpoints, witnesses); what it signs verifies, so that a test changes exactly 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -236,9 +236,11 @@ class TestLog:
         demand: Body | None = None,
         verifiers: Iterable[Verifier] = (),
         authorities: Iterable[Authority] = (),
+        more: Mapping[str, object] | None = None,
     ) -> bytes:
-        """The trust file of an auditor who believes this log and its witnesses."""
+        """The trust file of an auditor who believes this log and its witnesses; `more` are further fields."""
         body: Body = {
+            **(more or {}),
             "v": 1,
             "origin": self.origin,
             "keys": [self.signer.key.vkey],

@@ -9,11 +9,20 @@ import string
 
 import pytest
 
-from sekisho_verify import checks, claims, parse_trust, render, sentences, verify_bundle, write_bundle
+from sekisho_verify import (
+    checks,
+    claims,
+    parse_trust,
+    render,
+    sentences,
+    verify_bundle,
+    write_bundle,
+)
 from sekisho_verify.errors import Exit, VerifyError
 from sekisho_verify.lines import Line, failed
 from sekisho_verify.sections import SECTIONS
-from sekisho_verify.text import display_width, document, visible
+from sekisho_verify.showing import display_width, visible
+from sekisho_verify.text import document
 from sekisho_verify.verdict import Verdict
 from tests.verify.builders import job_log, job_members
 

@@ -21,6 +21,12 @@ def body(**changes: Any) -> bytes:
     return json.dumps(json.loads(LOG.trust()) | changes).encode()
 
 
+def test_listeners_are_names_and_keys() -> None:
+    assert parse_trust(LOG.trust()).listeners == frozenset()
+    found = parse_trust(body(listeners=[{"name": "x", "key": "A" * 43}])).listeners
+    assert found == {("x", bytes(32))}
+
+
 def test_a_trust_file_reads_as_written() -> None:
     trust = parse_trust(
         LOG.trust(quorum=2, seen_size=7, demand={"closed": True, "max_level_without_place": 1})
@@ -74,6 +80,15 @@ def test_two_keys_of_the_log_while_they_are_rotated() -> None:
         ({"seen": {"size": 1, "root": 5}}, "trust.seen"),
         ({"seen": {"size": -1, "root": "A" * 43}}, "trust.number"),
         ({"seen": 7}, "trust.seen"),
+        ({"listeners": {}}, "trust.listeners"),
+        ({"listeners": [1]}, "trust.listeners"),
+        ({"listeners": [{"name": "x"}]}, "trust.listeners"),
+        ({"listeners": [{"name": "x", "key": "AA"}]}, "trust.listeners"),
+        ({"listeners": [{"name": "x", "key": "!"}]}, "trust.listeners"),
+        ({"listeners": [{"name": "x", "key": 1}]}, "trust.listeners"),
+        ({"listeners": [{"name": "", "key": "A" * 43}]}, "trust.listeners"),
+        ({"listeners": [{"name": 1, "key": "A" * 43}]}, "trust.listeners"),
+        ({"listeners": [{"name": "x", "key": "A" * 43}, {"name": "y", "key": "A" * 43}]}, "trust.listeners"),
         ({"demand": {"more": 1}}, "trust.demand"),
         ({"demand": []}, "trust.demand"),
         ({"demand": {"closed": 1}}, "trust.demand"),

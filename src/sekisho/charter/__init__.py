@@ -30,8 +30,10 @@ from sekisho.charter.model import (
     VersionPage,
     VersionText,
 )
+from sekisho.charter.model_replay import Altered, Recorded, Replay, ReplayVersion
 from sekisho.charter.rules import FLOOR_LEVEL, Candidate, Wishes, narrow
 from sekisho.charter.schema import VocabularyError, program_specs, schema_text
+from sekisho.charter.stores import stores_jp
 from sekisho.charter.vocabulary import ANYWHERE, ENTITY_TYPES, GROUPS, EntityType, Group
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "PUBLIC",
     "ActivateVersion",
     "Activated",
+    "Altered",
     "Candidate",
     "Change",
     "CharterEngine",
@@ -60,6 +63,9 @@ __all__ = [
     "Labels",
     "ListVersions",
     "Office",
+    "Recorded",
+    "Replay",
+    "ReplayVersion",
     "ShowVersion",
     "Trial",
     "TryRequest",
@@ -77,4 +83,5 @@ __all__ = [
     "narrow",
     "program_specs",
     "schema_text",
+    "stores_jp",
 ]

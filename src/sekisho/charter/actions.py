@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
 import msgspec
 
-from sekisho.charter import analysis, lint, tables, trial
+from sekisho.charter import analysis, lint, replay, tables, trial
 from sekisho.charter.changes import Changes, changes
 from sekisho.charter.compiled import Charter, document
 from sekisho.charter.engine import CharterEngine
@@ -30,6 +31,7 @@ from sekisho.charter.model import (
     VersionPage,
     VersionText,
 )
+from sekisho.charter.model_replay import Recorded, Replay, ReplayVersion
 from sekisho.charter.schema import program_specs, schema_text
 from sekisho.charter.search import Budget
 from sekisho.kernel.clock import parse_rfc3339, rfc3339
@@ -41,11 +43,20 @@ from sekisho.kernel.tx import Row, Tx
 
 PAGE_MAX = 200
 _CHANGES_SECONDS = 20.0
+REPLAY_SECONDS = 5.0
+"""How long one page of a replay may take; it ends there, and the next begins where it ended."""
 _PEOPLE_NEEDED = 2
 _CHARTER = Entity(Ref("Charter", "charter"))
 
 KeepCharter = Callable[[Tx, str, bytes], None]
 """Keeps a charter document by its digest, in the transaction that activates it: the ledger's."""
+
+History = Callable[[Tx, int, int], list[Recorded]]
+"""Recorded decisions before a place in the log, newest first, at most so many: the ledger's. 0 is the log's end."""
+
+
+def _no_history(_tx: Tx, _before: int, _limit: int) -> list[Recorded]:
+    return []
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -70,10 +81,12 @@ class Office:
         engine: CharterEngine,
         *,
         keep: KeepCharter | None = None,
+        history: History = _no_history,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`keep` is told of each charter as it comes into force; `seconds` bounds the analysis."""
+        """`keep` is told of each charter as it comes into force; `seconds` bounds the analysis and replays."""
         self._engine = engine
+        self._history = history
         self._keep = keep
         self._seconds = seconds
         self._passed: Lru[str, Checked] = Lru(16)
@@ -216,6 +229,39 @@ class Office:
         sentences = () if decision.allowed else self._engine.explain_under(charter, world, request, decision)
         return Trial(decision.allowed, decision.rules, sentences, decision.charter)
 
+    def replay(self, ctx: Ctx, command: ReplayVersion) -> Replay:
+        """A stretch of the log under a version, until it is through or the time is over.
+
+        Rows name no person, organisation or thing: whoever governs reads decisions of every tenant here.
+        """
+        row = self._row(ctx.tx, command.version)
+        charter = self._compile(row)
+        newest = self._history(ctx.tx, command.upto, 1)
+        upto = newest[0].index + 1 if newest else 0
+        found = self._history(ctx.tx, min(command.after or upto, upto), command.limit) if upto else []
+        until = self._seconds() + REPLAY_SECONDS
+        answers: list[tuple[Recorded, replay.Answer]] = []
+        for recorded in found:
+            answers.append((recorded, replay.again(charter, recorded)))
+            if self._seconds() > until:
+                break
+        last = answers[-1][0].index if answers else 0
+        counts = Counter(answer.verdict for _, answer in answers)
+        return Replay(
+            version=row["id"],
+            digest=charter.digest,
+            upto=upto,
+            looked_at=len(answers),
+            same=counts["same"],
+            changed=counts["allowed"] + counts["denied"] + counts["rules"],
+            missing=counts["missing"],
+            erased=counts["erased"],
+            unfit=counts["unfit"],
+            nameless=counts["nameless"],
+            altered=replay.gathered(answers),
+            next=last or None,
+        )
+
     def _insert(self, ctx: Ctx, charter: Charter, state: str) -> str:
         version = ctx.new_id("chv")
         tables.insert(
@@ -271,6 +317,7 @@ def handlers(office: Office) -> tuple[Handler[Any], ...]:
         Handler(ShowVersion, charter_target, office.show),
         Handler(DiffVersions, charter_target, office.diff),
         Handler(TryRequest, charter_target, office.attempt),
+        Handler(ReplayVersion, charter_target, office.replay),
     )
 
 

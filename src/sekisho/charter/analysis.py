@@ -55,9 +55,12 @@ def check_leaks(charter: Charter, budget: Budget) -> None:
     search ends without an answer.
     """
     moving = [name for name, action in charter.shapes.actions.items() if action.groups & _MOVING]
+    # What is about residency first: asking for what the others look at would split the domain for nothing.
+    first = frozenset(policy.key for policy in charter.policies if _looks_at(policy, "residency"))
     for kind, policies in kinds(charter, moving):
+        ordered = sorted(policies, key=lambda policy: policy.key not in first)
         try:
-            found = _leak(charter, kind, policies, budget)
+            found = _leak(charter, kind, ordered, budget)
         except ExhaustedError as error:
             raise CharterError(UNDECIDED, what=f"{kind.action}: more than the search may visit") from error
         except UnsupportedError as error:
@@ -71,9 +74,7 @@ def _leak(charter: Charter, kind: Kind, policies: Iterable[Policy], budget: Budg
     outside = _outside(compiler.domains, charter.shapes, charter.shapes.actions[kind.action], kind.resource)
     if outside is None:
         return None
-    # What is about residency first: asking for what the others look at would split the domain for nothing.
-    ordered = sorted(policies, key=lambda policy: not _looks_at(policy, "residency"))
-    book = rulebook(compiler, ordered, open_to_all=True)
+    book = rulebook(compiler, policies, open_to_all=True)
 
     def step(region: Region) -> Variable | bool:
         leaving = outside(region)

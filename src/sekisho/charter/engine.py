@@ -26,6 +26,9 @@ from sekisho.kernel.tx import Tx
 GENESIS_ACTION = "identity.genesis"
 """The one thing that can happen without a charter: it brings the first one."""
 
+_compiled: Lru[str, Charter] = Lru(16)
+"""By digest, for every engine of this process: a charter depends on its two texts alone."""
+
 
 class _Slot(msgspec.Struct, frozen=True):
     """What is remembered of one slice: its bytes, breakpoints, and the decision of each interval asked about.
@@ -48,14 +51,12 @@ class CharterEngine:
         *,
         expiries: Sequence[Expiry] = (),
         memo_slices: int = 16_384,
-        charters: int = 16,
     ) -> None:
         """`sources` own the slow entities, `expiries` tell when a fact of theirs will be over.
 
         `memo_slices` bounds what is remembered, about 3 kB each.
         """
         self._worlds = Worlds(sources, expiries=expiries)
-        self._charters: Lru[str, Charter] = Lru(charters)
         self._active: Lru[int, Charter] = Lru(4)
         self._slots: Lru[tuple[str, str], _Slot] = Lru(memo_slices)
         self._stubs: Lru[str, bytes] = Lru(1024)
@@ -96,10 +97,10 @@ class CharterEngine:
     def compiled(self, schema: str, policies: str) -> Charter:
         """A charter from its texts, validated once and then remembered by digest."""
         digest = document_digest(document(schema, policies))
-        charter = self._charters.get(digest)
+        charter = _compiled.get(digest)
         if charter is None:
             charter = Charter(schema, policies)
-            self._charters.put(digest, charter)
+            _compiled.put(digest, charter)
         return charter
 
     def world(self, tx: Tx) -> World:

@@ -87,6 +87,8 @@ def _proof(scene: Scene, _rule: str) -> _Case:
     checked_at = scene.at(*proof, "checked_at")
     if isinstance(checked_at, Moment) and checked_at.ms > scene.request.now_ms:
         return "C02.future", {}
+    if checked_at == Moment(0):
+        return "C02.never", {}
     if not isinstance(checked_at, Moment) or scene.request.now_ms - checked_at.ms > 15 * 60_000:
         return "C02", {}
     return ("C02.landmarks" if scene.number_at(*proof, "landmarks") < _LANDMARKS else "C02.margin"), {}
@@ -129,8 +131,10 @@ def _clearance(scene: Scene, _rule: str) -> _Case:
 def _egress(scene: Scene, rule: str) -> _Case:
     if "wall" in rule:
         return "C09.wall", {}
-    closed = scene.at("context", "egress") in {"none", "allowlist-jp"}
-    return ("C09.attested" if closed else "C09"), {}
+    egress = scene.at("context", "egress")
+    if egress == "allowlist":
+        return "C09.stores", {}
+    return ("C09.attested" if egress in {"none", "allowlist-jp"} else "C09"), {}
 
 
 def _export(scene: Scene, _rule: str) -> _Case:

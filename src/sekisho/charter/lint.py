@@ -11,6 +11,7 @@ import msgspec
 from sekisho.charter.errors import LINT, CharterError
 from sekisho.charter.policies import Node, Policy, children, expressions, operator
 from sekisho.charter.rules import CLOSED, RESERVED
+from sekisho.charter.stores import ANNOTATION, read_networks
 from sekisho.charter.texts import FAMILIES, family
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
@@ -36,6 +37,8 @@ def faults(policies: tuple[Policy, ...]) -> Iterator[tuple[str, str]]:
             yield name, "this @id is reserved"
         if policy.effect == "forbid" and not _explained(policy):
             yield name, "a forbid needs its sentence: @en and @ja, or the id of a known family"
+        if not _networks_read(policy):
+            yield name, f"@{ANNOTATION} needs IP networks, such as 203.0.113.0/24, separated by commas"
         if unbounded(policy):
             yield name, "durationSince needs both bounds: a moment in the future must not count as recent"
 
@@ -43,6 +46,16 @@ def faults(policies: tuple[Policy, ...]) -> Iterator[tuple[str, str]]:
 def _explained(policy: Policy) -> bool:
     own = bool(policy.annotations.get("en")) and bool(policy.annotations.get("ja"))
     return own or family(policy.id) in FAMILIES
+
+
+def _networks_read(policy: Policy) -> bool:
+    if ANNOTATION not in policy.annotations:
+        return True
+    try:
+        read_networks(policy.annotations[ANNOTATION] or "")
+    except ValueError:
+        return False
+    return True
 
 
 def unbounded(policy: Policy) -> bool:

@@ -83,7 +83,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     operators: frozenset[str] = frozenset()
     """Only these operators, by organisation id."""
     egress: frozenset[str] = frozenset()
-    """Only these kinds of egress: of `none`, `allowlist-jp`, `open`."""
+    """Only these kinds of egress: of `none`, `allowlist-jp`, `allowlist`, `unproven`, `open`."""
 
 
 class Candidate(msgspec.Struct, frozen=True):

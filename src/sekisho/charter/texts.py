@@ -23,6 +23,10 @@ SENTENCES: Mapping[str, Text] = {
         "{site}'s location proof is {age} old; level {n} needs one of at most 15 min.",
         "{site}の位置証明は{age}前のものです。レベル{n}では15分以内の証明が必要です。",
     ),
+    "C02.never": Text(
+        "{site} has no location proof; level {n} needs one of at most 15 min.",
+        "{site}には有効な位置証明がありません。レベル{n}では15分以内の証明が必要です。",
+    ),
     "C02.future": Text(
         "{site}'s location proof is dated in the future; it does not count.",
         "{site}の位置証明の時刻が未来になっているため、証明として扱えません。",
@@ -69,6 +73,10 @@ SENTENCES: Mapping[str, Text] = {
     ),
     "C08": Text("Specially designated secrets are never taken in.", "特定秘密は受け入れません。"),
     "C09": Text("Level {n} never runs with open egress.", "レベル{n}では外向き通信を開放できません。"),
+    "C09.stores": Text(
+        "Level {n} leaves only to addresses of stores in Japan that the charter lists, not to names.",
+        "レベル{n}の通信先は、憲章に記載された国内の保管先のアドレスに限られます。名前では指定できません。",
+    ),
     "C09.attested": Text(
         "Level {n} needs an egress that {site}'s attestation covers.",
         "レベル{n}では、{site}のハードウェア証明に含まれる外向き通信の制限が必要です。",
@@ -118,7 +126,7 @@ SENTENCES: Mapping[str, Text] = {
         "{data}はレベル{n}で、所在地条件は{countries}のみです。{country}はどの憲章でも許可できません。",
     ),
     "closed": Text(
-        "The request refers to a {type} that does not exist.",
+        "The request refers to something of type {type} that does not exist.",
         "要求が参照している{type}は存在しません。",
     ),
     "closed.Action": Text(

@@ -119,7 +119,14 @@ ENTITY_TYPES: tuple[EntityType, ...] = (
     EntityType("Indicator", (_ref("owner", "Org"), _string("tlp"), _bool("has_personal_data"))),
     EntityType("Job", _OWNED),
     EntityType(
-        "Key", (_string("country"), _ref("custodian", "Org"), _string("custody"), _bool("exportable"))
+        "Key",
+        (
+            _ref("owner", "Org", required=False),
+            _string("country"),
+            _ref("custodian", "Org"),
+            _string("custody"),
+            _bool("exportable"),
+        ),
     ),
     EntityType("Lab", (_long("level"), _string("data"))),
     EntityType("Ledger"),
@@ -192,6 +199,8 @@ GROUPS: tuple[Group, ...] = (
     _role("agents", "Agent"),
     _role("audit", *_PEOPLE),
     _role("govern", *_PEOPLE),
+    _role("lower", "User"),
+    _role("measure", *_PEOPLE),
     _role("operate", *_PEOPLE),
     _role("public", *_EVERYBODY),
     _role("self", *_PEOPLE),

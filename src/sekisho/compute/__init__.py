@@ -3,6 +3,8 @@
 from sekisho.compute.actions import ComputeActions as ComputeActions
 from sekisho.compute.actions import handlers as handlers
 from sekisho.compute.attempts import AttemptActions as AttemptActions
+from sekisho.compute.egress import EgressNotes as EgressNotes
+from sekisho.compute.egress import read_listeners as read_listeners
 from sekisho.compute.jobs import JobActions as JobActions
 from sekisho.compute.keeps import KeepActions as KeepActions
 from sekisho.compute.logs import LogFiles as LogFiles
@@ -45,8 +47,10 @@ from sekisho.compute.model_rounds import PlaceRound as PlaceRound
 from sekisho.compute.model_rounds import ReconcileAttempts as ReconcileAttempts
 from sekisho.compute.model_rounds import SettleArray as SettleArray
 from sekisho.compute.orders import OrderActions as OrderActions
+from sekisho.compute.releases import ReleaseActions as ReleaseActions
 from sekisho.compute.rounds import RoundActions as RoundActions
 from sekisho.compute.rules import Patience as Patience
 from sekisho.compute.seals import Seals as Seals
 from sekisho.compute.subjects import JobSubjects as JobSubjects
+from sekisho.compute.texts import WAITS as WAITS
 from sekisho.compute.texts import reason_sentence as reason_sentence

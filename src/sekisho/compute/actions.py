@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sekisho.compute import arrays, attempts, jobs, keeps, orders, rounds
+from sekisho.compute import arrays, attempts, jobs, keeps, orders, releases, rounds
 from sekisho.kernel.context import Handler
 
 
@@ -18,6 +18,7 @@ class ComputeActions(msgspec.Struct, frozen=True):
     attempts: attempts.AttemptActions
     orders: orders.OrderActions
     keeps: keeps.KeepActions
+    releases: releases.ReleaseActions
 
 
 def handlers(actions: ComputeActions) -> tuple[Handler[Any], ...]:
@@ -29,4 +30,5 @@ def handlers(actions: ComputeActions) -> tuple[Handler[Any], ...]:
         *attempts.handlers(actions.attempts),
         *orders.handlers(actions.orders),
         *keeps.handlers(actions.keeps),
+        *releases.handlers(actions.releases),
     )

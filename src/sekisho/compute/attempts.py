@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Protocol
 
 import msgspec
 
 from sekisho.compute import rules, tables, tables_keepsakes
-from sekisho.compute.candidates import placing
+from sekisho.compute.candidates import placing, way_out
+from sekisho.compute.egress import EgressNotes, was_heard
 from sekisho.compute.endings import forget_attempt
-from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET
+from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET, UNSEALED
+from sekisho.compute.held import attempt_target, digest_of, held, taken
 from sekisho.compute.jobs import entity_of, spec_of_row
-from sekisho.compute.leaving import may_leave, may_run
+from sekisho.compute.leaving import LEVEL_STAYS, may_leave, may_run
 from sekisho.compute.model import AttemptState, JobState, NoteProgress, RenewAttempt, ReportAttempt
+from sekisho.compute.releases import key_hold, sealed_with
 from sekisho.compute.rounds import settle_job
 from sekisho.compute.seals import Seals
 from sekisho.compute.submitters import submitter_of, teams_of
-from sekisho.data import ArtefactView, Tickets, note_copy, register_artefact
+from sekisho.data import ArtefactKind, ArtefactView, Tickets, note_copy, register_artefact
 from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import SekishoError
-from sekisho.kernel.facts import Entity, Principals, Ref, Target
+from sekisho.kernel.facts import Entity, Principals, Target
 from sekisho.kernel.tx import Row, Tx
 from sekisho.sites import away_seconds, find_site
 from sekisho_verify import canonical
-from sekisho_wire import messages
+from sekisho_wire import keying, messages
 from sekisho_wire.messages import Body, Envelope
 
 
@@ -57,8 +59,10 @@ class AttemptActions:
         tickets: Tickets,
         logs: LogSink,
         patience: rules.Patience,
+        egress: EgressNotes,
     ) -> None:
         """Everything an answer may need."""
+        self._egress = egress
         self._signer = signer
         self._principals = principals
         self._box = box
@@ -70,17 +74,19 @@ class AttemptActions:
         """Apply one message of the main lane, once."""
         envelope = command.envelope
         stored = lanes.repeated(
-            ctx.tx, (envelope.agent, envelope.lane), envelope.seq, _digest(command.sealed)
+            ctx.tx, (envelope.agent, envelope.lane), envelope.seq, digest_of(command.sealed)
         )
         if stored:
             return stored
-        row = _held(ctx.tx, envelope)
+        row = held(ctx.tx, envelope)
         # Answers with secrets or tickets are made again for a repeat: neither belongs into a table.
         transient = isinstance(envelope.body, (messages.WantSecret, messages.WantTicket))
         body = self._give(ctx, row, envelope) if transient else self._step(ctx, row, command)
         answer = self._signer.answer(envelope, body, ctx.now_ms)
         kept = b"" if transient else answer
-        lanes.applied(ctx.tx, (envelope.agent, envelope.lane), envelope.seq, (_digest(command.sealed), kept))
+        lanes.applied(
+            ctx.tx, (envelope.agent, envelope.lane), envelope.seq, (digest_of(command.sealed), kept)
+        )
         return answer
 
     def _step(self, ctx: Ctx, row: Row, command: ReportAttempt) -> Body:
@@ -102,9 +108,11 @@ class AttemptActions:
             case messages.Started():
                 self._started(ctx, row, body)
             case messages.CheckpointSaved():
-                _register(ctx, row, ("checkpoint", "checkpoint"), (body.object, body.size_bytes))
+                if _is_bare(ctx, row, body.envelope):
+                    raise SekishoError(UNSEALED, attempt=row["id"])
+                _register(ctx, row, ("checkpoint", "checkpoint"), body)
             case messages.Ended():
-                _ended(ctx, row, body)
+                self._ended(ctx, row, body, command.agent_key)
             case _:
                 raise SekishoError(FENCED, attempt=row["id"], token=command.envelope.token)
         ctx.detail(
@@ -130,7 +138,7 @@ class AttemptActions:
             image=rules.storable(body.image),
         )
         job = tables.find_job(ctx.tx, row["job"], "") or {}
-        results = list(body.canaries.values())
+        results = [str(result) for result in body.canaries.values()]
         tables.add_event(
             ctx.tx,
             row["job"],
@@ -145,22 +153,58 @@ class AttemptActions:
         if not rules.same_wall(judged, body.wall):
             found = messages.REASON_WALL_MISSING
             _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
-        elif set(results) != {"closed"} and not self._bears(ctx, job, row["site"], body):
+        elif set(results) != {"closed"} and not self._bears(
+            ctx, job, row["site"], wall=body.wall, results=results
+        ):
             found = messages.REASON_CANARY_OPEN if "open" in results else messages.REASON_CANARY_UNPROVEN
             _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
 
-    def _bears(self, ctx: Ctx, job: Row, site: str, body: messages.Started) -> bool:
+    def _bears(self, ctx: Ctx, job: Row, site: str, *, wall: str, results: list[str]) -> bool:
         """Whether the charter lets the job run behind the wall as its canaries found it."""
         submitter = submitter_of(ctx.tx, self._principals, job["submitter"])
-        egress = rules.egress_word(body.wall, spec_of_row(job).egress, body.canaries.values())
-        return (
-            submitter is not None
-            and ctx.decide(placing(ctx, submitter, entity_of(job), site=site, egress=egress)).allowed
-        )
+        if submitter is None:
+            return False
+        spec = spec_of_row(job)
+        egress = way_out(ctx.tx, wall, spec, results)
+        asked = placing(ctx, submitter, entity_of(job), site=site, egress=egress, key=spec.key)
+        return ctx.decide(asked).allowed
+
+    def _ended(self, ctx: Ctx, row: Row, body: messages.Ended, agent_key: str) -> None:
+        """Register outputs under the checked token, then settle the job.
+
+        Nothing comes of a payload that a listener outside has heard of, unless the charter bears an open wall, nor of
+        one whose outputs were not sealed as its level asks.
+        """
+        job = tables.find_job(ctx.tx, row["job"], "") or {}
+        event = rules.ending(body.reason, body.exit_status, cancelling=bool(job["cancelling"]))
+        if AttemptState(row["state"]) is not AttemptState.RUNNING and event is rules.Event.SUCCEED:
+            event = rules.Event.FAIL
+        changes, reason = self._egress.take(ctx, row, body, agent_key), body.reason
+        if was_heard(changes) and not self._bears(ctx, job, row["site"], wall=row["wall"], results=["open"]):
+            event, reason = rules.Event.FAIL, messages.REASON_CANARY_OPEN
+        elif any(_is_bare(ctx, row, output.envelope) for output in body.outputs):
+            event, reason = rules.Event.FAIL, keying.REASON_KEY_UNSEALED
+        else:
+            _left_behind(ctx, row, body)
+            ctx.detail(outputs={output.name: output.object for output in body.outputs})
+        usage = {
+            "seconds": body.seconds,
+            "cpu_s": body.cpu_s,
+            "max_rss_bytes": body.max_rss_bytes,
+            "oom_kills": body.oom_kills,
+        }
+        changes |= {"usage": usage, "detail": rules.storable(body.detail)}
+        if body.exit_status is not None:
+            changes["exit_status"] = body.exit_status
+        if body.canaries:
+            changes["canaries"] = body.canaries
+            ctx.detail(canaries=dict(body.canaries), level=job["level"])
+        ctx.detail(reason=reason)
+        _end(ctx, row, event, rules.storable(reason), **changes)
 
     def _give(self, ctx: Ctx, row: Row, envelope: Envelope) -> Body:
         """Hand out a secret that the job names, or a ticket; recorded without the value."""
-        _taken(row, envelope)
+        taken(row, envelope)
         job = tables.find_job(ctx.tx, row["job"], "") or {}
         body = envelope.body
         if isinstance(body, messages.WantSecret):
@@ -191,22 +235,23 @@ class AttemptActions:
         """Extend the lease, and tell of a cancel."""
         envelope = command.envelope
         stored = lanes.repeated(
-            ctx.tx, (envelope.agent, envelope.lane), envelope.seq, _digest(command.sealed)
+            ctx.tx, (envelope.agent, envelope.lane), envelope.seq, digest_of(command.sealed)
         )
         if stored:
             return stored
-        row = _held(ctx.tx, envelope)
-        _taken(row, envelope)
+        row = held(ctx.tx, envelope)
+        taken(row, envelope)
         job = tables.find_job(ctx.tx, row["job"], "") or {}
-        patience = self._beat(ctx, row)
+        patience, reason = self._beat(ctx, row), key_hold(ctx, row, job["level"])
         body = messages.Lease(
             lease_s=patience.lease_seconds,
-            cancel=bool(job["cancelling"]),
+            cancel=bool(job["cancelling"] or reason),
+            reason="" if job["cancelling"] else reason,
             grace_s=spec_of_row(job).grace_s,
         )
         answer = self._signer.answer(envelope, body, ctx.now_ms)
         lanes.applied(
-            ctx.tx, (envelope.agent, envelope.lane), envelope.seq, (_digest(command.sealed), answer)
+            ctx.tx, (envelope.agent, envelope.lane), envelope.seq, (digest_of(command.sealed), answer)
         )
         return answer
 
@@ -221,42 +266,21 @@ class AttemptActions:
     def note(self, ctx: Ctx, command: NoteProgress) -> bytes:
         """Keep a progress line or a piece of the log; a lost one is not missed."""
         envelope = command.envelope
-        row = _held(ctx.tx, envelope, ended_too=True)
+        row = held(ctx.tx, envelope, ended_too=True)
         body = envelope.body
+        job = tables.find_job(ctx.tx, row["job"], "") or {}
+        if not may_leave(ctx, self._principals, job):
+            raise SekishoError(LOG_STAYS, level=job["level"])
         if isinstance(body, messages.Progress) and not AttemptState(row["state"]).ended:
             line = msgspec.json.encode(body.line).decode()
             heartbeats.beat(
                 ctx.tx, f"progress:{row['job']}", at_ms=ctx.now_ms, until_ms=ctx.now_ms, note=line
             )
         elif isinstance(body, messages.LogChunk):
-            job = tables.find_job(ctx.tx, row["job"], "") or {}
-            if not may_leave(ctx, self._principals, job):
+            if spec_of_row(job).key:
                 raise SekishoError(LOG_STAYS, level=job["level"])
             self._logs.write(row["id"], body.offset, canonical.from_base64url(body.text))
         return self._signer.answer(envelope, messages.Ok(), ctx.now_ms)
-
-
-def _digest(sealed: str) -> str:
-    return hashlib.sha256(sealed.encode()).hexdigest()
-
-
-def _held(tx: Tx, envelope: Envelope, *, ended_too: bool = False) -> Row:
-    """The attempt, while this agent's site holds it under this token; problem `attempt.fenced` otherwise."""
-    row = tables.find_attempt(tx, envelope.attempt)
-    if (
-        row is None
-        or row["token"] != envelope.token
-        or row["agent"] not in {"", envelope.agent}
-        or (AttemptState(row["state"]).ended and not ended_too)
-    ):
-        raise SekishoError(FENCED, attempt=envelope.attempt[:64], token=envelope.token)
-    return row
-
-
-def _taken(row: Row, envelope: Envelope) -> None:
-    """Nobody holds an attempt that is only offered: problem `attempt.fenced`."""
-    if AttemptState(row["state"]) is AttemptState.OFFERED:
-        raise SekishoError(FENCED, attempt=row["id"], token=envelope.token)
 
 
 def _move(ctx: Ctx, row: Row, event: rules.Event, **changes: Any) -> AttemptState:
@@ -279,28 +303,18 @@ def _staged(ctx: Ctx, row: Row) -> None:
         note_copy(ctx, item.object, row["site"])
 
 
-def _ended(ctx: Ctx, row: Row, body: messages.Ended) -> None:
-    """Register outputs under the checked token, then settle the job."""
-    job = tables.find_job(ctx.tx, row["job"], "") or {}
-    event = rules.ending(body.reason, body.exit_status, cancelling=bool(job["cancelling"]))
-    if AttemptState(row["state"]) is not AttemptState.RUNNING and event is rules.Event.SUCCEED:
-        event = rules.Event.FAIL
+def _left_behind(ctx: Ctx, row: Row, body: messages.Ended) -> None:
+    """Outputs as artefacts, and a log that was sealed or stays; the caller has looked whether outputs may be such."""
     for output in body.outputs:
-        _register(ctx, row, ("output", output.name), (output.object, output.size_bytes))
-    usage = {
-        "seconds": body.seconds,
-        "cpu_s": body.cpu_s,
-        "max_rss_bytes": body.max_rss_bytes,
-        "oom_kills": body.oom_kills,
-    }
-    changes: dict[str, Any] = {"usage": usage, "detail": rules.storable(body.detail)}
-    if body.exit_status is not None:
-        changes["exit_status"] = body.exit_status
-    if body.canaries:
-        changes["canaries"] = body.canaries
-        ctx.detail(canaries=dict(body.canaries), level=job["level"])
-    ctx.detail(outputs={output.name: output.object for output in body.outputs}, reason=body.reason)
-    _end(ctx, row, event, rules.storable(body.reason), **changes)
+        _register(ctx, row, ("output", output.name), output)
+    said = body.log
+    if said is None or _is_bare(ctx, row, said.envelope):
+        return
+    job = tables.find_job(ctx.tx, row["job"], "") or {}
+    if said.envelope or job["level"] >= LEVEL_STAYS:
+        # Nowhere else is it known: what is not sent here can still be exported.
+        found = messages.CheckpointSaved(said.digest, said.bytes, said.envelope)
+        _register(ctx, row, ("log", "log"), found)
 
 
 def _end(ctx: Ctx, row: Row, event: rules.Event, reason: str, **changes: Any) -> None:
@@ -310,43 +324,48 @@ def _end(ctx: Ctx, row: Row, event: rules.Event, reason: str, **changes: Any) ->
     settle_job(ctx, row["job"], state, "refused" if state is AttemptState.REFUSED else reason)
 
 
-def _register(ctx: Ctx, row: Row, what: tuple[str, str], stored: tuple[str, int]) -> None:
-    """An output or training checkpoint inherits the job's joined label without anybody typing it."""
+def _is_bare(ctx: Ctx, row: Row, envelope: str) -> bool:
+    """Whether something of a job whose traces are sealed is not, or under no key that this attempt was ever given."""
+    job = tables.find_job(ctx.tx, row["job"], "") or {}
+    return bool(spec_of_row(job).key) and (not envelope or sealed_with(ctx.tx, row["id"]) is None)
+
+
+def _register(
+    ctx: Ctx,
+    row: Row,
+    what: tuple[ArtefactKind, str],
+    stored: messages.OutputReport | messages.CheckpointSaved,
+) -> None:
+    """An output, training checkpoint or log inherits the job's joined label without anybody typing it."""
     job = tables.find_job(ctx.tx, row["job"], "") or {}
     kind, name = what
-    digest, size_bytes = stored
+    key, version = (sealed_with(ctx.tx, row["id"]) if stored.envelope else None) or ("", 0)
     artefact = ArtefactView(
         id=ctx.new_id("art"),
         name=name,
-        kind="checkpoint" if kind == "checkpoint" else "output",
+        kind=kind,
         owner=job["owner"],
         owners=msgspec.json.decode(job["owners"]),
         level=job["level"],
         labels=msgspec.json.decode(job["labels"]),
         residency=msgspec.json.decode(job["residency"]),
-        object=digest,
-        object_kind="tree",
-        size_bytes=size_bytes,
+        object=stored.object,
+        object_kind="file" if kind == "log" and not stored.envelope else "tree",
+        size_bytes=stored.size_bytes,
         job=row["job"],
         attempt=row["id"],
         created_ms=ctx.now_ms,
         copies=[],
         record_id=ctx.record_id,
+        key=key,
+        key_version=version,
+        envelope=stored.envelope,
     )
     register_artefact(ctx, artefact, row["site"])
 
 
 def _target(tx: Tx, principal: Entity, command: ReportAttempt | RenewAttempt | NoteProgress) -> Target:
-    """The attempt at its site; a message under a stale token is fenced before anything is decided."""
-    row = tables.find_attempt(tx, command.envelope.attempt)
-    site = principal.attributes.get("site")
-    if row is None or not isinstance(site, Ref) or site.id != row["site"]:
-        raise SekishoError(FENCED, attempt=command.envelope.attempt[:64], token=command.envelope.token)
-    job = tables.find_job(tx, row["job"], "") or {}
-    entity = Entity(
-        Ref("Attempt", row["id"]), {"site": Ref("Site", row["site"]), "owner": Ref("Org", job["owner"])}
-    )
-    return Target(resource=entity, stream=row["job"])
+    return attempt_target(tx, principal, command.envelope)
 
 
 def handlers(actions: AttemptActions) -> tuple[Handler[Any], ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
-from sekisho.charter import Candidate, Wishes, narrow
+from sekisho.charter import Candidate, Wishes, narrow, stores_jp
 from sekisho.compute import rules
 from sekisho.compute.model import PlaceJob, SiteChoice
 from sekisho.compute.spec import JobSpec
@@ -13,7 +15,13 @@ from sekisho.identity import find_organisation_entity
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx
 from sekisho.kernel.facts import Decision, Entity, Ref, Request
-from sekisho.sites import SiteView, platform_key_ref, site_entity
+from sekisho.kernel.tx import Tx
+from sekisho.ledger import read_file
+from sekisho.sites import ProofViews, SiteView, platform_key_ref, site_entity
+
+PROOFS = ProofViews(read_file)
+_PLACE = "C02"
+"""The family of rules that demand a proof of place; their refusals name the landmarks that failed."""
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -39,6 +47,11 @@ class Judged(msgspec.Struct, frozen=True):
         )
 
 
+def key_ref(key: str, site: str) -> Ref:
+    """The owner's key by its id, or the platform key of a site where there is none."""
+    return Ref("Key", key) if key else platform_key_ref(site)
+
+
 def job_entity(job: str, *, owner: str, level: int, labels: list[str], residency: list[str]) -> Entity:
     """The job as the charter sees it."""
     return labelled("Job", job, owner=owner, level=level, labels=labels, residency=residency)
@@ -49,15 +62,18 @@ def judge(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, sites: lis
     return [_judge_one(ctx, submitter, job, spec=spec, site=site) for site in sites if not site.control]
 
 
-def placing(ctx: Ctx, submitter: Entity, job: Entity, *, site: str, egress: str) -> Request:
-    """The question behind every placement: whether this submitter's job may run at this site with this way out."""
+def placing(ctx: Ctx, submitter: Entity, job: Entity, *, site: str, egress: str, key: str = "") -> Request:
+    """The question behind every placement: whether this submitter's job may run at this site with this way out.
+
+    Without a `key` of its owner's, what lies there is under the site's own.
+    """
     return Request(
         principal=submitter,
         action=spec_of(PlaceJob).name,
         resource=job,
         context={
             "site": Ref("Site", site),
-            "key": platform_key_ref(site),
+            "key": key_ref(key, site),
             "egress": egress,
             "egress_attested": False,
         },
@@ -65,16 +81,26 @@ def placing(ctx: Ctx, submitter: Entity, job: Entity, *, site: str, egress: str)
     )
 
 
+def way_out(tx: Tx, wall: str, spec: JobSpec, canaries: Collection[str] = ()) -> str:
+    """The job's way out behind a wall, in the charter's word."""
+    stores = stores_jp(tx) if isinstance(spec.egress, list) else ()
+    return rules.egress_word(wall, spec.egress, canaries, stores_jp=stores)
+
+
 def _judge_one(ctx: Ctx, submitter: Entity, job: Entity, *, spec: JobSpec, site: SiteView) -> Judged:
-    egress = rules.egress_word(site.wall, spec.egress)
-    request = placing(ctx, submitter, job, site=site.id, egress=egress)
+    egress = way_out(ctx.tx, site.wall, spec)
+    request = placing(ctx, submitter, job, site=site.id, egress=egress, key=spec.key)
     decision = ctx.decide(request)
     if decision.allowed:
         return _wished(ctx, site, decision, spec)
     sentences = ctx.explain(request, decision)
     if not sentences:
         return Judged(site, decision)
-    return Judged(site, decision, _named(sentences[0].en, job, site), _named(sentences[0].ja, job, site))
+    english, japanese = (_named(text, job, site) for text in (sentences[0].en, sentences[0].ja))
+    failures = PROOFS.failures(ctx.tx, site, ctx.now_ms) if sentences[0].rule.startswith(_PLACE) else None
+    if failures is not None:
+        english, japanese = f"{english} {failures.en}", f"{japanese} {failures.ja}"
+    return Judged(site, decision, english, japanese)
 
 
 def _named(sentence: str, job: Entity, site: SiteView) -> str:
@@ -97,7 +123,7 @@ def _wished(ctx: Ctx, site: SiteView, decision: Decision, spec: JobSpec) -> Judg
     country = site_entity(site).attributes["country"]
     wishes = Wishes(jurisdictions=frozenset({str(country)}) if spec.operator == "domestic" else frozenset())
     operator = find_organisation_entity(ctx.tx, site.operator, ctx.now_ms)
-    candidate = Candidate(site_entity(site), operator, rules.egress_word(site.wall, spec.egress))
+    candidate = Candidate(site_entity(site), operator, way_out(ctx.tx, site.wall, spec))
     if any(narrow([candidate], wishes).values()):
         return _narrowed(
             site,

@@ -79,9 +79,21 @@ OUT_OF_ORDER = define(
         "An attempt that is {state} cannot report {event}.", "状態が{state}の試行は{event}を報告できません。"
     ),
 )
+UNSEALED = define(
+    "attempt.unsealed",
+    409,
+    Exit.CONFLICT,
+    Text(
+        "Attempt {attempt} left something behind that is not under its job's key.",
+        "試行{attempt}が、ジョブの鍵で暗号化されていないものを残しました。",
+    ),
+)
 LOG_STAYS = define(
     "compute.log.stays",
     403,
     Exit.DENIED,
-    Text("Logs of level {level} stay at the site.", "レベル{level}のログは拠点に留まります。"),
+    Text(
+        "Logs and progress of level {level} stay at the site.",
+        "レベル{level}のログと進み具合は、拠点に留まります。",
+    ),
 )

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Annotated, Any, Literal, TypeAlias, dataclass_transform
+from typing import Annotated, Literal, dataclass_transform, get_args, get_origin
 
 import msgspec
-import yaml
 from msgspec import Meta, field
 
-from sekisho.compute.errors import FILE_INVALID, FILE_MALFORMED, FILE_UNKNOWN_FIELD
+from sekisho.compute.errors import FILE_INVALID, FILE_UNKNOWN_FIELD
+from sekisho.compute.marked_yaml import LARGEST, Marks, load
 from sekisho.kernel.clock import parse_rfc3339
 from sekisho.kernel.errors import SekishoError
+from sekisho_wire.complaints import in_words
 from sekisho_wire.messages import GRACE_SECONDS_MAX, NODES_MAX, OUTPUTS_MAX, EnvironmentName, MountPath
+from sekisho_wire.problems import Text
 
-DEPTH_MAX = 12
-YAML_NODES_MAX = 5_000
 ARRAY_MAX = 1_000
-LARGEST = 2**53
-"""Whole numbers stay below it: evidence and both databases hold no larger one."""
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _UNITS_BYTES = {
     "": 1 << 30,
@@ -38,15 +36,68 @@ _MEMORY = re.compile(r"(\d{1,9})\s*((?i:[mgt]i?b)?)\+?")
 _ACCELERATORS = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,31})(?::(\d{1,4}))?")
 _WHERE = re.compile(r" - at `(?:key` in `)?(.+)`$")
 _UNKNOWN = re.compile(r"unknown field `(.+?)`")
-_STANDARD = "tag:yaml.org,2002:"
-_SCALARS = frozenset({"null", "bool", "int", "float", "str"})
-
-Plain: TypeAlias = Any
-"""What YAML gives: text, numbers, booleans, lists, objects, nothing."""
 Duration = Annotated[str, Meta(pattern=r"^\d{1,6}[smhd]\Z")]
 Short = Annotated[str, Meta(max_length=128)]
 JobName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}\Z")]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
+Accelerators = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,31}(:\d{1,4})?)?\Z")]
+MemoryText = Annotated[str, Meta(pattern=r"^\d{1,9}\s*(?i:[mgt]i?b)?\+?\Z")]
+OutputName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?\Z")]
+
+
+_NEEDS: tuple[tuple[object, Text], ...] = (
+    (
+        Duration,
+        Text("needs a number and a unit: 30s, 10m, 2h or 7d", "数値と単位が必要です（例：30s、10m、2h、7d）"),
+    ),
+    (
+        JobName,
+        Text(
+            "needs 1 to 63 small letters, digits, dots, hyphens or underscores, a letter or digit first",
+            "1〜63文字の英小文字・数字・「.」「-」「_」が必要です（先頭は英小文字か数字）",
+        ),
+    ),
+    (
+        Country,
+        Text(
+            "needs a country's two capital letters, such as JP", "国コード2文字（大文字）が必要です（例：JP）"
+        ),
+    ),
+    (Accelerators, Text("needs a type and a count, such as H100:8", "種類と個数が必要です（例：H100:8）")),
+    (
+        MemoryText,
+        Text(
+            "needs gigabytes, or a number with a unit: 16, 512MB",
+            "GB単位の数値、または単位付きの数値が必要です（例：16、512MB）",
+        ),
+    ),
+    (
+        OutputName,
+        Text(
+            "needs up to 63 letters, digits, dots, hyphens or underscores, a letter or digit first",
+            "63文字までの英数字・「.」「-」「_」が必要です（先頭は英数字）",
+        ),
+    ),
+    (
+        MountPath,
+        Text("needs an absolute path of plain names, such as /data", "絶対パスが必要です（例：/data）"),
+    ),
+    (
+        EnvironmentName,
+        Text(
+            "a variable is named with letters, digits and underscores, no digit first",
+            "変数名に使えるのは英字・数字・「_」です（先頭は数字以外）",
+        ),
+    ),
+)
+_FORMS = {
+    meta.pattern: form
+    for kind, form in _NEEDS
+    for meta in get_args(kind)
+    if isinstance(meta, Meta) and meta.pattern
+}
+"""What a value needs, in place of the pattern that it does not match."""
+_A_SECOND = Text("needs at least 1s", "1秒以上が必要です")
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
@@ -57,12 +108,9 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Resources(_Part):
     """What one node needs. `accelerators` as `H100:8`; `memory` in GB, or with a unit; `image` by its name."""
 
-    accelerators: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,31}(:\d{1,4})?)?\Z")] = ""
+    accelerators: Accelerators = ""
     cpus: Annotated[int, Meta(ge=1, le=4096)] = 1
-    memory: (
-        Annotated[int, Meta(ge=1, le=1_000_000)]
-        | Annotated[str, Meta(pattern=r"^\d{1,9}\s*(?i:[mgt]i?b)?\+?\Z")]
-    ) = 2
+    memory: Annotated[int, Meta(ge=1, le=1_000_000)] | MemoryText = 2
     image: Short = ""
     disk: Annotated[int, Meta(ge=1, le=1_000_000)] = 8
 
@@ -72,14 +120,16 @@ class Mount(_Part):
 
     mount: MountPath
     source: Short = field(default="", name="from")
-    target: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?\Z")] = field(
-        default="", name="to"
-    )
+    target: OutputName = field(default="", name="to")
 
 
 class Wishes(_Part):
-    """What the job narrows by itself; the charter may be stricter, never laxer."""
+    """What the job narrows by itself; the charter may be stricter, never laxer.
 
+    `level` raises the level above what the inputs bring; it never lowers it.
+    """
+
+    level: Annotated[int, Meta(ge=0, le=5)] = 0
     residency: Annotated[list[Country], Meta(min_length=1, max_length=64)] | None = None
     operator: Literal["any", "domestic"] = "any"
     sites: Annotated[list[Short], Meta(min_length=1, max_length=64)] | None = None
@@ -159,50 +209,10 @@ class JobFile(_Part):
     budget: Budget | None = None
 
 
-class _Marks:
-    """Where each value stands in the text, by msgspec's path spelling."""
-
-    def __init__(self) -> None:
-        self._at: dict[str, tuple[int, int]] = {"$": (1, 1)}
-        self.nodes = 0
-
-    def note(self, path: str, mark: yaml.Mark) -> None:
-        self._at[path] = (mark.line + 1, mark.column + 1)
-
-    def find(self, path: str) -> tuple[int, int]:
-        """Line and column of a path, or of the nearest enclosing one."""
-        while path and path not in self._at:
-            path = path[: max(path.rfind("."), path.rfind("["), 0)]
-        return self._at.get(path, (1, 1))
-
-
-class _Loader(yaml.SafeLoader):
-    """Stops while it reads, not afterwards, when a file is too deep or too long."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._nodes = 0
-        self._depth = 0
-
-    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        self._nodes += 1
-        self._depth += 1
-        if self._depth > DEPTH_MAX + 1 or self._nodes > 2 * YAML_NODES_MAX:
-            raise yaml.MarkedYAMLError(
-                problem="too deep or too long", problem_mark=self.peek_event().start_mark
-            )
-        try:
-            node: yaml.Node | None = super().compose_node(parent, index)
-        finally:
-            self._depth -= 1
-        return node
-
-
 def parse(text: str) -> JobFile:
     """The job file in `text`; problems `compute.file.*` with line and column for everything else."""
-    marks = _Marks()
-    value = _load(text, marks)
+    marks = Marks()
+    value = load(text, marks)
     try:
         job = msgspec.convert(value, JobFile, strict=True)
     except msgspec.ValidationError as error:
@@ -211,51 +221,64 @@ def parse(text: str) -> JobFile:
     return job
 
 
-def _check(job: JobFile, marks: _Marks) -> None:
+def _check(job: JobFile, marks: Marks) -> None:
     """What types alone do not say: each fault at its own line."""
     faults = _mount_faults(job.data) | _kind_faults(job)
     if not 0 < memory_bytes(job.resources.memory) < LARGEST:
-        faults["$.resources.memory"] = "needs at least 1 MB, and less than 8 PiB"
+        faults["$.resources.memory"] = Text(
+            "needs at least 1 MB, and less than 8 PiB", "1 MB以上、8 PiB未満が必要です"
+        )
     if seconds(job.time_limit) == 0:
-        faults["$.time_limit"] = "needs at least 1s"
+        faults["$.time_limit"] = _A_SECOND
     if len(set(job.secrets)) < len(job.secrets):
-        faults["$.secrets"] = "names a secret twice"
+        faults["$.secrets"] = Text("names a secret twice", "同じ秘密情報が2回あります")
     try:
         deadline_ms(job.deadline)
     except ValueError:
-        faults["$.deadline"] = "needs a moment with its zone, such as 2026-12-20T00:00:00+09:00"
+        faults["$.deadline"] = Text(
+            "needs a moment with its zone, such as 2026-12-20T00:00:00+09:00",
+            "時差付きの日時が必要です（例：2026-12-20T00:00:00+09:00）",
+        )
     if faults:
         raise _invalid(*next(iter(faults.items())), marks)
 
 
-def _kind_faults(job: JobFile) -> dict[str, str]:
-    faults: dict[str, str] = {}
+def _kind_faults(job: JobFile) -> dict[str, Text]:
+    faults: dict[str, Text] = {}
     for kind, part in (("array", job.array), ("service", job.service)):
         if (job.kind == kind) != (part is not None):
-            faults[f"$.{kind}" if part else "$.kind"] = f"needs both kind: {kind} and a section {kind}"
+            faults[f"$.{kind}" if part else "$.kind"] = Text(
+                f"needs both kind: {kind} and a section {kind}",
+                f"kind: {kind}と項目{kind}の両方が必要です",
+            )
     if job.service is None:
         return faults
     if seconds(job.service.drain) > GRACE_SECONDS_MAX:
-        faults["$.service.drain"] = f"may be {GRACE_SECONDS_MAX}s at most"
+        most = GRACE_SECONDS_MAX
+        faults["$.service.drain"] = Text(f"may be {most}s at most", f"{most}秒までです")
     health = job.service.health
     for name, text in (("every", health.every), ("after", health.after)) if health else ():
         if seconds(text) == 0:
-            faults[f"$.service.health.{name}"] = "needs at least 1s"
+            faults[f"$.service.health.{name}"] = _A_SECOND
     return faults
 
 
-def _mount_faults(data: list[Mount]) -> dict[str, str]:
-    faults: dict[str, str] = {}
+def _mount_faults(data: list[Mount]) -> dict[str, Text]:
+    faults: dict[str, Text] = {}
     mounts = [mount.mount for mount in data]
     for number, mount in enumerate(data):
         if bool(mount.source) == bool(mount.target):
-            faults[f"$.data[{number}]"] = "needs either from or to"
+            faults[f"$.data[{number}]"] = Text("needs either from or to", "fromとtoのどちらか一方が必要です")
         elif mount.mount in mounts[:number]:
-            faults[f"$.data[{number}].mount"] = "another line is mounted there"
+            faults[f"$.data[{number}].mount"] = Text(
+                "another line is mounted there", "同じ場所を使う行がほかにあります"
+            )
         elif mount.target and mount.target in [other.target for other in data[:number]]:
-            faults[f"$.data[{number}].to"] = "another output has this name"
+            faults[f"$.data[{number}].to"] = Text("another output has this name", "同じ名前の出力があります")
     if sum(1 for mount in data if mount.target) > OUTPUTS_MAX:
-        faults["$.data"] = f"has more than {OUTPUTS_MAX} outputs"
+        faults["$.data"] = Text(
+            f"has more than {OUTPUTS_MAX} outputs", f"出力が{OUTPUTS_MAX}個を超えています"
+        )
     return faults
 
 
@@ -282,81 +305,7 @@ def deadline_ms(text: str) -> int:
     return parse_rfc3339(text) if text else 0
 
 
-def _load(text: str, marks: _Marks) -> Plain:
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        if node is None:
-            raise _malformed((1, 1), "the file is empty")
-        return _value(node, "$", marks, 0)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise _malformed(where, error.problem or "not YAML") from error
-    except yaml.YAMLError as error:
-        raise _malformed((1, 1), "not YAML text") from error
-
-
-def _value(node: yaml.Node, path: str, marks: _Marks, depth: int) -> Plain:
-    """The plain value of a node, its place noted on the way; no aliases, no tags of Python's."""
-    marks.note(path, node.start_mark)
-    marks.nodes += 1
-    where = (node.start_mark.line + 1, node.start_mark.column + 1)
-    if depth > DEPTH_MAX or marks.nodes > YAML_NODES_MAX:
-        raise _malformed(where, "too deep or too long")
-    if isinstance(node, yaml.CollectionNode) and node.tag not in {_STANDARD + "map", _STANDARD + "seq"}:
-        raise _malformed(where, f"no value of type {node.tag[:60]} is taken")
-    if isinstance(node, yaml.MappingNode):
-        return _mapping(node, path, marks, depth)
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(item, f"{path}[{number}]", marks, depth + 1) for number, item in enumerate(node.value)]
-    return _scalar(node, where)
-
-
-def _scalar(node: yaml.Node, where: tuple[int, int]) -> Plain:
-    """Text, whole number, yes or no, nothing; what looks like a date stays the text it is."""
-    tag, text = node.tag.removeprefix(_STANDARD), str(node.value)
-    _check_text(text, where)
-    if tag in {"str", "timestamp"}:
-        return text
-    if tag not in _SCALARS:
-        raise _malformed(where, f"no value of type {node.tag[:60]} is taken")
-    if tag in {"int", "float"} and ":" in text:
-        # YAML 1.1 would read it in base 60, which costs more than the square of its length.
-        return text
-    try:
-        value = yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call] - PyYAML is untyped here
-    except (ValueError, KeyError, IndexError, OverflowError) as error:
-        raise _malformed(where, f"not a value of type {tag}") from error
-    if isinstance(value, int) and abs(value) >= LARGEST:
-        raise _malformed(where, "the number is too large")
-    return value if value is None or isinstance(value, (int, float)) else text
-
-
-def _check_text(text: str, where: tuple[int, int]) -> None:
-    """Escapes can spell what neither UTF-8 nor every database holds."""
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise _malformed(where, "a character that no text holds")
-
-
-def _mapping(node: yaml.MappingNode, path: str, marks: _Marks, depth: int) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, item in node.value:
-        where = (key.start_mark.line + 1, key.start_mark.column + 1)
-        if not isinstance(key, yaml.ScalarNode):
-            raise _malformed(where, "a field needs a plain name")
-        _check_text(key.value, where)
-        if key.value in result:
-            raise _malformed(where, f"field {key.value} stands twice")
-        result[key.value] = _value(item, f"{path}.{key.value}", marks, depth + 1)
-        marks.note(f"{path}.{key.value}", key.start_mark)
-    return result
-
-
-def _malformed(where: tuple[int, int], what: str) -> SekishoError:
-    return SekishoError(FILE_MALFORMED, line=where[0], column=where[1], what=what)
-
-
-def _explain(message: str, marks: _Marks) -> SekishoError:
+def _explain(message: str, marks: Marks) -> SekishoError:
     """Turn msgspec's message into one with line and column, and a guess for a misspelt field."""
     found = _WHERE.search(message)
     path = found[1] if found else "$"
@@ -371,21 +320,44 @@ def _explain(message: str, marks: _Marks) -> SekishoError:
             field=unknown[1],
             guess=guess[0],
         )
-    return _invalid(path, _WHERE.sub("", message), marks)
+    return _invalid(path, _what(_WHERE.sub("", message), path), marks)
 
 
-def _invalid(path: str, what: str, marks: _Marks) -> SekishoError:
+def _what(message: str, path: str) -> Text:
+    """What a value needs, or which choices there are, instead of how msgspec checks it."""
+    for pattern, form in _FORMS.items():
+        if message.endswith(f" matching regex {pattern!r}"):
+            return form
+    if message.startswith("Invalid enum value"):
+        field = {item.encode_name: item.type for item in _items(path.rpartition(".")[0])}
+        choices = ", ".join(_choices(field.get(path.rpartition(".")[2])))
+        return Text(f"needs one of: {choices}", f"次のいずれかが必要です：{choices}")
+    return in_words(message)
+
+
+def _choices(kind: object) -> list[str]:
+    if get_origin(kind) is Literal:
+        return [str(value) for value in get_args(kind)]
+    return [choice for part in get_args(kind) for choice in _choices(part)]
+
+
+def _invalid(path: str, what: Text, marks: Marks) -> SekishoError:
     line, column = marks.find(path)
     return SekishoError(
         FILE_INVALID,
         line=line,
         column=column,
         field=path.removeprefix("$.") if path != "$" else "file",
-        what=what,
+        texts={"what": what},
     )
 
 
 def _fields(path: str) -> list[str]:
+    return [item.encode_name for item in _items(path)]
+
+
+def _items(path: str) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The fields of the section at a path."""
     sections: dict[str, type[msgspec.Struct]] = {
         "$": JobFile,
         "$.resources": Resources,
@@ -397,4 +369,4 @@ def _fields(path: str) -> list[str]:
         "$.budget": Budget,
     }
     section = Mount if path.startswith("$.data[") else sections.get(path, JobFile)
-    return [item.encode_name for item in msgspec.structs.fields(section)]
+    return msgspec.structs.fields(section)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from sekisho.compute.candidates import job_entity, judge
+from sekisho.compute.candidates import job_entity, judge, key_ref
 from sekisho.compute.jobs import entity_of, spec_of_row
 from sekisho.compute.submitters import submitter_of
 from sekisho.data import AddWorkdir
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx
-from sekisho.kernel.facts import Principals, Ref, Request
+from sekisho.kernel.facts import Decision, Entity, Principals, Ref, Request
 from sekisho.kernel.tx import Row
-from sekisho.sites import CONTROL_SITE, SiteView, find_site, platform_key_ref
+from sekisho.sites import CONTROL_SITE, SiteView, find_site
 
 LEVEL_STAYS = 2
 """Logs, outputs and training checkpoints of jobs at this level or above stay at the site, whatever the charter says."""
@@ -36,6 +36,12 @@ def may_leave(ctx: Ctx, principals: Principals, job: Row) -> bool:
     submitter = submitter_of(ctx.tx, principals, job["submitter"])
     if job["level"] >= LEVEL_STAYS or submitter is None:
         return False
+    here = find_site(ctx.tx, CONTROL_SITE)
+    return resting(ctx, submitter, job, site=here.id, key=spec_of_row(job).key).allowed
+
+
+def resting(ctx: Ctx, submitter: Entity, job: Row, *, site: str, key: str) -> Decision:
+    """Whether what a job reads or leaves behind may lie at a site under a key, as if its submitter brought it there."""
     labelled = job_entity(
         job["id"],
         owner=job["owner"],
@@ -43,12 +49,11 @@ def may_leave(ctx: Ctx, principals: Principals, job: Row) -> bool:
         labels=msgspec.json.decode(job["labels"]),
         residency=msgspec.json.decode(job["residency"]),
     )
-    here = find_site(ctx.tx, CONTROL_SITE)
     asked = Request(
         principal=submitter,
         action=spec_of(AddWorkdir).name,
         resource=msgspec.structs.replace(labelled, ref=Ref("Artifact", job["id"])),
-        context={"site": Ref("Site", here.id), "key": platform_key_ref(here.id)},
+        context={"site": Ref("Site", site), "key": key_ref(key, site)},
         now_ms=ctx.now_ms,
     )
-    return ctx.decide(asked).allowed
+    return ctx.decide(asked)

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from sekisho.identity import AgentView
 from sekisho.kernel.command import Command, Kind, command
+from sekisho_wire.egress import EgressReport
 from sekisho_wire.messages import Capabilities, Capacity, Envelope
 
 Cursor = Annotated[str, Meta(max_length=64)]
@@ -76,8 +77,20 @@ class SiteChoice(msgspec.Struct, frozen=True):
     why_ja: str = ""
 
 
+class Observed(msgspec.Struct, frozen=True):
+    """What a listener outside heard of an attempt's canaries: `open`, `closed` or `unproven` by protocol."""
+
+    listener: str
+    known: bool
+    results: dict[str, str]
+
+
 class AttemptView(msgspec.Struct, frozen=True):
-    """One try of a job at one site. `wall`, `canaries` and `limits` are what the site's agent said (grade D)."""
+    """One try of a job at one site.
+
+    `wall`, `canaries`, `limits` and `egress` are what the site's agent said (grade D). `observed` is what listeners
+    outside have signed: grade M where the listener is `known` here.
+    """
 
     id: str
     job: str
@@ -99,6 +112,8 @@ class AttemptView(msgspec.Struct, frozen=True):
     started_ms: int
     ended_ms: int
     record_id: str
+    egress: EgressReport | None = None
+    observed: list[Observed] = []
 
 
 class JobView(msgspec.Struct, frozen=True):

@@ -15,7 +15,14 @@ from sekisho.compute.leaving import may_leave, may_run
 from sekisho.compute.model import AttemptState, FindAgent, OrdersWaiting, PollOrders
 from sekisho.compute.seals import Seals
 from sekisho.compute.spec import JobSpec
-from sekisho.data import ArtefactView, Tickets, arrived_for, newest_checkpoint
+from sekisho.data import (
+    ArtefactView,
+    ReleaseActions,
+    Tickets,
+    arrived_for,
+    find_artefact,
+    newest_checkpoint,
+)
 from sekisho.identity import AgentView, find_agent
 from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
@@ -34,6 +41,8 @@ TOLD_MS = 10_000
 """How long an agent that was told to cancel is left to do it before it is told again."""
 OFFERED_MS = 2_000
 """How long an offer that was handed out may be on its way before it is handed out again."""
+ASKED_MS = 60_000
+"""How long a site that was asked to hand over an export is left to do it before it is asked again."""
 
 UnderCheckpoint = Callable[[Tx, str], bool]
 """Whether a record is under a checkpoint: what leaves the house because of it waits for that. The ledger's."""
@@ -50,8 +59,10 @@ class OrderActions:
         tickets: Tickets,
         under_checkpoint: UnderCheckpoint,
         patience: rules.Patience,
+        releases: ReleaseActions,
     ) -> None:
-        """Orders are signed, and open exactly the objects they name."""
+        """Orders are signed, and open exactly the objects they name; `releases` knows which exports wait."""
+        self._releases = releases
         self._signer = signer
         self._principals = principals
         self._tickets = tickets
@@ -64,7 +75,7 @@ class OrderActions:
         if _cancelling(ctx.tx, ctx.principal, ctx.now_ms):
             return True
         site = find_site(ctx.tx, _site_of(ctx.principal))
-        return next(self._ready(ctx, site), None) is not None
+        return next(self._ready(ctx, site), next(self._exports(ctx, site), None)) is not None
 
     def poll(self, ctx: Ctx, command: PollOrders) -> list[str]:
         """Note that the site lives and what it can hold, and hand out its cancels and offers.
@@ -95,10 +106,8 @@ class OrderActions:
             if orders and size > ORDERS_BYTES_MAX:
                 break
             lanes.applied(ctx.tx, (agent, messages.LANE_ORDER), seq, ("", b""))
-            cancel = isinstance(body, messages.Cancel)
-            told = told_cancel(row["id"]) if cancel else told_offer(row["id"])
-            again_ms = ctx.now_ms + (TOLD_MS if cancel else OFFERED_MS)
-            heartbeats.beat(ctx.tx, told, at_ms=ctx.now_ms, until_ms=again_ms)
+            told, pause_ms = _telling(row, body)
+            heartbeats.beat(ctx.tx, told, at_ms=ctx.now_ms, until_ms=ctx.now_ms + pause_ms)
             orders.append(order)
             if len(orders) == messages.ORDERS_MAX:
                 break
@@ -109,6 +118,22 @@ class OrderActions:
             yield row, messages.Cancel()
         for row in self._ready(ctx, site):
             yield row, self._offer(ctx, row)
+        yield from self._exports(ctx, site)
+
+    def _exports(self, ctx: Ctx, site: SiteView) -> Iterator[tuple[Row, Body]]:
+        """Exports that everybody agreed to and whose bytes lie at this site alone."""
+        for release in self._releases.wanted_from(ctx, site.id):
+            if _was_told(ctx.tx, _told_export(release.id), ctx.now_ms):
+                continue
+            ticket = self._releases.hand_over(ctx, release)
+            if ticket:
+                wanted = messages.ObjectRef(
+                    object=release.object,
+                    kind=release.object_kind,
+                    size_bytes=release.size_bytes,
+                    ticket=ticket,
+                )
+                yield {"id": release.id, "token": 0}, messages.HandOver(wanted)
 
     def _ready(self, ctx: Ctx, site: SiteView) -> Iterator[Row]:
         """Offers that may leave now. One that the charter no longer allows is lost in time, and placed anew.
@@ -178,6 +203,8 @@ class OrderActions:
             gpu_type=spec.need.gpu_type if spec.need.gpus else "",
             nodes=spec.need.nodes,
             health=spec.health,
+            sealed=_sealed(ctx.tx, job, spec),
+            seal=("leaves" if leaves else "stays") if spec.key else "none",
         )
 
     def _reference(
@@ -188,6 +215,17 @@ class OrderActions:
         return messages.ObjectRef(
             object=digest, kind=asked, size_bytes=size_bytes, source="control", ticket=ticket
         )
+
+
+def _sealed(tx: Tx, job: Row, spec: JobSpec) -> list[str]:
+    """Which of the offered objects are ciphertext."""
+    found = {item.object for item in spec.inputs if item.key}
+    if spec.workdir and find_artefact(tx, spec.workdir_id).key:
+        found.add(spec.workdir.object)
+    newest = newest_checkpoint(tx, job["id"])
+    if newest and newest.key:
+        found.add(newest.object)
+    return sorted(found)
 
 
 def _resume(
@@ -242,6 +280,21 @@ def _cancelling(tx: Tx, principal: Entity, now_ms: int) -> list[Row]:
     held = [row for row in rows if AttemptState(row["state"]) is not AttemptState.OFFERED]
     wanted = [row for row in held if (tables.find_job(tx, row["job"], "") or {}).get("cancelling")]
     return [row for row in wanted if not _was_told(tx, told_cancel(row["id"]), now_ms)]
+
+
+def _told_export(release: str) -> str:
+    return f"export:{release}"
+
+
+def _telling(row: Row, body: Body) -> tuple[str, int]:
+    """Under which name it is kept that an order was handed out, and for how long it is not handed out again."""
+    match body:
+        case messages.Cancel():
+            return told_cancel(row["id"]), TOLD_MS
+        case messages.HandOver():
+            return _told_export(row["id"]), ASKED_MS
+        case _:
+            return told_offer(row["id"]), OFFERED_MS
 
 
 def _was_told(tx: Tx, subject: str, now_ms: int) -> bool:

@@ -11,7 +11,7 @@ from sekisho.compute.arrays import REPLICA
 from sekisho.compute.candidates import Judged
 from sekisho.compute.endings import end_job, forget_attempt, settle_later
 from sekisho.compute.jobs import entity_of, spec_of_row
-from sekisho.compute.model import AttemptState, JobState, PlaceJob
+from sekisho.compute.model import AttemptState, JobState, PlaceJob, SiteChoice
 from sekisho.compute.model_rounds import PlaceRound, ReconcileAttempts
 from sekisho.compute.placement import Choice
 from sekisho.compute.snapshot import read_sites
@@ -27,6 +27,8 @@ from sekisho.sites import SiteView, all_sites, evidence_files
 ROUND_MAX = 100
 """Jobs looked at in one round; the round for those behind them follows at once."""
 RETRY_ROUND_MS = 5_000
+PLACE_LEVEL = 2
+"""From here on a placement rests on a proof of place, whose file and territory go into the job's bundle."""
 ENGINE_LAG_SECONDS = 900
 """How much later than its time limit an engine that holds no lease may end a payload: its least limit, its delay."""
 
@@ -151,7 +153,7 @@ def _apply(ctx: Ctx, row: Row, choice: Choice, judged: list[Judged]) -> None:
     """Write one job's outcome; a job that goes on waiting for the same reason gets no new record."""
     sites = [item.choice(choice.site) for item in judged]
     if not choice.site:
-        if row["reason"] == choice.reason.value and views.site_choices(row) == sites:
+        if row["reason"] == choice.reason.value and _alike(views.site_choices(row), sites):
             return
         decision = next((item.decision for item in judged if not item.decision.allowed), ctx.decision)
         with ctx.row(
@@ -165,6 +167,15 @@ def _apply(ctx: Ctx, row: Row, choice: Choice, judged: list[Judged]) -> None:
             tables.add_event(ctx.tx, row["id"], "waits", ctx.now_ms, reason=choice.reason.value)
         return
     _offer(ctx, row, next(item for item in judged if item.site.id == choice.site), judged)
+
+
+def _alike(before: list[SiteChoice], now: list[SiteChoice]) -> bool:
+    """Whether the charter says the same of every site; its sentences grow older by the minute and are no news."""
+    plain = [
+        [msgspec.structs.replace(choice, why="", why_ja="") for choice in choices]
+        for choices in (before, now)
+    ]
+    return plain[0] == plain[1]
 
 
 def _offer(ctx: Ctx, row: Row, chosen: Judged, judged: list[Judged]) -> None:
@@ -186,7 +197,7 @@ def _offer(ctx: Ctx, row: Row, chosen: Judged, judged: list[Judged]) -> None:
             "stand_in": site.stand_in,
             "country": {"value": str(country.value), "grade": country.grade} if country else {},
             "sites": evidence(judged, site.id),
-            **_proofs(ctx, site.id),
+            **_proofs(ctx, row, site),
         },
     ) as record:
         tables.place_job(
@@ -212,9 +223,11 @@ def _offer(ctx: Ctx, row: Row, chosen: Judged, judged: list[Judged]) -> None:
         settle_later(ctx, row)
 
 
-def _proofs(ctx: Ctx, site: str) -> dict[str, Evidence]:
-    """The evidence files that the site's facts rest on at this moment, which go into the job's bundle."""
-    files = evidence_files(ctx.tx, site, ctx.now_ms)
+def _proofs(ctx: Ctx, row: Row, site: SiteView) -> dict[str, Evidence]:
+    """The evidence files that the site's facts rest on, for the job's bundle; its place at levels that need one."""
+    files = evidence_files(ctx.tx, site.id, ctx.now_ms)
+    if row["level"] >= PLACE_LEVEL:
+        files |= candidates.PROOFS.files(ctx.tx, site)
     return {"files": {**files}} if files else {}
 
 

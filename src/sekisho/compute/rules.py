@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+import ipaddress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from sekisho.compute.errors import OUT_OF_ORDER
 from sekisho.compute.model import AttemptState, JobState
 from sekisho.kernel.errors import SekishoError
-from sekisho_wire import messages
+from sekisho_wire import keying, messages
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ATTEMPTS_MAX = 5
 ENDING_MS = 4_000
@@ -124,6 +127,9 @@ AGAIN = frozenset(
         messages.REASON_ENGINE_QUEUE,
         messages.REASON_PEERS_MISSING,
         messages.REASON_PEERS_LOST,
+        keying.REASON_KEY_PROOF_STALE,
+        keying.REASON_KEY_UNCONFIRMED,
+        keying.REASON_KEY_CUSTODIAN,
         "refused",
         "lost",
     }
@@ -188,6 +194,15 @@ def ending(reason: str, exit_status: int | None, *, cancelling: bool) -> Event:
     return Event.FAIL
 
 
+def joined_key(sources: Iterable[tuple[int, str]]) -> str:
+    """The key under which a job's own traces rest, from (level, key) of what it reads: that of the most sensitive.
+
+    Of several as sensitive the first by name, so that every reading of a job file gives the same; empty without any.
+    """
+    found = sorted((-level, key) for level, key in sources if key)
+    return found[0][1] if found else ""
+
+
 def storable(text: str) -> str:
     """An agent's words for a TEXT column, which takes no U+0000; the sealed message keeps them as they were."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
@@ -201,14 +216,28 @@ def same_wall(judged: str, found: str) -> bool:
     return judged in NO_WALL or storable(found).removesuffix(messages.WALL_PEERS) == judged
 
 
-def egress_word(wall: str, wish: str | list[str], canaries: Collection[str] = ()) -> str:
+def egress_word(
+    wall: str, wish: str | list[str], canaries: Collection[str] = (), *, stores_jp: Collection[Network] = ()
+) -> str:
     """What the charter is told of a job's way out: without a wall every wish for `none` is only a wish.
 
     `canaries` are the results once they ran: one that came out makes the way `open`, one that proved nothing
-    `unproven`, whatever was wished.
+    `unproven`, whatever was wished. A list is `allowlist-jp` only where every destination is an address, not a name,
+    in one of the networks `stores_jp`: the agent's proxy then connects to that very address.
     """
     if wall.removesuffix(messages.WALL_PEERS) in NO_WALL or "open" in canaries:
         return "open"
     if "unproven" in canaries:
         return "unproven"
-    return "none" if wish == "none" else "allowlist"
+    if isinstance(wish, str):
+        return wish
+    return "allowlist-jp" if wish and all(_stored_in(each, stores_jp) for each in wish) else "allowlist"
+
+
+def _stored_in(destination: str, networks: Collection[Network]) -> bool:
+    host = destination.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)

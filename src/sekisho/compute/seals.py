@@ -6,6 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sekisho.kernel.clock import rfc3339
 from sekisho_wire import signing
+from sekisho_wire.custody import Order as ReleaseOrder
 from sekisho_wire.messages import LANE_ORDER, Body, Envelope
 
 
@@ -24,6 +25,10 @@ class Seals:
     def answer(self, question: Envelope, body: Body, now_ms: int) -> bytes:
         """A sealed answer that names agent, lane and seq of the message it answers."""
         return signing.answer(self._key, question, time_text=rfc3339(now_ms), body=body)
+
+    def sealed(self, order: ReleaseOrder) -> bytes:
+        """A release order for a key's custodian; the same bytes each time."""
+        return order.sealed(self._key.sign)
 
     def order(self, agent: str, attempt: tuple[str, int], body: Body, *, seq: int, now_ms: int) -> str:
         """A sealed order; `attempt` is its id and fencing token."""

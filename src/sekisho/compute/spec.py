@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 
 from sekisho.charter import Labels, join
-from sekisho.compute import jobfile, tables_keepsakes
+from sekisho.compute import jobfile, rules, tables_keepsakes
 from sekisho.compute.errors import FILE_INVALID, UNKNOWN_IMAGE, UNKNOWN_SECRET
 from sekisho.compute.jobfile import JobFile
 from sekisho.compute.placement import Need
-from sekisho.data import ArtefactView, find_artefact, ready_dataset
+from sekisho.data import ArtefactView, DatasetView, find_artefact, ready_dataset
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.tx import Tx
 from sekisho_wire.messages import HealthPlan, ObjectRef
+from sekisho_wire.problems import Text
 
 SPEC_BYTES_MAX = 200_000
 """What an order may weigh: with its tickets, and escaped twice, it still fits into one sealed answer."""
@@ -25,13 +26,16 @@ GRACE_SECONDS = 10
 
 
 class Input(msgspec.Struct, frozen=True):
-    """One input: where it appears, what it is, and whose label the job inherits."""
+    """One input: where it appears, what it is, whose label the job inherits, and under which key it lies."""
 
     mount: str
     source: str
     object: str
     kind: str
     size_bytes: int
+    key: str = ""
+    key_version: int = 0
+    envelope: str = ""
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -73,6 +77,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     health: HealthPlan | None = None
     workdir_id: str = ""
     """The artefact that the workdir is; its bytes came in under this name."""
+    key: str = ""
+    """Under which key everything rests that an attempt leaves behind; empty where no input lies under one."""
 
     @property
     def grace_s(self) -> int:
@@ -105,13 +111,18 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
     for an input or workdir.
     """
     file = jobfile.parse(text)
+    own = file.charter.level
     labels = [
-        Labels(level=0, labels=frozenset(), residency=frozenset({"any"}), owners=frozenset({asker.owner}))
+        Labels(level=own, labels=frozenset(), residency=frozenset({"any"}), owners=frozenset({asker.owner}))
     ]
     inputs = [_input(tx, mount, asker.owner, labels) for mount in file.data if mount.source]
     workdir = _workdir(tx, asker)
     if workdir is not None:
         labels.append(_label(workdir))
+    keys = [
+        *((label.level, item.key) for label, item in zip(labels[1:], inputs, strict=False)),
+        *([(workdir.level, workdir.key)] if workdir else []),
+    ]
     if file.charter.residency is not None:
         narrowed = Labels(
             level=0, labels=frozenset(), residency=frozenset(file.charter.residency), owners=frozenset()
@@ -141,6 +152,7 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         setup=file.setup,
         setup_workdir=bool(file.setup) and workdir is not None and _is_public(workdir),
         health=_health(file),
+        key=rules.joined_key(keys),
         **_members(file),
     )
     _check_size(spec, text)
@@ -153,20 +165,25 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
 def _check_size(spec: JobSpec, text: str) -> None:
     """Each member of an array keeps the whole file, so that it stands alone."""
     resolved = len(msgspec.json.encode(spec))
-    what = ""
+    what: Text | None = None
     if resolved > SPEC_BYTES_MAX:
-        what = f"longer than {SPEC_BYTES_MAX} bytes once resolved"
+        limit = SPEC_BYTES_MAX
+        what = Text(f"longer than {limit} bytes once resolved", f"解決後の大きさが{limit}バイトを超えます")
     elif spec.size * (resolved + len(text.encode())) > ARRAY_BYTES_MAX:
-        what = f"longer than {ARRAY_BYTES_MAX} bytes in all {spec.size} jobs of the array"
-    if what:
-        raise SekishoError(FILE_INVALID, line=1, column=1, field="file", what=what)
+        limit = ARRAY_BYTES_MAX
+        what = Text(
+            f"longer than {limit} bytes in all {spec.size} jobs of the array",
+            f"配列の{spec.size}件を合わせた大きさが{limit}バイトを超えます",
+        )
+    if what is not None:
+        raise SekishoError(FILE_INVALID, line=1, column=1, field="file", texts={"what": what})
 
 
 def _input(tx: Tx, mount: jobfile.Mount, owner: str, labels: list[Labels]) -> Input:
     if mount.source.startswith("art_"):
         artefact = _own(find_artefact(tx, mount.source), owner)
         labels.append(_label(artefact))
-        return Input(mount.mount, artefact.id, artefact.object, artefact.object_kind, artefact.size_bytes)
+        return _under_key(mount, artefact, artefact.object_kind)
     dataset = ready_dataset(tx, mount.source, owner)
     labels.append(
         Labels(
@@ -176,7 +193,20 @@ def _input(tx: Tx, mount: jobfile.Mount, owner: str, labels: list[Labels]) -> In
             owners=frozenset({dataset.owner}),
         )
     )
-    return Input(mount.mount, dataset.id, dataset.object, "tree", dataset.size_bytes)
+    return _under_key(mount, dataset, "tree")
+
+
+def _under_key(mount: jobfile.Mount, found: ArtefactView | DatasetView, kind: str) -> Input:
+    return Input(
+        mount.mount,
+        found.id,
+        found.object,
+        kind,
+        found.size_bytes,
+        key=found.key,
+        key_version=found.key_version,
+        envelope=found.envelope,
+    )
 
 
 def _own(found: ArtefactView, owner: str) -> ArtefactView:

@@ -296,12 +296,12 @@ def move_attempt(tx: Tx, attempt: str, state: AttemptState, now_ms: int, **chang
 
 def add_event(tx: Tx, job: str, what: str, now_ms: int, **params: str) -> None:
     """One line of the timeline."""
-    row = tx.one("select count(*) as n from compute_events where job = :job", job=job) or {"n": 0}
+    row = tx.one("select max(number) as last from compute_events where job = :job", job=job) or {}
     tx.run(
         "insert into compute_events (job, number, time_ms, what, params, record_id)"
         " values (:job, :number, :now, :what, :params, :record_id)",
         job=job,
-        number=row["n"] + 1,
+        number=(row.get("last") or 0) + 1,
         now=now_ms,
         what=what,
         params=as_json(params),

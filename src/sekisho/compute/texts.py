@@ -8,7 +8,7 @@ from sekisho_wire.problems import Text
 
 WAITS = {
     Reason.CHARTER_FORBIDS: Text("No site meets the charter's conditions.", "条件に合う拠点がありません。"),
-    Reason.NO_SUCH_SHAPE: Text("No allowed site is large enough.", "この構成を満たす拠点がありません。"),
+    Reason.NO_SUCH_SHAPE: Text("No allowed site has what it asks for.", "この構成を満たす拠点がありません。"),
     Reason.BUDGET_OR_DEADLINE: Text(
         "It does not fit its budget or deadline.", "予算または期限に収まりません。"
     ),

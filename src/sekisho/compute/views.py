@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from sekisho.compute.model import AttemptState, AttemptView, JobState, JobView, Member, SiteChoice
+from sekisho.compute.model import (
+    AttemptState,
+    AttemptView,
+    JobState,
+    JobView,
+    Member,
+    Observed,
+    SiteChoice,
+)
 from sekisho.kernel.tx import Row
+from sekisho_wire.egress import EgressReport
 
 
 def job_view(row: Row, site_names: dict[str, str], note: str | None) -> JobView:
@@ -73,6 +82,8 @@ def attempt_view(row: Row, site_names: dict[str, str]) -> AttemptView:
         started_ms=row["started_ms"],
         ended_ms=row["ended_ms"],
         record_id=row["record_id"],
+        egress=msgspec.json.decode(row["egress"], type=EgressReport) if row["egress"] else None,
+        observed=msgspec.json.decode(row["observed"] or "[]", type=list[Observed]),
     )
 
 

@@ -143,7 +143,7 @@ def headers(error: SekishoError) -> dict[str, str]:
 
 def _shown(error: SekishoError, language: Language, request_id: str) -> dict[str, object]:
     shown: dict[str, object] = {name: text.render(language, {}) for name, text in _DEFAULTS.items()}
-    shown |= {"request": request_id, **error.params}
+    shown |= {"request": request_id, **error.filled(language)}
     if isinstance(error, DeniedError):
         shown["sentence"] = error.sentence(language)
     return shown

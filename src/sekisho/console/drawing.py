@@ -41,16 +41,7 @@ class Drawing:
     def __init__(self) -> None:
         """Read everything; a template that cannot be compiled stops the start, not a page."""
         self.static = _static_files()
-        self._environment = jinja2.Environment(
-            loader=jinja2.FunctionLoader(_template),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        for name in template_names():
-            self._environment.get_template(name)
+        self._environment = _environment()
 
     def draw(self, template: str, values: Mapping[str, Any], *, language: Language, now_ms: int) -> str:
         """A template in a language; `values` are escaped, texts of ours are not."""
@@ -82,6 +73,22 @@ class Drawing:
 
     def _address(self, name: str) -> str:
         return f"/static/{name}?v={self.static[name].digest[:16]}"
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """Every template, compiled: once per process, because nothing but this program's files decides what comes out."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    for name in template_names():
+        environment.get_template(name)
+    return environment
 
 
 def _milliseconds(text: str) -> int:

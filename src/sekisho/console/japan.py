@@ -12,11 +12,13 @@ from collections.abc import Iterable
 import msgspec
 
 from sekisho.console.marks import of_site
-from sekisho.sites import SiteView
+from sekisho.sites import PLACE_PROOF, LandmarkFinding, LandmarkView, SiteView
 
 WEST, NORTH, PIXELS_PER_DEGREE = 122.0, 46.0, 20.0
 WIDTH = HEIGHT = 544
 _MILLION = 1_000_000
+_METRES_PER_DEGREE = 111_195
+"""Of a great circle on a sphere of the Earth's mean radius."""
 _ROW_PIXELS, _LETTER_PIXELS = 52, 11.5
 _COLUMN_WEST, _COLUMN_EAST = 330, 536
 """Right edges of the two columns of labels."""
@@ -76,6 +78,30 @@ class Pin(msgspec.Struct, frozen=True):
         return self.text_y - 7
 
 
+class Post(msgspec.Struct, frozen=True):
+    """One landmark: where it says it is, and whether it counts at all."""
+
+    name: str
+    trusted: bool
+    x: float
+    y: float
+
+    @property
+    def points(self) -> str:
+        """A triangle that stands on the place."""
+        return f"{self.x},{self.y - 8} {self.x - 7},{self.y + 5} {self.x + 7},{self.y + 5}"
+
+
+class Disc(msgspec.Struct, frozen=True):
+    """How far from a landmark the answering key can have been; `state` as in the finding."""
+
+    landmark: str
+    state: str
+    x: float
+    y: float
+    radius: float
+
+
 class Map(msgspec.Struct, frozen=True):
     """Everything the template draws. `elsewhere` names sites with a place that is not on the sketch."""
 
@@ -83,6 +109,8 @@ class Map(msgspec.Struct, frozen=True):
     apart: tuple[str, ...]
     pins: tuple[Pin, ...]
     elsewhere: str
+    posts: tuple[Post, ...] = ()
+    discs: tuple[Disc, ...] = ()
     width: int = WIDTH
     height: int = HEIGHT
 
@@ -93,8 +121,16 @@ def position(latitude: float, longitude: float) -> tuple[float, float]:
     return round(x, 1), round((_mercator(NORTH) - _mercator(latitude)) * PIXELS_PER_DEGREE, 1)
 
 
-def draw(sites: Iterable[SiteView], now_ms: int) -> Map:
-    """The sketch with a pin for each site whose place is stated; labels are kept apart and joined by leaders."""
+def draw(
+    sites: Iterable[SiteView],
+    now_ms: int,
+    landmarks: Iterable[LandmarkView] = (),
+    findings: Iterable[LandmarkFinding] = (),
+) -> Map:
+    """The sketch with a pin for each site whose place is stated; labels are kept apart and joined by leaders.
+
+    With `findings` also the disc of each measurement, around the landmark that made it.
+    """
     placed: list[tuple[SiteView, float, float]] = []
     elsewhere: list[str] = []
     for site in sites:
@@ -106,7 +142,34 @@ def draw(sites: Iterable[SiteView], now_ms: int) -> Map:
             placed.append((site, x, y))
         else:
             elsewhere.append(site.name)
-    return Map(_LAND, _APART, _labelled(placed, now_ms), ", ".join(elsewhere))
+    posts = {post.name: post for post in map(_post, landmarks)}
+    discs = [_disc(finding, posts[finding.landmark]) for finding in findings if finding.landmark in posts]
+    return Map(
+        _LAND,
+        _APART,
+        _labelled(placed, now_ms),
+        ", ".join(elsewhere),
+        tuple(post for post in posts.values() if 0 <= post.x <= WIDTH and 0 <= post.y <= HEIGHT),
+        tuple(disc for disc in discs if disc.radius > 0),
+    )
+
+
+def shown(site: SiteView, now_ms: int) -> bool:
+    """Whether a proof of place stands for a site."""
+    standing = site.facts.get(PLACE_PROOF)
+    return standing is not None and standing.expires_ms > now_ms
+
+
+def _post(landmark: LandmarkView) -> Post:
+    x, y = position(landmark.latitude_udeg / _MILLION, landmark.longitude_udeg / _MILLION)
+    return Post(landmark.name, not landmark.contradicted_by, x, y)
+
+
+def _disc(finding: LandmarkFinding, post: Post) -> Disc:
+    """Mercator stretches a circle with the latitude; at these sizes it stays one."""
+    latitude = math.radians(_latitude(post.y))
+    radius = finding.bound_m / _METRES_PER_DEGREE / math.cos(latitude) * PIXELS_PER_DEGREE
+    return Disc(finding.landmark, finding.state, post.x, post.y, round(min(radius, 4 * WIDTH), 1))
 
 
 def _labelled(placed: list[tuple[SiteView, float, float]], now_ms: int) -> tuple[Pin, ...]:
@@ -118,9 +181,18 @@ def _labelled(placed: list[tuple[SiteView, float, float]], now_ms: int) -> tuple
         text_y = max(y + 18, free[column])
         free[column] = text_y + _ROW_PIXELS
         line_x = column + 6 if x > column else column - len(site.name) * _LETTER_PIXELS - 6
-        country = site.facts.get("country")
-        measured = country is not None and country.grade == "M"
-        pins.append(Pin(site.name, of_site(site, now_ms).word, measured, x, y, column, text_y, round(line_x)))
+        pins.append(
+            Pin(
+                site.name,
+                of_site(site, now_ms).word,
+                shown(site, now_ms),
+                x,
+                y,
+                column,
+                text_y,
+                round(line_x),
+            )
+        )
     return tuple(pins)
 
 
@@ -136,6 +208,12 @@ def _stated(site: SiteView) -> tuple[float, float] | None:
 
 def _mercator(latitude: float) -> float:
     return math.degrees(math.log(math.tan(math.pi / 4 + math.radians(latitude) / 2)))
+
+
+def _latitude(y: float) -> float:
+    """Inverse of `position` for the latitude."""
+    turned = math.radians(_mercator(NORTH) - y / PIXELS_PER_DEGREE)
+    return math.degrees(2 * math.atan(math.exp(turned)) - math.pi / 2)
 
 
 def _outline(points: str) -> str:

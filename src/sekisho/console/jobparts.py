@@ -161,9 +161,30 @@ def claims(visit: Visit, detail: JobDetail) -> list[Claim]:
         closed = sum(result == "closed" for result in last.canaries.values())
         text = say(language, "claim.wall", closed=closed, routes=len(last.canaries))
         found.append(Claim(text, "D", last.record_id))
+    if last and last.egress:
+        sent = sum(one.sent_bytes for one in last.egress.reached)
+        text = say(language, "claim.egress", destinations=len(last.egress.reached), sent=shapes.size(sent))
+        found.append(Claim(text, "D", last.record_id))
+    for seen in last.observed if last else []:
+        results = ", ".join(f"{protocol}: {result}" for protocol, result in sorted(seen.results.items()))
+        text = say(language, "claim.observed", listener=seen.listener, results=results)
+        found.append(Claim(text, "M" if seen.known else "D", last.record_id if last else ""))
     if last and last.exit_status is not None:
         found.append(Claim(say(language, "claim.exit", status=last.exit_status), "D", last.record_id))
     return found
+
+
+def reached(attempt: AttemptView) -> list[dict[str, str]]:
+    """The destinations that an attempt reached, as its agent counted."""
+    return [
+        {
+            "destination": one.destination,
+            "connections": shapes.count(one.connections),
+            "sent": shapes.size(one.sent_bytes),
+            "received": shapes.size(one.received_bytes),
+        }
+        for one in (attempt.egress.reached if attempt.egress else [])
+    ]
 
 
 def usage(attempt: AttemptView) -> list[tuple[str, str]]:

@@ -101,6 +101,7 @@ def attempt(visit: Visit) -> Answer:
         "one": one,
         "log": log,
         "usage": jobparts.usage(one),
+        "egress": {"reached": jobparts.reached(one)},
         "ending": jobparts.Ending(visit.language),
     }
     return Page(

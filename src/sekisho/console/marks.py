@@ -50,6 +50,10 @@ ATTEMPTS = _marks(
         "lost": ("○", "idle"),
     },
 )
+FINDINGS = _marks(
+    "finding",
+    {"counts": ("✓", "ok"), "too_far": ("!", "wait"), "refused": ("✗", "fail")},
+)
 SITES = _marks(
     "site.state",
     {

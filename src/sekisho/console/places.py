@@ -13,7 +13,17 @@ from sekisho.console.drawing import known, say
 from sekisho.console.visit import Visit
 from sekisho.data import DatasetView, ListDatasets, ShowDataset
 from sekisho.identity import ShowOrganisation
-from sekisho.sites import STAND_IN_SOURCE, Fact, ListSites, ShowSite, SiteView
+from sekisho.sites import (
+    STAND_IN_SOURCE,
+    Fact,
+    ListLandmarks,
+    ListSites,
+    ProofView,
+    ShowProof,
+    ShowSite,
+    SiteView,
+)
+from sekisho_wire.problems import Language
 
 ROWS = 50
 _MILLION = 1_000_000
@@ -74,7 +84,7 @@ def sites(visit: Visit) -> Answer:
             "answer": answer,
             "site_rows": rows,
             "next": _following("/sites", found.next),
-            "map": japan.draw(found.items, visit.asked.now_ms),
+            "map": japan.draw(found.items, visit.asked.now_ms, visit.part(ListLandmarks()).value or []),
         },
     )
 
@@ -82,6 +92,8 @@ def sites(visit: Visit) -> Answer:
 def site(visit: Visit) -> Answer:
     """One site: whether it answers, and how each fact about it is known."""
     found = visit.ask(ShowSite(site=visit.asked.path["site"]))
+    proof = visit.part(ShowProof(site=found.id)).value
+    landmarks = visit.part(ListLandmarks()).value or []
     operator = visit.part(ShowOrganisation(organisation=found.operator)).value
     mark = marks.of_site(found, visit.asked.now_ms)
     title = found.name
@@ -98,12 +110,27 @@ def site(visit: Visit) -> Answer:
             "mark": mark,
             "answer": _site_answer(visit, found, mark),
             "operator": operator.name if operator else found.operator,
+            "proof": proof,
+            "place_answer": _place_answer(visit, found, proof) if proof else "",
+            "finding_mark": marks.FINDINGS.__getitem__,
+            "not_shown": proof.not_shown if proof else [],
+            "map": japan.draw([found], visit.asked.now_ms, landmarks, proof.findings if proof else ()),
             "facts": [
                 FactRow(_fact_name(visit, name), _shouted(visit, name, one), one)
                 for name, one in found.facts.items()
             ],
         },
     )
+
+
+def _place_answer(visit: Visit, site: SiteView, proof: ProofView) -> str:
+    """One sentence: what holds now, or what the newest measurement came to."""
+    standing = proof.standing
+    if standing is None or not isinstance(standing.value, dict):
+        told = proof.summary.ja if visit.language is Language.JA else proof.summary.en
+        return say(visit.language, "proof.none", name=site.name, summary=told)
+    age = shapes.ago(standing.observed_ms, visit.asked.now_ms, visit.language)
+    return say(visit.language, "proof.holds", name=site.name, age=age, **standing.value)
 
 
 def data(visit: Visit) -> Answer:
@@ -172,6 +199,8 @@ def _value(visit: Visit, name: str, fact: Fact) -> str:
     value = fact.value
     if isinstance(value, bool):
         return say(visit.language, f"value.{str(value).lower()}")
+    if isinstance(value, dict):
+        return say(visit.language, "value.proof", **value)
     if isinstance(value, list):
         return ", ".join(value) or "-"
     if isinstance(value, int):

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sekisho.data import rules, tables
+from sekisho.data import actions_keys, rules, tables
+from sekisho.data.actions_keys import own_key, owner_of
 from sekisho.data.errors import NAME_TAKEN, NOT_HERE, NOT_READY
 from sekisho.data.model import (
     AddDataset,
@@ -29,12 +30,14 @@ from sekisho.data.model import (
 from sekisho.data.tickets import Tickets, arrival
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError, SekishoError
+from sekisho.kernel.evidence import Evidence
 from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import Tx
+from sekisho_wire import trees
 from sekisho_wire.trees import MANIFEST_BYTES_MAX
 
 REMEMBERED_MAX = 1000
-"""Datasets found complete that still wait to be sealed; forgetting one costs looking again."""
+"""Datasets and releases found complete; forgetting one costs looking again."""
 
 
 class Objects(Protocol):
@@ -50,20 +53,15 @@ class Objects(Protocol):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A site and its platform key, as the context of an `at_rest` question."""
+    """A site and its platform key, as the context of an `at_rest` question, and the country it is said to be in."""
 
     site: str
     key: Ref
+    country: str = ""
 
 
 Where = Callable[[Tx], Place]
 """Finds the control plane's own site; sites is a neighbour of data, so `app.py` plugs it in."""
-
-
-def owner_of(principal: Entity) -> str:
-    """The organisation somebody acts for; what they add belongs to it."""
-    org = principal.attributes.get("org")
-    return org.id if isinstance(org, Ref) else ""
 
 
 def find_dataset(tx: Tx, dataset: str, owner: str) -> DatasetView:
@@ -113,17 +111,19 @@ def note_copy(ctx: Ctx, digest: str, site: str) -> None:
 class DataActions:
     """The handlers, with what they need from outside the database."""
 
-    def __init__(self, objects: Objects, tickets: Tickets, where: Where) -> None:
-        """`objects` is the control plane's own store, `where` its own site."""
+    def __init__(self, objects: Objects, tickets: Tickets, where: Where, *, production: bool = False) -> None:
+        """`objects` is the control plane's own store, `where` its own site; `production` takes no development key."""
         self._objects = objects
         self._tickets = tickets
         self._where = where
+        self.production = production
         self._complete: set[str] = set()
 
-    def at_rest(self, tx: Tx) -> dict[str, Any]:
-        """The context of keeping something here: the control plane is a site like any other."""
+    def at_rest(self, tx: Tx, command: AddDataset | AddWorkdir, owner: str) -> dict[str, Any]:
+        """The context of keeping something here, under its own key or this site's: a site like any other."""
         place = self._where(tx)
-        return {"site": Ref("Site", place.site), "key": place.key}
+        key = Ref("Key", own_key(tx, command.key, owner).id) if command.key else place.key
+        return {"site": Ref("Site", place.site), "key": key}
 
     def add_dataset_target(self, tx: Tx, principal: Entity, command: AddDataset) -> Target:
         """The dataset as it would be, at the control plane's own site."""
@@ -136,16 +136,16 @@ class DataActions:
             labels=command.labels,
             residency=rules.check_residency(command.residency),
         )
-        return Target(resource=entity, context=self.at_rest(tx), stream=owner)
+        return Target(resource=entity, context=self.at_rest(tx, command, owner), stream=owner)
 
     def add_dataset(self, ctx: Ctx, command: AddDataset) -> Upload:
         """Make room for the bytes; nobody can use the dataset before it is sealed."""
         owner = owner_of(ctx.principal)
         if tables.find_dataset(ctx.tx, command.name, owner):
             raise SekishoError(NAME_TAKEN, name=command.name)
-        dataset = ctx.new_id("ds")
-        tables.insert_dataset(ctx.tx, dataset, owner, command, now_ms=ctx.now_ms)
-        ctx.detail(dataset=dataset, object=command.object, level=command.level)
+        dataset, key = ctx.new_id("ds"), _sealing_key(ctx, command, owner)
+        tables.insert_dataset(ctx.tx, dataset, owner, command, key=key, now_ms=ctx.now_ms)
+        ctx.detail(dataset=dataset, object=command.object, level=command.level, **_sealed(command, key))
         return self._upload(dataset, command.object, command.size_bytes)
 
     def look_for_bytes(self, tx: Tx, principal: Entity, command: SealDataset) -> None:
@@ -174,11 +174,13 @@ class DataActions:
             labels=command.labels,
             residency=rules.check_residency(command.residency),
         )
-        return Target(resource=entity, context=self.at_rest(tx), stream=owner)
+        return Target(resource=entity, context=self.at_rest(tx, command, owner), stream=owner)
 
     def add_workdir(self, ctx: Ctx, command: AddWorkdir) -> Upload:
         """Register a working folder; a job that names it waits for its bytes."""
         owner = owner_of(ctx.principal)
+        key = _sealing_key(ctx, command, owner)
+        ctx.detail(**_sealed(command, key))
         artefact = ArtefactView(
             id=ctx.new_id("art"),
             name="workdir",
@@ -196,6 +198,9 @@ class DataActions:
             created_ms=ctx.now_ms,
             copies=[],
             record_id=ctx.record_id,
+            key=key,
+            key_version=command.key_version,
+            envelope=command.envelope,
         )
         register_artefact(ctx, artefact, self._where(ctx.tx).site)
         return self._upload(artefact.id, command.object, command.size_bytes)
@@ -203,7 +208,7 @@ class DataActions:
     def fetch_artefact(self, ctx: Ctx, command: FetchArtefact) -> Download:
         """A ticket for bytes that lie here; what lies elsewhere is named with its site."""
         artefact = find_artefact(ctx.tx, command.artefact)
-        rules.check_fetch(artefact.level)
+        rules.check_fetch(artefact.level, artefact.owners, artefact.owner)
         into = artefact.attempt or artefact.id
         if not self._objects.noted(arrival(into, artefact.object)):
             raise SekishoError(NOT_HERE, site=", ".join(artefact.copies))
@@ -214,6 +219,29 @@ class DataActions:
         return Download(
             artefact.object, artefact.object_kind, artefact.size_bytes, ticket, self._tickets.expiry_ms()
         )
+
+    def country(self, tx: Tx) -> str:
+        """Where the control plane stands, as far as anybody stated it."""
+        return self._where(tx).country
+
+    def arrived(self, into: str, digest: str, kind: str) -> bool:
+        """Whether an object, and for a tree every file of it, came in here under this name."""
+        known = f"{into}/{digest}"
+        if known in self._complete:
+            return True
+        if not self._objects.noted(arrival(into, digest)):
+            return False
+        if kind == "tree":
+            files = trees.decode_tree(self._objects.get_bytes(digest, size_bytes_max=MANIFEST_BYTES_MAX))
+            if not all(self._objects.noted(arrival(into, file.digest)) for file in files):
+                return False
+        self._remember(known)
+        return True
+
+    def _remember(self, known: str) -> None:
+        if len(self._complete) >= REMEMBERED_MAX:
+            self._complete.clear()
+        self._complete.add(known)
 
     def _upload(self, name: str, digest: str, size_bytes: int) -> Upload:
         ticket = self._tickets.issue("put", digest, "tree", size_bytes, into=name)
@@ -234,9 +262,21 @@ class DataActions:
         content = self._objects.get_bytes(dataset.object, size_bytes_max=MANIFEST_BYTES_MAX)
         found = rules.check_tree(content, size_bytes=dataset.size_bytes, files=dataset.files)
         rules.check_complete(found, present)
-        if len(self._complete) >= REMEMBERED_MAX:
-            self._complete.clear()
-        self._complete.add(dataset.id)
+        self._remember(dataset.id)
+
+
+def _sealing_key(ctx: Ctx, command: AddDataset | AddWorkdir, owner: str) -> str:
+    """The id of the key under which the bytes will come, checked; empty for what is stored as it is."""
+    rules.check_sealing(command.level, command.key, command.key_version, command.envelope)
+    if not command.key:
+        return ""
+    key = own_key(ctx.tx, command.key, owner)
+    rules.check_serving(key, command.key_version)
+    return key.id
+
+
+def _sealed(command: AddDataset | AddWorkdir, key: str) -> dict[str, Evidence]:
+    return {"key": key, "key_version": command.key_version, "envelope": command.envelope} if key else {}
 
 
 def _dataset_target(tx: Tx, principal: Entity, command: ShowDataset | SealDataset) -> Target:
@@ -291,7 +331,7 @@ def _list_artefacts(ctx: Ctx, command: ListArtefacts) -> ArtefactPage:
 
 
 def handlers(actions: DataActions) -> tuple[Handler[Any], ...]:
-    """Every command of data."""
+    """Every command of data that lets nothing out and lowers nothing."""
     return (
         Handler(AddDataset, actions.add_dataset_target, actions.add_dataset),
         Handler(SealDataset, _dataset_target, actions.seal_dataset, prepare=actions.look_for_bytes),
@@ -301,4 +341,5 @@ def handlers(actions: DataActions) -> tuple[Handler[Any], ...]:
         Handler(ShowArtefact, _artefact_target, _show_artefact),
         Handler(ListArtefacts, _listing, _list_artefacts),
         Handler(FetchArtefact, _artefact_target, actions.fetch_artefact),
+        *actions_keys.handlers(production=actions.production),
     )

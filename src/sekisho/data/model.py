@@ -19,6 +19,10 @@ Residency = Annotated[
 """Countries the data may be in, or the one word `any`."""
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Limit = Annotated[int, Meta(ge=1, le=200)]
+KeyName = Annotated[str, Meta(max_length=64)]
+"""A registered key by id or name; empty for bytes that are stored as they are."""
+EnvelopeDigest = Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?\Z")]
+"""Digest of the envelope's header (`sekisho_wire.envelope`), so that a release opens this object and no other."""
 
 ObjectKind = Literal["file", "tree"]
 ArtefactKind = Literal["workdir", "output", "checkpoint", "log"]
@@ -27,7 +31,8 @@ ArtefactKind = Literal["workdir", "output", "checkpoint", "log"]
 class DatasetView(msgspec.Struct, frozen=True):
     """A dataset: one tree of files by digest, with what the charter needs to know of it.
 
-    `uploading` until every byte was checked against its digest; only a `ready` one can be an input.
+    `uploading` until every byte was checked against its digest; only a `ready` one can be an input. With a `key`, what
+    is stored is ciphertext, and `object` is the digest of that.
     """
 
     id: str
@@ -44,6 +49,9 @@ class DatasetView(msgspec.Struct, frozen=True):
     created_ms: int
     copies: list[str]
     record_id: str
+    key: str = ""
+    key_version: int = 0
+    envelope: str = ""
 
 
 class DatasetPage(msgspec.Struct, frozen=True):
@@ -72,6 +80,9 @@ class ArtefactView(msgspec.Struct, frozen=True):
     created_ms: int
     copies: list[str]
     record_id: str
+    key: str = ""
+    key_version: int = 0
+    envelope: str = ""
 
 
 class ArtefactPage(msgspec.Struct, frozen=True):
@@ -107,7 +118,10 @@ class Download(msgspec.Struct, frozen=True):
     ja="データセットを追加します（この後でファイルを送ります）。",
 )
 class AddDataset(Command[Upload]):
-    """Add a dataset; its files follow under the ticket that this answers."""
+    """Add a dataset; its files follow under the ticket that this answers.
+
+    From level 1 on the files are encrypted before they are sent, by a data key that `key` wraps.
+    """
 
     name: Name
     object: Digest
@@ -117,6 +131,9 @@ class AddDataset(Command[Upload]):
     residency: Residency
     labels: Annotated[list[Label], Meta(max_length=32)] = msgspec.field(default_factory=list)
     licence: Annotated[str, Meta(max_length=200)] = ""
+    key: KeyName = ""
+    key_version: Count = 0
+    envelope: EnvelopeDigest = ""
 
 
 @command(
@@ -166,6 +183,9 @@ class AddWorkdir(Command[Upload]):
     level: Level = 0
     residency: Residency = msgspec.field(default_factory=lambda: ["any"])
     labels: Annotated[list[Label], Meta(max_length=32)] = msgspec.field(default_factory=list)
+    key: KeyName = ""
+    key_version: Count = 0
+    envelope: EnvelopeDigest = ""
 
 
 @command(
@@ -193,9 +213,9 @@ class ListArtefacts(Command[ArtefactPage]):
     kind=Kind.RECORDED,
     resource="Artifact",
     groups=("use",),
-    ja="成果物を取り出す許可を得ます（レベル1まで。それより上は拠点に留まり、今はまだ取り出せません）。",
+    ja="成果物を取り出す許可を得ます（レベル1まで。それより上と、他の所有者がいるものには、持ち出しの申請が必要です）。",
 )
 class FetchArtefact(Command[Download]):
-    """Get a ticket for an artefact's bytes, up to level 1; above, it stays at its site and cannot be fetched yet."""
+    """Get a ticket for an artefact's bytes, up to level 1 and of one owner; anything else takes an export."""
 
     artefact: str

@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
-from sekisho.data.errors import EXPORT_NEEDED, INCOMPLETE, RESIDENCY, TREE
+from sekisho.charter import FLOOR_LEVEL
+from sekisho.data.errors import (
+    APPROVER_ALONE,
+    APPROVER_MISSING,
+    APPROVER_REQUESTER,
+    APPROVER_TWICE,
+    APPROVER_UNKNOWN,
+    EXPORT_NEEDED,
+    EXPORT_NEVER,
+    EXPORT_PLACE,
+    INCOMPLETE,
+    KEY_CUSTODY,
+    KEY_EVIDENCE,
+    KEY_NEEDED,
+    KEY_STATE,
+    KEY_VERSION,
+    LOWER_FLOOR,
+    LOWER_NOT,
+    RESIDENCY,
+    TREE,
+)
 from sekisho.data.model import ArtefactView, DatasetView
+from sekisho.data.model_keys import KeyState, KeyView
 from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.facts import Entity, Ref
+from sekisho_verify import canonical
+from sekisho_verify.errors import CanonicalError
 from sekisho_wire import trees
+from sekisho_wire.custody import CustodyError, Destruction, Facts, read_signed
 
+SignedT = TypeVar("SignedT", Facts, Destruction)
 ANYWHERE = "any"
 FETCH_LEVEL_MAX = 1
-"""Up to here an artefact's own organisation fetches it by itself; above, it stays at its site: no export exists yet."""
+"""Up to here an artefact's only owner fetches it alone; above, it stays at its site until an export is approved."""
+EXPORT_LEVEL_MAX = 3
+NEVER_LABEL = "specially-designated-secret"
+TWO_ORGANISATIONS_LEVEL = FLOOR_LEVEL
+TWO_ORGANISATIONS = 2
+LOWER_LEVEL_MAX = 3
+
+KEY_LEVEL = 1
+"""From here up nothing is stored that its owner's key did not encrypt first."""
+LEASE_LEVEL = 2
+"""From here up an attempt's lease ends with the right to its keys."""
+CONFIRM_MS = 300_000
+"""How old a decision about a running attempt's keys is when it is taken again, well in time for `FRESH_MS`."""
+FRESH_MS = 900_000
+"""A quarter of an hour: as long as a proof of place is fresh."""
+
+PROOF_STALE = "key.proof_stale"
+STOPPED = "key.stopped"
+DESTROYED = "key.destroyed"
+REFUSED = "key.refused"
+UNCONFIRMED = "key.unconfirmed"
 
 
 def check_residency(residency: Iterable[str]) -> list[str]:
@@ -50,10 +96,56 @@ def check_complete_manifest(present: bool) -> None:  # noqa: FBT001 - the one th
         raise SekishoError(INCOMPLETE, missing=1, files=1, path="(manifest)")
 
 
-def check_fetch(level: int) -> None:
-    """Raise `data.export_needed` above the level that leaves without approvers."""
-    if level > FETCH_LEVEL_MAX:
+def check_fetch(level: int, owners: Iterable[str], owner: str) -> None:
+    """Raise `data.export_needed` above the level that leaves without approvers, and where others have a say."""
+    if level > FETCH_LEVEL_MAX or set(owners) - {owner}:
         raise SekishoError(EXPORT_NEEDED, level=level)
+
+
+def check_export(artefact: ArtefactView, country: str) -> None:
+    """Raise for what no approval lets out, whatever the charter says, and where the way leads out of its residency.
+
+    `country` is where the control plane stands, through which the bytes pass.
+    """
+    if artefact.level > EXPORT_LEVEL_MAX or NEVER_LABEL in artefact.labels:
+        raise SekishoError(EXPORT_NEVER)
+    if ANYWHERE not in artefact.residency and country not in artefact.residency:
+        raise SekishoError(EXPORT_PLACE, country=country)
+
+
+def check_approvers(
+    requester: str, approvers: Mapping[str, str], named: Sequence[str], owners: Iterable[str]
+) -> None:
+    """Raise unless all who are named are different people who can approve, and each owner has one of them.
+
+    `approvers` maps those who exist and are active to their organisations.
+    """
+    if requester in named:
+        raise SekishoError(APPROVER_REQUESTER)
+    for number, person in enumerate(named):
+        if person not in approvers or person in named[:number]:
+            raise SekishoError(APPROVER_UNKNOWN, person=person)
+    for owner in sorted(set(owners) - set(approvers.values())):
+        raise SekishoError(APPROVER_MISSING, organisation=owner)
+
+
+def check_organisations(level: int, approvers: Mapping[str, str], named: Sequence[str]) -> None:
+    """Raise unless each approver is of another organisation, and at level 2 and above there are two of them."""
+    seen: dict[str, str] = {}
+    for person in named:
+        other = seen.setdefault(approvers[person], person)
+        if other != person:
+            raise SekishoError(APPROVER_TWICE, person=other, other=person)
+    if level >= TWO_ORGANISATIONS_LEVEL and len(seen) < TWO_ORGANISATIONS:
+        raise SekishoError(APPROVER_ALONE, level=level)
+
+
+def check_lower(level: int, wanted: int) -> None:
+    """Raise unless `wanted` is lower, and no way round the floor that no charter lifts."""
+    if wanted >= level:
+        raise SekishoError(LOWER_NOT, level=level)
+    if level > LOWER_LEVEL_MAX or wanted < FLOOR_LEVEL <= level:
+        raise SekishoError(LOWER_FLOOR, level=level, wanted=wanted)
 
 
 def as_json(values: Iterable[str]) -> str:
@@ -96,5 +188,111 @@ def labelled(
             "level": level,
             "labels": frozenset(labels),
             "residency": frozenset(residency),
+        },
+    )
+
+
+def check_sealing(level: int, key: str, version: int, envelope: str) -> None:
+    """Raise `data.key_needed` unless the bytes come with everything that names who can open them."""
+    named = (bool(key), version > 0, bool(envelope))
+    if any(named) != all(named) or (level >= KEY_LEVEL and not all(named)):
+        raise SekishoError(KEY_NEEDED, level=level)
+
+
+def check_serving(key: KeyView, version: int) -> None:
+    """Raise unless something may be encrypted under this version of a key now."""
+    if key.state != "serving":
+        raise SekishoError(KEY_STATE, name=key.name, state=key.state)
+    if not 1 <= version <= key.version:
+        raise SekishoError(KEY_VERSION, name=key.name, version=key.version, asked=version)
+
+
+def check_rotation(key: KeyView, version: int) -> None:
+    """Versions only grow; a key that is destroyed has no next one."""
+    if key.state == "destroyed":
+        raise SekishoError(KEY_STATE, name=key.name, state=key.state)
+    if version <= key.version:
+        raise SekishoError(KEY_VERSION, name=key.name, version=key.version, asked=version)
+
+
+def read_facts(sealed: str, public_key: str, name: str) -> Facts:
+    """What a custodian says of its key of this name; problem `data.key_evidence` for anybody else's word.
+
+    A file on a disk can be copied: a development key that is said not to be exportable is refused.
+    """
+    facts = _read(sealed, public_key, name, Facts)
+    if facts.custody == "development" and not facts.exportable:
+        raise SekishoError(KEY_CUSTODY)
+    if not facts.newest:
+        raise SekishoError(KEY_EVIDENCE, name=name, what="no version is left")
+    return facts
+
+
+def check_destruction(sealed: str, key: KeyView) -> Destruction:
+    """The custodian's own word that every version of the key is gone; `data.key_evidence` for anything less."""
+    if key.state == "destroyed":
+        raise SekishoError(KEY_STATE, name=key.name, state=key.state)
+    found = _read(sealed, key.public_key, key.name, Destruction)
+    if found.custodian != key.custodian_name or key.version not in found.versions:
+        raise SekishoError(
+            KEY_EVIDENCE, name=key.name, what="of another custodian, or without the newest version"
+        )
+    return found
+
+
+def _read(sealed: str, public_key: str, name: str, kind: type[SignedT]) -> SignedT:
+    try:
+        # Printed or kept in a file, it ends in a line feed that was not signed.
+        found = read_signed(sealed.removesuffix("\n").encode(), canonical.from_base64url(public_key), kind)
+    except (CustodyError, CanonicalError) as error:
+        raise SekishoError(KEY_EVIDENCE, name=name, what=error.detail) from error
+    if found.key != name:
+        raise SekishoError(KEY_EVIDENCE, name=name, what=f"it is about {found.key}")
+    return found
+
+
+def refusal(key: KeyView | None, decided: Iterable[str], *, allowed: bool) -> str:
+    """Why a data key is not released; empty when it is. `decided` are the rules that said no."""
+    if key is None or key.state == "destroyed":
+        return DESTROYED
+    if key.state == "stopped":
+        return STOPPED
+    if allowed:
+        return ""
+    return PROOF_STALE if any(rule.startswith("C02") for rule in decided) else REFUSED
+
+
+def lease_refusal(level: int, last: tuple[int, str] | None, states: Iterable[KeyState], now_ms: int) -> str:
+    """Why an attempt that holds data keys loses its lease; empty while it keeps it.
+
+    `last` is the moment of the newest decision about its keys with its reason, `states` those of the keys it uses. A
+    stop by the owner counts at any level; that nobody decided for a quarter of an hour, from level 2 on.
+    """
+    if last is None:
+        return ""
+    decided_ms, reason = last
+    found = set(states) - {"serving"}
+    if reason or found:
+        return reason or (DESTROYED if "destroyed" in found else STOPPED)
+    if level < LEASE_LEVEL:
+        return ""
+    return UNCONFIRMED if now_ms - decided_ms > FRESH_MS else ""
+
+
+def confirm_due(level: int, decided_ms: int, now_ms: int) -> bool:
+    """Whether it is time to decide again about the keys of a running attempt."""
+    return level >= LEASE_LEVEL and now_ms - decided_ms >= CONFIRM_MS
+
+
+def key_entity(key: KeyView) -> Entity:
+    """The key as the charter sees it."""
+    return Entity(
+        Ref("Key", key.id),
+        {
+            "owner": Ref("Org", key.owner),
+            "country": key.country,
+            "custodian": Ref("Org", key.custodian),
+            "custody": key.custody,
+            "exportable": key.exportable,
         },
     )

@@ -9,12 +9,13 @@ from sekisho.data.rules import as_json
 from sekisho.kernel.tx import Row, Tx
 
 
-def insert_dataset(tx: Tx, dataset: str, owner: str, command: AddDataset, *, now_ms: int) -> None:
+def insert_dataset(tx: Tx, dataset: str, owner: str, command: AddDataset, *, key: str, now_ms: int) -> None:
     """Add a dataset whose bytes are still to come."""
     tx.run(
         "insert into data_datasets (id, name, owner, level, labels, residency, licence, object, size_bytes, files,"
-        " state, created_ms, record_id) values (:id, :name, :owner, :level, :labels, :residency, :licence, :object,"
-        " :size_bytes, :files, 'uploading', :now, :record_id)",
+        " state, created_ms, key, key_version, envelope, record_id) values (:id, :name, :owner, :level, :labels,"
+        " :residency, :licence, :object, :size_bytes, :files, 'uploading', :now, :key, :key_version, :envelope,"
+        " :record_id)",
         id=dataset,
         name=command.name,
         owner=owner,
@@ -25,6 +26,9 @@ def insert_dataset(tx: Tx, dataset: str, owner: str, command: AddDataset, *, now
         object=command.object,
         size_bytes=command.size_bytes,
         files=command.files,
+        key=key or None,
+        key_version=command.key_version or None,
+        envelope=command.envelope or None,
         now=now_ms,
     )
 
@@ -56,8 +60,9 @@ def insert_artefact(tx: Tx, artefact: ArtefactView) -> None:
     """Add an artefact; its copies are noted apart."""
     tx.run(
         "insert into data_artefacts (id, name, kind, owner, owners, level, labels, residency, object, object_kind,"
-        " size_bytes, job, attempt, created_ms, record_id) values (:id, :name, :kind, :owner, :owners, :level,"
-        " :labels, :residency, :object, :object_kind, :size_bytes, :job, :attempt, :created_ms, :record_id)",
+        " size_bytes, job, attempt, created_ms, key, key_version, envelope, record_id) values (:id, :name, :kind, :owner,"
+        " :owners, :level, :labels, :residency, :object, :object_kind, :size_bytes, :job, :attempt, :created_ms, :key,"
+        " :key_version, :envelope, :record_id)",
         id=artefact.id,
         name=artefact.name,
         kind=artefact.kind,
@@ -72,6 +77,9 @@ def insert_artefact(tx: Tx, artefact: ArtefactView) -> None:
         job=artefact.job,
         attempt=artefact.attempt,
         created_ms=artefact.created_ms,
+        key=artefact.key or None,
+        key_version=artefact.key_version or None,
+        envelope=artefact.envelope or None,
     )
 
 
@@ -102,6 +110,24 @@ def newest_checkpoint(tx: Tx, job: str) -> ArtefactView | None:
     return _artefact(row, copies(tx, row["object"])) if row else None
 
 
+def lower_artefact(tx: Tx, artefact: str, level: int) -> None:
+    """Another level from now on; the record of the change keeps the old one."""
+    tx.run(
+        "update data_artefacts set level = :level, record_id = :record_id where id = :id",
+        id=artefact,
+        level=level,
+    )
+
+
+def lower_dataset(tx: Tx, dataset: str, level: int) -> None:
+    """As for an artefact."""
+    tx.run(
+        "update data_datasets set level = :level, record_id = :record_id where id = :id",
+        id=dataset,
+        level=level,
+    )
+
+
 def put_copy(tx: Tx, digest: str, site: str, now_ms: int) -> None:
     """The bytes of an object lie at a site now."""
     tx.run(
@@ -126,6 +152,7 @@ def _dataset(row: Row, where: list[str]) -> DatasetView:
             "labels": msgspec.json.decode(row["labels"]),
             "residency": msgspec.json.decode(row["residency"]),
             "copies": where,
+            **_sealing(row),
         },
         DatasetView,
     )
@@ -139,6 +166,16 @@ def _artefact(row: Row, where: list[str]) -> ArtefactView:
             "labels": msgspec.json.decode(row["labels"]),
             "residency": msgspec.json.decode(row["residency"]),
             "copies": where,
+            **_sealing(row),
         },
         ArtefactView,
     )
+
+
+def _sealing(row: Row) -> Row:
+    """What names who can open the bytes; a row of before keys existed has nulls."""
+    return {
+        "key": row["key"] or "",
+        "key_version": row["key_version"] or 0,
+        "envelope": row["envelope"] or "",
+    }

@@ -28,6 +28,7 @@ from sekisho.compute import (
     ReportAttempt,
     Seals,
 )
+from sekisho.data import ReleaseKey
 from sekisho.http import envelope as request_envelope
 from sekisho.http.edge import problem
 from sekisho.http.errors import TIMEOUT, RefusedError
@@ -210,6 +211,8 @@ class AgentDoor:
             command = RenewAttempt(envelope=envelope, sealed=sealed)
         elif isinstance(envelope.body, (messages.Progress, messages.LogChunk)):
             command = NoteProgress(envelope=envelope, sealed=sealed)
+        elif isinstance(envelope.body, messages.WantKey):
+            command = ReleaseKey(envelope=envelope, sealed=sealed, agent_key=key)
         else:
             command = ReportAttempt(envelope=envelope, sealed=sealed, agent_key=key)
         try:

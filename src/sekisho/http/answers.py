@@ -60,9 +60,7 @@ def details(error: SekishoError, *, language: Language, request_id: str) -> Deta
     problem = error.problem
     params: dict[str, str | int] = dict(error.params)
     shown: dict[str, str | int] = {name: text.render(language, {}) for name, text in _DEFAULTS.items()}
-    shown |= {"request": request_id, **params}
-    if isinstance(error, RefusedError):
-        shown |= {name: text.render(language, params) for name, text in error.texts.items()}
+    shown |= {"request": request_id, **error.filled(language)}
     rules, record, reason = (), "", ""
     errors: tuple[dict[str, str | int], ...] = ()
     if isinstance(error, DeniedError):

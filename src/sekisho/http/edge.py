@@ -91,15 +91,16 @@ class Edge:
     async def _body(self, request: Request, route: Route) -> bytes:
         """The whole body, refused as soon as it is known to be too long, too slow or of another kind."""
         declared = request.headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._limits.body_bytes:
-            raise _too_large(int(declared), self._limits.body_bytes)
+        limit = max(route.body_bytes, self._limits.body_bytes)
+        if declared.isdecimal() and int(declared) > limit:
+            raise _too_large(int(declared), limit)
         chunks = bytearray()
         try:
             with anyio.fail_after(self._limits.body_seconds):
                 async for chunk in request.stream():
                     chunks += chunk
-                    if len(chunks) > self._limits.body_bytes:
-                        raise _too_large(len(chunks), self._limits.body_bytes)
+                    if len(chunks) > limit:
+                        raise _too_large(len(chunks), limit)
         except TimeoutError:
             raise RefusedError(TIMEOUT, seconds=self._limits.body_seconds) from None
         if chunks and route.takes_body:
@@ -158,7 +159,7 @@ def build(
     limits = limits or Limits()
     edge = Edge(gate, authenticate, limits)
     figures = envelope.Figures(registry or CollectorRegistry())
-    document = msgspec.json.encode(openapi.document(routes))
+    document = _encoded(tuple(routes))
     own: list[BaseRoute] = [
         Mount(PREFIX, Router(routes=_paths(edge, routes), redirect_slashes=False)),
         PathRoute("/healthz", _health, name="/healthz"),
@@ -182,6 +183,12 @@ def build(
     # A redirect would make a client send its token twice, and is no answer to an address that does not exist.
     app.router.redirect_slashes = False
     return app
+
+
+@functools.lru_cache(maxsize=4)
+def _encoded(routes: tuple[Route, ...]) -> bytes:
+    """The same routes always give the same bytes."""
+    return msgspec.json.encode(openapi.document(routes))
 
 
 def _paths(edge: Edge, routes: Sequence[Route]) -> list[BaseRoute]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sekisho.kernel.errors import SekishoError
 from sekisho_wire import problems
-from sekisho_wire.problems import Exit, Language, Problem, Text
+from sekisho_wire.problems import Exit, Problem, Text
 
 NOT_UTF8 = problems.define(
     "input.not_utf8",
@@ -116,7 +116,7 @@ KEY_EXPOSED = problems.define(
 
 
 class RefusedError(SekishoError):
-    """Input that cannot be taken. `texts` are parameters that themselves exist in both languages."""
+    """Input that cannot be taken, with a hint of its own."""
 
     def __init__(
         self,
@@ -127,8 +127,6 @@ class RefusedError(SekishoError):
         hint: Text | None = None,
         **params: str | int,
     ) -> None:
-        """The English of `texts` joins `params`, so that programs see one stable spelling."""
-        self.texts = texts or {}
+        """`hint` stands in for the problem's own."""
         self.hint = hint
-        english = {name: text.render(Language.EN, params) for name, text in self.texts.items()}
-        super().__init__(problem, **params, **english)
+        super().__init__(problem, texts=texts, **params)

@@ -37,6 +37,8 @@ class Route(msgspec.Struct, frozen=True):
     download: str = ""
     """The field of the answer whose bytes are sent as the body instead of JSON."""
     media: str = "application/json"
+    body_bytes: int = 0
+    """How long its body may be, where that is more than others may send; 0 for the usual."""
     final: bool = False
     """It cannot be undone: the command line asks first."""
 

@@ -18,7 +18,7 @@ KERNEL: tuple[Route, ...] = (
         "/v1/proposals",
         ListProposals,
         cli=("proposal", "list"),
-        columns=("id", "action", "proposer", "created_at", "expires_at"),
+        columns=("id", "action", "proposer", "binding", "created_at", "expires_at"),
     ),
     Route("POST", "/v1/proposals/{proposal}/approve", ApproveProposal, cli=("proposal", "approve")),
 )
@@ -168,6 +168,12 @@ CHARTER: tuple[Route, ...] = (
         cli=("charter", "diff"),
         words=("after", "before"),
     ),
+    Route(
+        "GET",
+        "/v1/charter/versions/{version}/replay",
+        charter.ReplayVersion,
+        cli=("charter", "replay"),
+    ),
     Route("POST", "/v1/charter/try", charter.TryRequest, cli=("charter", "try"), words=("action",)),
 )
 
@@ -227,6 +233,42 @@ SITES: tuple[Route, ...] = (
     ),
     Route("POST", "/v1/sites/{site}/drain", sites.DrainSite, cli=("site", "drain")),
     Route("POST", "/v1/sites/{site}/resume", sites.ResumeSite, cli=("site", "resume")),
+    Route("POST", "/v1/sites/{site}/proofs", sites.RequestProof, status=202),
+    Route("POST", "/v1/sites/{site}/proofs/{request}", sites.AddProof),
+    Route("GET", "/v1/sites/{site}/proof", sites.ShowProof),
+    Route(
+        "PUT",
+        "/v1/landmarks/{name}",
+        sites.AddLandmark,
+        cli=("landmark", "add"),
+    ),
+    Route(
+        "GET",
+        "/v1/landmarks",
+        sites.ListLandmarks,
+        cli=("landmark", "list"),
+        columns=("name", "organisation", "latitude_udeg", "longitude_udeg", "contradicted_by"),
+    ),
+    Route("DELETE", "/v1/landmarks/{name}", sites.RemoveLandmark, cli=("landmark", "remove")),
+    Route("GET", "/v1/landmarks/{landmark}/tasks", sites.ListTasks),
+    Route(
+        "POST",
+        "/v1/territories",
+        sites.AddTerritory,
+        status=201,
+        cli=("territory", "add"),
+        words=("territory",),
+        files=("territory",),
+        body_bytes=sites.TERRITORY_BYTES,
+    ),
+    Route("PUT", "/v1/territories/{digest}/force", sites.SetTerritory, cli=("territory", "set")),
+    Route(
+        "GET",
+        "/v1/territories",
+        sites.ListTerritories,
+        cli=("territory", "list"),
+        columns=("digest", "name", "version", "state", "added_at"),
+    ),
 )
 
 DATA: tuple[Route, ...] = (
@@ -240,6 +282,34 @@ DATA: tuple[Route, ...] = (
         cli=("data", "list"),
         columns=("id", "name", "level", "labels", "residency", "state", "size_bytes", "created_at"),
     ),
+    Route(
+        "POST",
+        "/v1/keys",
+        data.RegisterKey,
+        status=201,
+        cli=("key", "register"),
+        words=("name",),
+        files=("statement",),
+    ),
+    Route("GET", "/v1/keys/{key}", data.ShowKey, cli=("key", "show")),
+    Route(
+        "GET",
+        "/v1/keys",
+        data.ListKeys,
+        cli=("key", "list"),
+        columns=("id", "name", "custody", "country", "exportable", "version", "state", "stand_in"),
+    ),
+    Route("POST", "/v1/keys/{key}/stop", data.StopKey, cli=("key", "stop")),
+    Route("POST", "/v1/keys/{key}/resume", data.ResumeKey, cli=("key", "resume")),
+    Route("POST", "/v1/keys/{key}/rotate", data.RotateKey, cli=("key", "rotate"), files=("statement",)),
+    Route(
+        "POST",
+        "/v1/keys/{key}/destroy",
+        data.DestroyKey,
+        cli=("key", "destroy"),
+        files=("evidence",),
+        final=True,
+    ),
     Route("POST", "/v1/workdirs", data.AddWorkdir, status=201),
     Route("GET", "/v1/artefacts/{artefact}", data.ShowArtefact, cli=("artefact", "show")),
     Route(
@@ -250,6 +320,18 @@ DATA: tuple[Route, ...] = (
         columns=("id", "name", "kind", "level", "size_bytes", "job", "created_at"),
     ),
     Route("POST", "/v1/artefacts/{artefact}/fetch", data.FetchArtefact, cli=("artefact", "ticket")),
+    Route("POST", "/v1/artefacts/{artefact}/export", data.ExportArtefact, cli=("artefact", "request")),
+    Route("POST", "/v1/artefacts/{artefact}/lower", data.LowerArtefact, cli=("artefact", "lower")),
+    Route("POST", "/v1/datasets/{dataset}/lower", data.LowerDataset, cli=("data", "lower")),
+    Route("GET", "/v1/releases/{release}", data.ShowRelease, cli=("release", "show")),
+    Route(
+        "GET",
+        "/v1/releases",
+        data.ListReleases,
+        cli=("release", "list"),
+        columns=("id", "artefact", "destination", "state", "requester", "created_at", "expires_at"),
+    ),
+    Route("POST", "/v1/releases/{release}/fetch", data.FetchRelease, cli=("release", "ticket")),
 )
 
 COMPUTE: tuple[Route, ...] = (

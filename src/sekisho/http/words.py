@@ -103,6 +103,12 @@ _EVIDENCE: Mapping[str, Word] = {
         sample="compute.job.submit",
     ),
     "actor": _word(("actor", "実行者")),
+    "binding": _word(
+        ("binding", "内容のダイジェスト"),
+        "the digest of what you read, as proposal list shows it",
+        "確認した内容のダイジェスト（proposal listに表示）",
+        sample="sha256:...",
+    ),
     "after": _word(("after", "続きの位置"), "where the last page ended", "前のページの終わりの位置"),
     "decision": _word(("decision", "判断")),
     "export": _word(
@@ -135,6 +141,12 @@ _PLACES: Mapping[str, Word] = {
         "GPUの種類、台数、価格",
         sample='\'[{"type":"H100","count":8}]\'',
     ),
+    "approvers": _word(
+        ("approvers", "承認者"),
+        "id of a person who is to approve",
+        "承認を求める利用者のID",
+        sample="usr_01kae7x2m4",
+    ),
     "artefact": _word(("artefact", "成果物"), "the artefact's id", "成果物のID", sample="art_01kae7x2m4"),
     "country": _word(
         ("country", "国"),
@@ -145,6 +157,20 @@ _PLACES: Mapping[str, Word] = {
     "cpus": _word(("CPUs", "CPU"), "CPU cores", "CPUコア数", sample="64"),
     "dataset": _word(
         ("dataset", "データセット"), "the dataset's id or name", "データセットのIDまたは名前", sample="corpus"
+    ),
+    "data.artefact.export:licence": _word(
+        ("licence", "輸出許可"), "number of the export licence", "輸出許可の番号", sample="METI-2026-0001"
+    ),
+    "data.artefact.lower:level": _word(("level", "区分"), "the new level", "新しい区分", sample="2"),
+    "data.dataset.lower:level": _word(("level", "区分"), "the new level", "新しい区分", sample="2"),
+    "data.dataset.lower:dataset": _word(
+        ("dataset", "データセット"), "the dataset's id", "データセットのID", sample="ds_01kae7x2m4"
+    ),
+    "destination": _word(
+        ("destination", "持ち出し先"),
+        "country it goes to, two letters",
+        "持ち出し先の国（2文字）",
+        sample="JP",
     ),
     "engine": _word(("engine", "実行基盤"), "what runs jobs there", "ジョブを実行する仕組み", sample="local"),
     "fact": _word(
@@ -205,11 +231,37 @@ _PLACES: Mapping[str, Word] = {
     "operator": _word(
         ("operator", "運用者"), "the operating organisation's id", "運用者の組織ID", sample="org_01kae7x2m4"
     ),
+    "release": _word(
+        ("release", "持ち出し"),
+        "id of the approved export, or of its proposal",
+        "承認された持ち出しのID、またはその申請のID",
+        sample="rel_01kae7x2m4",
+    ),
     "residency": _word(
         ("residency", "所在地条件"), "a country it may be in, or any", "置いてよい国、またはany", sample="JP"
     ),
     "site": _word(("site", "拠点"), "the site's id or name", "拠点のIDまたは名前", sample="sakura-ishikari"),
     "site_name": _word(("site", "拠点")),
+    "address": _word(
+        ("address", "アドレス"),
+        "where it answers challenges (UDP, host:port)",
+        "測定に応答するアドレス（UDP、host:port）",
+        sample="203.0.113.7:7700",
+    ),
+    "landmark": _word(
+        ("landmark", "測位基準点"), "the landmark's name", "測位基準点の名前", sample="fukuoka-1"
+    ),
+    "latitude_udeg": _word(
+        ("latitude", "緯度"), "north, in millionths of a degree", "北緯（百万分の1度）", sample="33590200"
+    ),
+    "longitude_udeg": _word(
+        ("longitude", "経度"), "east, in millionths of a degree", "東経（百万分の1度）", sample="130401700"
+    ),
+    "request": _word(("request", "依頼"), "the request's id", "依頼のID", sample="prq_01kae7x2m4"),
+    "territory": _word(
+        ("territory", "領域ファイル"), "the territory file", "領域ファイル", sample="territory.json"
+    ),
+    "transcripts": _word(("transcripts", "測定記録"), "a signed transcript", "署名付きの測定記録"),
     "size_bytes": _word(("bytes", "バイト数"), "size in bytes", "バイト数", sample="4096"),
     "source": _word(("source", "根拠"), "where this is known from", "情報の出どころ"),
     "stand_in": _word(("stand-in", "代役"), "it is simulated on this machine", "この機器上の代役です"),
@@ -280,6 +332,9 @@ _CHARTER: Mapping[str, Word] = {
     "before": _word(
         ("before", "前の版"), "the older version, else the one in force", "前の版（省略時は効力のある版）"
     ),
+    "charter.version.replay:after": _word(
+        ("after", "続きの位置"), "where the last page ended", "前のページの終わりの位置", sample="48000"
+    ),
     "charter.version.diff:after": _word(
         ("after", "後の版"), "the newer version", "後の版のID", sample="chv_01kae7x2m4"
     ),
@@ -296,8 +351,59 @@ _CHARTER: Mapping[str, Word] = {
     "resource": _word(
         ("resource", "対象"), "what it would be done to", "操作の対象", sample='\'{"type":"Job","id":"x"}\''
     ),
+    "upto": _word(
+        ("records", "記録数"),
+        "only records before this place in the log",
+        "台帳のこの位置より前の記録のみ",
+        sample="48213",
+    ),
     "version": _word(
         ("version", "版"), "the version's id, else the one in force", "版のID（省略時は効力のある版）"
+    ),
+}
+
+_KEYS: Mapping[str, Word] = {
+    "data.key.register:address": _word(
+        ("address", "アドレス"),
+        "where the custodian answers",
+        "保管者のアドレス",
+        sample="https://custodian.example",
+    ),
+    "custodian": _word(
+        ("custodian", "保管者"),
+        "the organisation that holds the key, else your own",
+        "鍵を保管する組織のID（省略時は自分の組織）",
+        sample="org_01kae7x2m4",
+    ),
+    "envelope": _word(
+        ("envelope", "暗号化の見出し"),
+        "digest of the encrypted object's header",
+        "暗号化した実体の見出しの要約値",
+        sample="sha256:...",
+    ),
+    "evidence": _word(
+        ("evidence", "証拠"),
+        "the custodian's signed word that the key is gone",
+        "鍵を破棄したという保管者の署名つき証拠",
+        sample="destroyed.txt",
+    ),
+    "key": _word(("key", "鍵"), "the key's id or name", "鍵のIDまたは名前", sample="hospital"),
+    "key_version": _word(
+        ("version of the key", "鍵の版"),
+        "version of the key that wraps the data key",
+        "データ鍵を包んだ鍵の版",
+        sample="1",
+    ),
+    "public_key": _word(
+        ("public key", "公開鍵"),
+        "the key that checks what it signs, in base64url",
+        "署名を検証する公開鍵（base64url）",
+    ),
+    "statement": _word(
+        ("statement", "陳述"),
+        "what the custodian says of the key, signed by it",
+        "保管者が署名した、鍵についての陳述",
+        sample="facts.txt",
     ),
 }
 
@@ -308,6 +414,7 @@ FIELDS: Mapping[str, Word] = {
     **_PLACES,
     **_WORK,
     **_CHARTER,
+    **_KEYS,
 }
 """By name; `command:name` where a command means something else by a name than all others do."""
 
@@ -321,6 +428,8 @@ NOUNS: Mapping[str, Text] = {
     "data": Text("Datasets", "データセット"),
     "image": Text("Prepared environments", "実行環境"),
     "job": Text("Jobs", "ジョブ"),
+    "key": Text("Keys that stay with their custodians", "保管者に預けた鍵"),
+    "landmark": Text("Who measures where sites are", "拠点の位置を測定する測位基準点"),
     "ledger": Text("The log of records", "台帳"),
     "link": Text("One-time sign-in links", "1回限りのサインイン用リンク"),
     "me": Text("Your own account", "自分のアカウント"),
@@ -328,11 +437,13 @@ NOUNS: Mapping[str, Text] = {
     "person": Text("People", "利用者"),
     "proposal": Text("What waits for a second person", "2人目の承認待ち"),
     "record": Text("Records of what was decided and done", "判断と実行の記録"),
+    "release": Text("Exports that were approved", "承認された持ち出し"),
     "role": Text("What accounts may do", "アカウントの役割"),
     "secret": Text("Secrets that jobs get as files", "ジョブにファイルとして渡す秘密情報"),
     "service": Text("Accounts of programs", "サービスアカウント"),
     "site": Text("Places that offer GPUs", "GPUを提供する拠点"),
     "team": Text("Teams", "チーム"),
+    "territory": Text("Versions of the territory file", "領域ファイルの版"),
     "token": Text("Your access tokens", "自分のアクセストークン"),
     "verifier": Text("Whose word on hardware counts", "機器の証明を判断する検証者"),
 }

@@ -2,6 +2,7 @@
 
 from sekisho.identity.actions import handlers as handlers
 from sekisho.identity.actions_agents import find_agent as find_agent
+from sekisho.identity.actions_agents import newest_agent as newest_agent
 from sekisho.identity.model import AddMember as AddMember
 from sekisho.identity.model import CreateOrganisation as CreateOrganisation
 from sekisho.identity.model import CreateService as CreateService
@@ -94,3 +95,4 @@ from sekisho.identity.tables import names_of as names_of
 from sekisho.identity.tables import next_expiry as next_expiry
 from sekisho.identity.tables import team_id as team_id
 from sekisho.identity.targets import Sites as Sites
+from sekisho.identity.targets import find_organisation as find_organisation

@@ -23,11 +23,19 @@ from sekisho.kernel.ids import new_id
 from sekisho.kernel.tx import Row, Tx
 from sekisho_wire.messages import RegistrationCode, parse_registration_code
 
+AGENTS_MAX = 10_000
+
 
 def find_agent(tx: Tx, agent: str) -> m.AgentView | None:
     """An agent that may speak now: registered and not disabled. For the agents' own door."""
     row = tables_access.agent(tx, agent)
     return _view(row) if row is not None and row["state"] == "active" else None
+
+
+def newest_agent(tx: Tx, site: str) -> m.AgentView | None:
+    """The agent of a site that registered last, of those that may speak now."""
+    active = [row for row in tables_access.agents(tx, site, "", AGENTS_MAX) if row["state"] == "active"]
+    return _view(active[-1]) if active else None
 
 
 def _on_site(site: Entity) -> Target:

@@ -32,6 +32,7 @@ Role = Literal[
     "caller",
     "compliance",
     "engineer",
+    "landmark",
     "learner",
     "programme",
     "releaser",

@@ -22,6 +22,7 @@ ROLES = (
     "caller",
     "compliance",
     "engineer",
+    "landmark",
     "learner",
     "programme",
     "releaser",
@@ -31,7 +32,7 @@ ROLES = (
 SECOND_PERSON_ROLES = frozenset({ADMINISTRATOR, "compliance", "releaser"})
 """Roles whose holder can be the second of two people. If one administrator alone could give them, that administrator
 could make a second person up, and two signatures would be worth one."""
-SERVICE_ROLES = frozenset({"analyst", "caller", "engineer", "programme", "site_operator"})
+SERVICE_ROLES = frozenset({"analyst", "caller", "engineer", "landmark", "programme", "site_operator"})
 """What a program may be trusted with. Releasing data, changing the charter and auditing stay with people."""
 
 ADMINISTRATORS_NEEDED = 2

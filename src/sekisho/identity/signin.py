@@ -150,4 +150,4 @@ def _opened(verdict: sessions.OpenVerdict) -> sessions.Opened:
 
 
 def _error(code: str, params: Mapping[str, str | int]) -> SekishoError:
-    return SekishoError(problems.lookup(code), **params)
+    return SekishoError(problems.lookup(code), texts=None, **params)

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from sekisho.kernel.errors import SekishoError
 from sekisho_wire import problems
+from sekisho_wire.complaints import in_words
 from sekisho_wire.problems import Exit, Text
 
 PREFIX = "SEKISHO_"
@@ -32,6 +33,8 @@ INVALID = problems.define(
     Exit.USAGE,
     Text("Setting {name}: {what}", "設定{name}：{what}"),
 )
+_NEEDS_TABLE = Text("needs a table of settings", "設定の表が必要です")
+_NO_SUCH = Text("there is no such setting", "そのような設定はありません")
 UNREADABLE = problems.define(
     "config.unreadable",
     400,
@@ -130,11 +133,22 @@ class Oidc(_Section):
     """Group name to the roles it gives."""
 
 
+class Listener(_Section):
+    """Somebody outside the sites who signs which canaries arrived."""
+
+    name: Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]
+    """The name in its reports."""
+    key: str
+    """Its public key in base64url, as its operator handed it over."""
+
+
 class Compute(_Section):
     """Attempts and their leases."""
 
     lease_seconds: Annotated[int, Meta(ge=2, le=3600)] = 60
     """How long an attempt runs on after its agent was last heard; it is placed again after 1.5 times that."""
+    listeners: tuple[Listener, ...] = ()
+    """Whose word on canaries counts as observed: tables with `name` and `key` (docs/how-to/run-a-listener.md)."""
 
 
 class Sites(_Section):
@@ -216,7 +230,8 @@ def load(file: Path | None, environment: Mapping[str, str]) -> Settings:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
-        raise SekishoError(INVALID, name=path.rstrip("`") or "(file)", what=message) from error
+        what = in_words(message)
+        raise SekishoError(INVALID, name=path.rstrip("`") or "(file)", texts={"what": what}) from error
 
 
 def default_file() -> Path | None:
@@ -250,10 +265,10 @@ def _put(values: dict[str, Any], variable: str, text: str) -> None:
             if inner in {item.name for item in msgspec.structs.fields(field.type)}:
                 section = values.setdefault(field.name, {})
                 if not isinstance(section, dict):
-                    raise SekishoError(INVALID, name=field.name, what="needs a table of settings")
+                    raise SekishoError(INVALID, name=field.name, texts={"what": _NEEDS_TABLE})
                 section[inner] = text
                 return
-    raise SekishoError(INVALID, name=variable, what="there is no such setting")
+    raise SekishoError(INVALID, name=variable, texts={"what": _NO_SUCH})
 
 
 def _is_section(kind: object) -> bool:

@@ -20,13 +20,28 @@ CommandT = TypeVar("CommandT", bound=Command[Any])
 ItemT = TypeVar("ItemT")
 
 
+class Consent(msgspec.Struct, Generic[CommandT], frozen=True):
+    """Whose yes a command for several people waits for, where it names them itself.
+
+    `named` are their account ids. `check` raises for people who will not do, and is asked again before the command
+    runs. `bound` is what exactly they say yes to: once it is another, nobody approved that. A proposal is over after
+    `valid_ms`.
+    """
+
+    named: Callable[[CommandT], tuple[str, ...]]
+    check: Callable[[Tx, Entity, CommandT], None]
+    bound: Callable[[Tx, CommandT], Mapping[str, Evidence]]
+    valid_ms: int
+
+
 class Handler(msgspec.Struct, Generic[CommandT], frozen=True):
     """One command's code: what it is about, and what it does.
 
     `target` loads what the charter is asked about and raises NotFoundError for what does not exist. `run` has
     no outside effect, because a transaction may be tried again. `contention` names a thing that many such
     commands write at once (a quota, a queue). `prepare` does slow work on a reader, before the command waits for
-    its turn to write and before anybody asked the charter; it remembers by itself what it found.
+    its turn to write and before anybody asked the charter; it remembers by itself what it found. `consent` names the
+    people who approve it; without one, any second person does whom the charter lets do the same.
     """
 
     command: type[CommandT]
@@ -34,6 +49,7 @@ class Handler(msgspec.Struct, Generic[CommandT], frozen=True):
     run: Callable[[Ctx, CommandT], Any]
     contention: Callable[[CommandT], str] | None = None
     prepare: Callable[[Tx, Entity, CommandT], None] | None = None
+    consent: Consent[CommandT] | None = None
 
 
 def level_of(resource: Entity) -> int:
@@ -67,6 +83,7 @@ class Ctx:
         self.record_id = record_id
         self.now_ms = now_ms
         self.approvers = approvers
+        self.proposal = ""
         self.evidence: dict[str, Evidence] = {}
         self.rows: list[Draft] = []
         self.level_shown = 0

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sekisho_wire import problems
-from sekisho_wire.problems import Language, Problem
+from sekisho_wire.problems import Language, Problem, Text
 
 if TYPE_CHECKING:
     from sekisho.kernel.facts import Sentence
 
 
 class SekishoError(Exception):
-    """An error with a code. `params` fill the code's sentence and are shown to the caller: no secrets in them."""
+    """An error with a code. `params` fill the code's sentence and are shown to the caller: no secrets in them.
+
+    `texts` are parameters that themselves exist in both languages; what they name between braces is in `params`.
+    """
 
     problem: Problem = problems.INTERNAL
 
-    def __init__(self, problem: Problem | None = None, /, **params: str | int) -> None:
+    def __init__(
+        self,
+        problem: Problem | None = None,
+        /,
+        *,
+        texts: Mapping[str, Text] | None = None,
+        **params: str | int,
+    ) -> None:
         """Take the class's own problem unless another is given."""
         self.problem = problem or type(self).problem
+        self.texts = texts or {}
         self.params = params
-        super().__init__(self.problem.text.render(Language.EN, params))
+        self.params = self.filled(Language.EN)  # programs see one stable spelling
+        super().__init__(self.problem.text.render(Language.EN, self.params))
+
+    def filled(self, language: Language) -> dict[str, str | int]:
+        """The parameters as a sentence in this language needs them."""
+        return self.params | {name: text.render(language, self.params) for name, text in self.texts.items()}
 
     @property
     def code(self) -> str:

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from sekisho.kernel import denials, proposals, repeats, work
+from sekisho.kernel.call import Call, Denied, Stored
 from sekisho.kernel.clock import Clock
-from sekisho.kernel.command import Command, Kind, Result, Spec, spec_of
+from sekisho.kernel.command import Command, Kind, Result, spec_of
 from sekisho.kernel.context import Ctx, Handler, level_of
 from sekisho.kernel.db import Database
 from sekisho.kernel.errors import (
@@ -25,7 +26,7 @@ from sekisho.kernel.errors import (
     StorageFullError,
     UnavailableError,
 )
-from sekisho.kernel.evidence import Draft, Outcome, Recorder
+from sekisho.kernel.evidence import Draft, Evidence, Outcome, Recorder
 from sekisho.kernel.facts import (
     SYSTEM,
     Actor,
@@ -33,12 +34,11 @@ from sekisho.kernel.facts import (
     Decision,
     Entity,
     Principals,
+    Ref,
     Request,
-    Sentence,
     Target,
 )
-from sekisho.kernel.ids import new_id
-from sekisho.kernel.tx import Tx
+from sekisho.kernel.tx import Row, Tx
 from sekisho_wire import problems
 from sekisho_wire.problems import Exit, Text
 
@@ -57,45 +57,6 @@ OUT_OF_SCOPE = problems.define(
     Text("This token is not good for {action}.", "このトークンでは{action}を実行できません。"),
 )
 _NOTHING_HAPPENED = (BusyError, UnavailableError, StorageFullError)
-
-
-class Call:
-    """One command under way. Owned by the thread in `perform`; the last attempt's findings stay on it."""
-
-    def __init__(
-        self,
-        actor: Actor,
-        command: Command[Any],
-        now_ms: int,
-        *,
-        key: str = "",
-        held: work.Claim | None = None,
-    ) -> None:
-        """`key` is the idempotency key, `held` the piece of background work this is."""
-        self.actor = actor
-        self.command = command
-        self.spec: Spec = spec_of(type(command))
-        self.key = key
-        self.held = held
-        self.now_ms = now_ms
-        self.record_id = new_id("rec", now_ms)
-        self.approvers: tuple[str, ...] = ()
-        self.target: Target | None = None
-        self.decision: Decision | None = None
-        self.level_shown = 0
-
-
-class _Denied(msgspec.Struct, frozen=True):
-    sentences: tuple[Sentence, ...]
-    rules: tuple[str, ...]
-    record: str
-    foreign: bool
-    """Somebody else's thing: whoever asked is not told that it exists."""
-
-
-class _Stored(msgspec.Struct, frozen=True):
-    answer: bytes
-    """What the same request was answered before."""
 
 
 class Gate:
@@ -203,7 +164,7 @@ class Gate:
             return answer
 
         result = self._db.read(work_on)
-        if isinstance(result, _Denied):
+        if isinstance(result, Denied):
             self._refuse(call, result)
         if call.level_shown >= SENSITIVE_LEVEL:
             self._db.write(functools.partial(self._append, call, outcome="done", stream=call.actor.ref.id))
@@ -230,9 +191,9 @@ class Gate:
                 return _repeat(call, stored)
             self._record_failure(call, error)
             raise
-        if isinstance(result, _Stored):
+        if isinstance(result, Stored):
             return _repeat(call, result.answer)
-        if isinstance(result, _Denied):
+        if isinstance(result, Denied):
             self._refuse(call, result)
         return result
 
@@ -250,9 +211,15 @@ class Gate:
 
     def _attempt(self, call: Call, tx: Tx) -> Result:
         """One try of a recorded command inside a write transaction; may run again after a rollback."""
-        call.decision = call.target = None
+        call.begin_again()
         if isinstance(call.command, proposals.ApproveProposal):
-            return self._approve(call, tx, call.command.proposal)
+            row = proposals.find(tx, call.command.proposal)
+            if row is None:
+                # Asked only so that the try is on record: one for what is done already looks like any other.
+                self._may_approve(call, tx, self._principal(call, tx))
+                raise NotFoundError(id=call.command.proposal)
+            approve = self._approve if row["approvers"] is None else self._approve_named
+            return approve(call, tx, row, call.command)
         principal, target, decision = self._decide(call, tx)
         if not decision.allowed:
             # A repeat of something done is answered from memory, whatever became of its target since.
@@ -260,13 +227,14 @@ class Gate:
             if call.held is not None:
                 # A charter that knows no such action yet denies it: the work waits for one that does.
                 work.put_back(tx, call.held, "denied", call.now_ms)
-            return self._deny(call, tx, principal) if stored is None else _Stored(stored)
+            return self._deny(call, tx, principal) if stored is None else Stored(stored)
         if call.held is not None:
             work.finish(tx, call.held)
         ctx = self._ctx(call, tx, (principal, target, decision))
         with tx.claimed_by(call.record_id):
             if call.spec.two_people and not call.approvers:
-                result: Any = proposals.propose(ctx, call.spec, call.command)
+                consent = self._handlers[type(call.command)].consent
+                result: Any = proposals.propose(ctx, call.spec, call.command, consent)
                 self._append(call, tx, outcome="proposed", ctx=ctx)
             else:
                 result = self._run(call, tx, ctx)
@@ -286,10 +254,11 @@ class Gate:
             self._append(call, tx, outcome="done", ctx=ctx)
         return result
 
-    def _approve(self, call: Call, tx: Tx, proposal: str) -> Result:
+    def _approve(self, call: Call, tx: Tx, row: Row, approval: proposals.ApproveProposal) -> Result:
         """The second person: the charter must allow the proposed command to both."""
-        row = proposals.take(tx, proposal)
         proposals.check(row, call.actor.ref.id, call.now_ms)
+        if approval.binding and approval.binding != row["binding"]:
+            raise SekishoError(proposals.CHANGED)
         inner = proposals.inner_command(row)
         both = Call(call.actor, inner, call.now_ms)
         both.record_id, both.approvers = call.record_id, (row["proposer"], call.actor.ref.id)
@@ -310,9 +279,88 @@ class Gate:
         with tx.claimed_by(call.record_id):
             proposals.settle(ctx, row)
             answer = msgspec.json.encode(self._run(both, tx, ctx))
+        return self._answer_approval(call, ctx, answer)
+
+    def _approve_named(self, call: Call, tx: Tx, row: Row, approval: proposals.ApproveProposal) -> Result:
+        """One of the people whom a proposal names says yes; with the last of them it happens.
+
+        Whatever is wrong is found after the charter let this person approve, so that the refusal is on record.
+        """
+        approver = self._principal(call, tx)
+        if not self._may_approve(call, tx, approver).allowed:
+            return self._deny(call, tx, approver)
+        proposals.check_named(tx, row, approval.binding, call.actor.ref.id, now_ms=call.now_ms)
+        asked = Call(
+            Actor(Ref(call.actor.ref.type, row["proposer"])), proposals.inner_command(row), call.now_ms
+        )
+        asked.record_id = call.record_id
+        found = self._decide(asked, tx)
+        if not found[2].allowed:
+            asked.actor = call.actor
+            return self._deny(asked, tx, found[0])
+        consent = self._handlers[type(asked.command)].consent
+        about = proposals.recheck(tx, row, consent, asked=(asked.spec, asked.command), proposer=found[0])
+        said_yes = {*proposals.approved_by(tx, row["id"]), call.actor.ref.id}
+        waiting = [person for person in proposals.named_in(row) if person not in said_yes]
+        own = msgspec.structs.replace(found[1], stream=proposals.named_target(approver).stream)
+        if waiting:
+            return self._keep_approval(call, tx, (approver, own), (row, about, waiting))
+        for person in sorted(said_yes):
+            other = self._principals.principal(tx, Actor(Ref(call.actor.ref.type, person)))
+            if other is None or not self._may_approve(call, tx, other).allowed:
+                return self._deny(call, tx, other or approver)
+        return self._release(call, tx, (asked, *found), (row, about, own))
+
+    def _keep_approval(
+        self, call: Call, tx: Tx, who: tuple[Entity, Target], what: tuple[Row, dict[str, Evidence], list[str]]
+    ) -> Result:
+        """Others are still waited for; the record of this yes goes to the approver's own organisation."""
+        (approver, own), (row, about, waiting) = who, what
+        ctx = self._ctx(call, tx, (approver, own, self._may_approve(call, tx, approver)))
+        ctx.detail(**about)
+        with tx.claimed_by(call.record_id):
+            proposals.keep_approval(ctx, row)
+        self._append(call, tx, outcome="done", ctx=ctx)
+        return self._answer_approval(call, ctx, msgspec.json.encode(proposals.proposed(row, waiting)))
+
+    def _release(
+        self,
+        call: Call,
+        tx: Tx,
+        asked: tuple[Call, Entity, Target, Decision],
+        what: tuple[Row, dict[str, Evidence], Target],
+    ) -> Result:
+        """Nobody is waited for: run the command as its proposer, with everybody on record."""
+        (inner, principal, target, decision), (row, about, own) = asked, what
+        may = call.decision
+        call.spec, call.target, call.decision = inner.spec, target, decision
+        call.approvers = (row["proposer"], *proposals.named_in(row))
+        inner.actor, inner.approvers = call.actor, call.approvers
+        ctx = self._ctx(inner, tx, (principal, target, decision))
+        ctx.proposal = row["id"]
+        with ctx.row(
+            action=proposals.APPROVE,
+            resource=target.resource.ref,
+            stream=own.stream,
+            decision=may,
+            detail=about,
+        ):
+            pass  # the yes itself changes nothing that the command below does not claim
+        with tx.claimed_by(call.record_id):
+            proposals.settle(ctx, row)
+            answer = msgspec.json.encode(self._run(inner, tx, ctx))
+        return self._answer_approval(call, ctx, answer)
+
+    def _answer_approval(self, call: Call, ctx: Ctx, answer: bytes) -> Result:
         if call.key:
             repeats.keep(ctx, call.key, call.command, answer)
         return msgspec.Raw(answer)
+
+    def _may_approve(self, call: Call, tx: Tx, approver: Entity) -> Decision:
+        """Whether the charter lets somebody approve a proposal that names them, as things stand."""
+        call.target = proposals.named_target(approver)
+        call.decision = self._decider.decide(tx, self._request(call, approver, call.target))
+        return call.decision
 
     def _principal(self, call: Call, tx: Tx) -> Entity:
         principal = self._principals.principal(tx, call.actor)
@@ -350,7 +398,7 @@ class Gate:
             approvers=call.approvers,
         )
 
-    def _deny(self, call: Call, tx: Tx, principal: Entity) -> _Denied:
+    def _deny(self, call: Call, tx: Tx, principal: Entity) -> Denied:
         """Record the denial, once a minute for the same actor, action and rules."""
         refusal = self._refusal(call, tx, principal)
         noted = denials.note(
@@ -362,14 +410,14 @@ class Gate:
             self._append(call, tx, outcome="denied", repeats=noted.repeats, stream=stream)
         return msgspec.structs.replace(refusal, record=noted.record)
 
-    def _refusal(self, call: Call, tx: Tx, principal: Entity) -> _Denied:
+    def _refusal(self, call: Call, tx: Tx, principal: Entity) -> Denied:
         if call.decision is None or call.target is None:
             raise SekishoError
         request = self._request(call, principal, call.target)
         sentences = self._decider.explain(tx, request, call.decision)
-        return _Denied(sentences, call.decision.rules, "", _is_foreign(principal, call.target.resource))
+        return Denied(sentences, call.decision.rules, "", _is_foreign(principal, call.target.resource))
 
-    def _refuse(self, call: Call, denied: _Denied) -> None:
+    def _refuse(self, call: Call, denied: Denied) -> None:
         if call.spec.hidden or denied.foreign:
             raise NotFoundError(id=call.target.resource.ref.id if call.target else call.spec.name)
         raise DeniedError(sentences=denied.sentences, rules=denied.rules, record=denied.record)

@@ -7,6 +7,7 @@ other way out: it is reached through obstore (`sekisho_wire.objects`), not throu
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -38,7 +39,6 @@ class Network:
     def __init__(self, allowed: Iterable[str]) -> None:
         """`allowed` are URLs or host names from the settings."""
         self._hosts = frozenset(urlsplit(item).hostname or item for item in allowed)
-        self._client = httpx2.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
 
     def get_json(self, url: str) -> dict[str, Any]:
         """A JSON object by GET; UnavailableError for anything else."""
@@ -67,7 +67,13 @@ class Network:
 
     def close(self) -> None:
         """Close idle connections."""
-        self._client.close()
+        if "_client" in self.__dict__:
+            self._client.close()
+
+    @functools.cached_property
+    def _client(self) -> httpx2.Client:
+        """Made at the first call: reading the roots to trust takes longer than the rest of a start."""
+        return httpx2.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
 
     def _json(self, method: str, url: str, data: Mapping[str, str] | None) -> dict[str, Any]:
         host = self._check(url)

@@ -32,6 +32,10 @@ BROKEN = problems.define(
     500,
     Exit.INTERNAL,
     Text("Key file {name} is missing or damaged.", "鍵ファイル{name}がないか、壊れています。"),
+    hint=Text(
+        "A new installation begins with sekishod init; of an old one, put the folder of keys back.",
+        "新しい環境はsekishod initから始めます。既存の環境では鍵フォルダーを元に戻してください。",
+    ),
 )
 
 

@@ -10,6 +10,8 @@ from sekisho.ledger.actions import handlers as handlers
 from sekisho.ledger.bundle import Subjects as Subjects
 from sekisho.ledger.bundle import trust_file as trust_file
 from sekisho.ledger.check import check as check
+from sekisho.ledger.history import Decided as Decided
+from sekisho.ledger.history import decisions as decisions
 from sekisho.ledger.keys import KeyFolder as KeyFolder
 from sekisho.ledger.model import BundleExport as BundleExport
 from sekisho.ledger.model import BundleFile as BundleFile
@@ -49,9 +51,12 @@ from sekisho.ledger.model_time import KeepStamp as KeepStamp
 from sekisho.ledger.model_time import OfferHead as OfferHead
 from sekisho.ledger.offering import Offering as Offering
 from sekisho.ledger.offering import figures as figures
+from sekisho.ledger.proofs import Proven as Proven
+from sekisho.ledger.proofs import prove as prove
 from sekisho.ledger.publish import Publisher as Publisher
 from sekisho.ledger.recorder import Ledger as Ledger
 from sekisho.ledger.recorder import newest_time_ms as newest_time_ms
+from sekisho.ledger.recorder import read_file as read_file
 from sekisho.ledger.recorder import under_checkpoint as under_checkpoint
 from sekisho.ledger.stamping import Stamping as Stamping
 from sekisho.ledger.timestamps import TimeAuthority as TimeAuthority

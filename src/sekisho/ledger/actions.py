@@ -109,7 +109,8 @@ def _record_target(tx: Tx, principal: Entity, command: ShowRecord | EraseRecord)
 
 
 def _export_target(parts: Parts, tx: Tx, principal: Entity, command: ExportBundle) -> Target:
-    return Target(resource=parts.subjects.subject(tx, SUBJECT_TYPE, command.job), stream=principal.ref.id)
+    job = parts.subjects.subject(tx, SUBJECT_TYPE, command.job, principal)
+    return Target(resource=job, stream=principal.ref.id)
 
 
 def _read_target(parts: Parts, tx: Tx, principal: Entity, command: ReadBundle) -> Target:
@@ -118,7 +119,7 @@ def _read_target(parts: Parts, tx: Tx, principal: Entity, command: ReadBundle) -
     made = (record.get("action"), record.get("outcome"), record.get("actor"))
     if made != ("ledger.bundle.export", "done", principal.ref.id):
         raise NotFoundError(id=command.export)
-    job = parts.subjects.subject(tx, SUBJECT_TYPE, record["resource"]["id"])
+    job = parts.subjects.subject(tx, SUBJECT_TYPE, record["resource"]["id"], principal)
     return Target(resource=job, stream=principal.ref.id)
 
 

@@ -24,8 +24,11 @@ from sekisho_verify.tiles import TileTree
 class Subjects(Protocol):
     """Whoever owns the things that bundles are about. `app.py` plugs it in."""
 
-    def subject(self, tx: Tx, kind: str, name: str) -> Entity:
-        """The thing with the attributes that the charter judges; NotFoundError when there is none."""
+    def subject(self, tx: Tx, kind: str, name: str, asker: Entity) -> Entity:
+        """The thing with the attributes that the charter judges, by id or by a name that the asker may use.
+
+        NotFoundError when there is none.
+        """
         ...
 
 

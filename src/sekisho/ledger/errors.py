@@ -90,6 +90,10 @@ KEY_EXISTS = define(
     409,
     Exit.CONFLICT,
     Text("The key folder {name} is not empty.", "鍵フォルダー{name}は空ではありません。"),
+    hint=Text(
+        "There is an installation already: start it with sekishod up, or name another folder (data) in the settings.",
+        "環境は既にあります。sekishod upで起動するか、設定のdataで別のフォルダーを指定してください。",
+    ),
 )
 KEY_USED = define(
     "ledger.key_used",

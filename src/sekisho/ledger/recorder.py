@@ -79,6 +79,11 @@ class Ledger:
         _keep(tx, "files", digest, body)
 
 
+def read_file(tx: Tx, digest: str) -> bytes | None:
+    """An evidence file that was kept, by its digest."""
+    return tables.kept(tx, "files", digest)
+
+
 def under_checkpoint(tx: Tx, record_id: str) -> bool:
     """Whether a signed checkpoint covers the record: what leaves the house because of it may leave now."""
     entry = tables.entry(tx, record_id)

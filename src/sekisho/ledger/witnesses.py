@@ -39,7 +39,8 @@ from sekisho_verify.checkpoint import (
 )
 from sekisho_verify.errors import VerifyError
 from sekisho_verify.tiles import TileTree
-from sekisho_wire.problems import Problem, lookup
+from sekisho_wire.complaints import without_braces
+from sekisho_wire.problems import Problem, Text, lookup
 from sekisho_wire.witnessing import parse_signatures
 
 COSIGNED_KEPT = 100
@@ -84,14 +85,18 @@ def read_witnesses(settings: Iterable[Setting]) -> tuple[Witness, ...]:
                 INVALID, name="ledger.witnesses", what=f"{item.name}: {error.detail}"
             ) from error
         if key.kind != COSIGNATURE_V1:
-            raise SekishoError(INVALID, name="ledger.witnesses", what=f"{item.name}: not a witness's key")
+            raise _wrong(item, Text("not a witness's key", "立会人の鍵ではありません"))
         for other in found:
             if item.name == other.name or key.name == other.key.name or key.public == other.key.public:
-                raise SekishoError(
-                    INVALID, name="ledger.witnesses", what=f"{item.name}: the same witness twice"
-                )
+                raise _wrong(item, Text("the same witness twice", "同じ立会人が2回あります"))
         found.append(Witness(item.name, item.url.rstrip("/"), key))
     return tuple(found)
+
+
+def _wrong(item: Setting, what: Text) -> SekishoError:
+    name = without_braces(item.name)
+    placed = Text(f"{name}: {what.en}", f"{name}：{what.ja}")
+    return SekishoError(INVALID, name="ledger.witnesses", texts={"what": placed})
 
 
 def cosigned_note(tx: Tx, head: Row, witnesses: Sequence[Witness]) -> bytes:

@@ -15,6 +15,7 @@ from sekisho.kernel import config
 from sekisho.kernel.errors import DeniedError, SekishoError
 from sekisho.server.texts import HELP
 from sekisho_wire.problems import Exit, Language
+from sekisho_wire.usage import parser_in
 
 Run = Callable[["Call"], int]
 
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(Call(settings, parsed, language, parsed.json))
     except SekishoError as error:
         sys.stderr.write(f"error: {sentence(error, language)}  [{error.code}]\n")
+        if error.problem.hint:
+            hint = error.problem.hint.render(language, error.filled(language))
+            sys.stderr.write(f"hint: {hint}\n")
         return int(error.problem.exit)
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)
@@ -60,7 +64,7 @@ def sentence(error: SekishoError, language: Language) -> str:
     """An error's sentence in the caller's language."""
     if isinstance(error, DeniedError):
         return error.sentence(language)
-    return error.problem.text.render(language, error.params)
+    return error.problem.text.render(language, error.filled(language))
 
 
 def _language(words: Sequence[str]) -> Language:
@@ -75,7 +79,7 @@ def _parser(language: Language) -> argparse.ArgumentParser:
     def says(key: str) -> str:
         return HELP[key].render(language, {})
 
-    parser = argparse.ArgumentParser(prog="sekishod", description=says(""), add_help=False)
+    parser = parser_in(language)(prog="sekishod", description=says(""), add_help=False)
     _common(parser, says)
     verbs = parser.add_subparsers(title=says("commands"), metavar="", required=True)
 

@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 
 from sekisho.kernel.clock import Clock
 from sekisho.kernel.context import Ctx, Handler
-from sekisho.kernel.errors import NotFoundError, SekishoError
+from sekisho.kernel.errors import SekishoError
 from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import Tx
-from sekisho.sites import rules, tables
+from sekisho.sites import actions_location, proofs, rules, tables, territories
+from sekisho.sites.actions_location import LocationActions, again_later, find_site
 from sekisho.sites.errors import NAME_TAKEN, STAND_IN
 from sekisho.sites.model import (
     DrainSite,
@@ -52,14 +53,6 @@ class SiteEntities:
 def next_expiry(tx: Tx, now_ms: int) -> int | None:
     """When the next fact about a site will be over; None while none will."""
     return tables.next_expiry(tx, now_ms)
-
-
-def find_site(tx: Tx, site: str) -> SiteView:
-    """A site by id or name; NotFoundError when there is none."""
-    found = tables.find(tx, site)
-    if found is None:
-        raise NotFoundError(id=site)
-    return found
 
 
 def entity_of_site(tx: Tx, site: str) -> Entity:
@@ -144,6 +137,8 @@ def _put(ctx: Ctx, site: str, name: str, fact: Fact) -> None:
         source=fact.source,
     )
     tables.put_fact(ctx.tx, site, name, declared)
+    if name in {proofs.ADDRESS, *proofs.PLACE}:
+        again_later(ctx, site, 0, 1000)
     if fact.expires_ms:
         ctx.later(ExpireFact(site=site, name=name), delay_ms=max(0, fact.expires_ms - ctx.now_ms))
 
@@ -190,7 +185,7 @@ def report_capabilities(ctx: Ctx, command: ReportCapabilities) -> bool:
     return tables.set_capabilities(ctx.tx, site, command) == 1
 
 
-def handlers(*, production: bool) -> tuple[Handler[Any], ...]:
+def handlers(location: LocationActions, *, production: bool) -> tuple[Handler[Any], ...]:
     """Every command of sites. In production no stand-in becomes one."""
     return (
         Handler(RegisterSite, _register_target, register_real if production else register),
@@ -201,4 +196,6 @@ def handlers(*, production: bool) -> tuple[Handler[Any], ...]:
         Handler(ShowSite, _site_target, show),
         Handler(ListSites, _list_target, list_sites),
         Handler(ReportCapabilities, _site_target, report_capabilities),
+        *actions_location.handlers(location),
+        *territories.handlers(location.territories),
     )

@@ -13,7 +13,7 @@ from sekisho_wire.messages import NODES_MAX, ShortText
 Grade = Literal["M", "A", "S", "D"]
 """How a fact is known: measured by us or a third party, hardware-attested, signed by a third party, declared."""
 
-FactValue = str | int | bool | list[str]
+FactValue = str | int | bool | list[str] | dict[str, int]
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z")]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]

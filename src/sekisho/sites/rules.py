@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from sekisho.kernel.errors import SekishoError
+from sekisho.kernel.errors import InvalidInputError, SekishoError
 from sekisho.kernel.facts import Entity, Moment, Ref, Value
+from sekisho.sites import proofs
 from sekisho.sites.errors import ACCELERATOR_TWICE, UNKNOWN_FACT, WRONG_TYPE
 from sekisho.sites.model import Accelerator, Fact, FactValue, SiteView
+from sekisho_wire.signing import SealError, decode_public_key
 
 GRADES = {"D": 0, "S": 1, "A": 2, "M": 3}
 """Order of grades as the charter compares them."""
@@ -23,6 +25,7 @@ FACTS: dict[str, type] = {
     "disconnected": bool,
     "certificates": list,
     "tee": bool,
+    proofs.ADDRESS: str,
 }
 """Every fact a site can have, and the type of its value. `-e6` are millionths of a degree."""
 
@@ -36,6 +39,14 @@ def check_fact(name: str, value: FactValue) -> None:
         raise SekishoError(UNKNOWN_FACT, name=name, known=", ".join(FACTS))
     if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
         raise SekishoError(WRONG_TYPE, name=name, expected=expected.__name__)
+
+
+def check_key(public_key: str) -> None:
+    """Raise `input.invalid` for text that is no Ed25519 public key, or another spelling of one."""
+    try:
+        decode_public_key(public_key)
+    except SealError as error:
+        raise InvalidInputError(field="public_key", what="not an Ed25519 key in base64url") from error
 
 
 def check_accelerators(accelerators: Iterable[Accelerator]) -> None:
@@ -89,13 +100,7 @@ def site_entity(site: SiteView) -> Entity:
     attributes: dict[str, Value] = {
         "country": str(_value(facts, "country", "")),
         "operator": Ref("Org", site.operator),
-        "proof": {
-            "checked_at": Moment(0),
-            "bound_km": 0,
-            "foreign_margin_km": 0,
-            "landmarks": 0,
-            "bound_to_tee": False,
-        },
+        "proof": _proof(facts.get(proofs.PLACE_PROOF)),
         "tee": bool(_value(facts, "tee", default=False)),
         "disconnected": bool(_value(facts, "disconnected", default=False)),
         "certs": frozenset(certificates) if isinstance(certificates, list) else frozenset(),
@@ -129,6 +134,18 @@ def platform_key(site: SiteView) -> Entity:
 def platform_key_ref(site: str) -> Ref:
     """Names the platform key of a site."""
     return Ref("Key", f"platform-{site}")
+
+
+def _proof(standing: Fact | None) -> dict[str, Value]:
+    """The proof of place that holds; where none does, one so old and poor that no rule takes it.
+
+    The site's own key answers, so nothing is bound to hardware yet.
+    """
+    return {
+        "checked_at": Moment(standing.observed_ms if standing else 0),
+        **proofs.figures(standing),
+        "bound_to_tee": False,
+    }
 
 
 def _value(facts: Mapping[str, Fact], name: str, default: FactValue) -> FactValue:

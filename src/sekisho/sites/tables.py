@@ -65,6 +65,11 @@ def drop_expired(tx: Tx, site: str, name: str, now_ms: int) -> int:
     )
 
 
+def drop_fact(tx: Tx, site: str, name: str) -> None:
+    """Take a fact back."""
+    tx.run("delete from sites_facts where site = :site and name = :name", site=site, name=name)
+
+
 def set_state(tx: Tx, site: str, state: str) -> None:
     """Serving or draining."""
     tx.run(

@@ -12,7 +12,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from sekisho_agent.canaries import Target
 from sekisho_agent.wall import Mount
+from sekisho_wire.egress import EgressReport
 from sekisho_wire.messages import CanaryResult, Capabilities, Capacity, HealthPlan, Limits
 
 Phase = Literal["starting", "running", "ended"]
@@ -33,6 +35,13 @@ class Setup(msgspec.Struct, frozen=True):
     text: str
     workdir: Path | None = None
     workdir_digest: str = ""
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """Canaries for a listener outside the site, which waits for them: those of outside the wall, and of inside."""
+
+    outside: dict[str, Target]
+    inside: dict[str, Target]
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -71,6 +80,7 @@ class Task(msgspec.Struct, frozen=True):
     rank: int = 0
     health: HealthPlan | None = None
     gang_key: bytes = b""
+    watch: Watch | None = None
 
 
 class WallReport(msgspec.Struct, frozen=True):
@@ -82,7 +92,10 @@ class WallReport(msgspec.Struct, frozen=True):
 
 
 class EndReport(msgspec.Struct, frozen=True):
-    """Why and how a task ended. `exit_status` is None when no payload ran, negative for a signal."""
+    """Why and how a task ended. `exit_status` is None when no payload ran, negative for a signal.
+
+    `egress` is None where no wall stood.
+    """
 
     reason: str
     detail: str = ""
@@ -91,6 +104,7 @@ class EndReport(msgspec.Struct, frozen=True):
     cpu_seconds: float = 0.0
     max_rss_bytes: int = 0
     oom_kills: int = 0
+    egress: EgressReport | None = None
 
 
 class Observation(msgspec.Struct, frozen=True):

@@ -18,14 +18,17 @@ from typing import Final
 
 import msgspec
 
+from sekisho_verify.canonical import INTEGER_LIMIT
+
 TOLD, LOG, OUTPUTS = "sekisho-told", "sekisho-log", "sekisho-outputs.tar.gz"
 TOLD_BYTES_MAX: Final = 64 << 10
 SIGNAL_STATUS: Final = 128
 SIGNAL_LAST: Final = 64
+STATUS_MAX: Final = 255
 CHUNK_LETTERS: Final = 96 << 10
 """Of one argument: the kernel takes no argument of 128 KiB or more."""
 
-TIMES: Final = re.compile(r"(\d+)m([\d.]+)s (\d+)m([\d.]+)s")
+TIMES: Final = re.compile(r"(\d{1,9})m([\d.]{1,20})s (\d{1,9})m([\d.]{1,20})s", re.ASCII)
 
 SCRIPT: Final = r"""
 set -u
@@ -136,7 +139,9 @@ def read_told(content: bytes) -> Told:
     lines = {name: value for name, _, value in named}
     if "broken" in lines:
         return Told(broken=lines["broken"][:500])
-    status = int(lines.get("status", ""))
+    status, log_bytes = int(lines.get("status", "")), int(lines.get("log_bytes", ""))
+    if not 0 <= status <= STATUS_MAX or not 0 <= log_bytes < INTEGER_LIMIT:
+        raise ValueError("a status or length that no shell writes")
     if SIGNAL_STATUS < status <= SIGNAL_STATUS + SIGNAL_LAST:
         status = SIGNAL_STATUS - status
     seconds = float(lines.get("ended", "")) - float(lines.get("began", ""))
@@ -149,7 +154,7 @@ def read_told(content: bytes) -> Told:
         status=status,
         seconds=seconds,
         cpu_seconds=cpu,
-        log_bytes=max(0, int(lines.get("log_bytes", ""))),
+        log_bytes=log_bytes,
         packed=lines.get("packed") in {"0", "1"},
         limit="limit" in lines,
     )

@@ -33,6 +33,7 @@ NO_WALL: Final = WallReport(
         "output_bytes": "none",
         "log_bytes": "none",
         "tmp_bytes": "none",
+        "seccomp": "none",
     },
 )
 

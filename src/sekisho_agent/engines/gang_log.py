@@ -39,7 +39,7 @@ class GangLog:
         for rank in range(len(self._taken)):
             while piece := self._piece(rank, to_end=to_end):
                 start = self._taken[rank]
-                _write_all(self._index, b"%d %d %d\n" % (rank, start, start + len(piece)))
+                self._note(b"%d %d %d\n" % (rank, start, start + len(piece)))
                 self._taken[rank] += len(piece)
                 self._keep(rendered(rank, piece), present_bytes=0)
 
@@ -48,6 +48,15 @@ class GangLog:
         os.fsync(self._log)
         os.close(self._log)
         os.close(self._index)
+
+    def _note(self, line: bytes) -> None:
+        """A line of the index, whole or not at all: a disk that is full may take half of it."""
+        before_bytes = os.fstat(self._index).st_size
+        try:
+            _write_all(self._index, line)
+        except OSError:
+            os.ftruncate(self._index, before_bytes)
+            raise
 
     def _piece(self, rank: int, *, to_end: bool) -> bytes:
         content = self._read(rank, self._taken[rank], PIECE_BYTES_MAX)

@@ -16,6 +16,7 @@ import msgspec
 from sekisho_agent import peers
 from sekisho_agent.engines.contract import EndReport, Observation, Phase, Task, WallReport
 from sekisho_agent.wall import Mount
+from sekisho_wire.egress import ADDRESSES_MAX, REFUSED_MAX, EgressReport, Held, Reached
 from sekisho_wire.messages import REASON_FINISHED, REASON_PEERS_LOST, REASON_PEERS_MISSING, CanaryResult
 
 FOLDER: Final = "ranks"
@@ -148,4 +149,34 @@ def _end(ends: Sequence[EndReport | None], failed: Sequence[int]) -> EndReport |
         cpu_seconds=sum(end.cpu_seconds for end in told.values()),
         max_rss_bytes=max(end.max_rss_bytes for end in told.values()),
         oom_kills=sum(end.oom_kills for end in told.values()),
+        egress=_egress([end.egress for end in told.values()]),
+    )
+
+
+def _egress(reports: Sequence[EgressReport | None]) -> EgressReport | None:
+    """What went out of all of them; None where one had no wall, of which nothing is known."""
+    told = [report for report in reports if report is not None]
+    if not told or len(told) < len(reports):
+        return None
+    together: dict[str, Reached] = {}
+    refused: dict[tuple[str, str], int] = {}
+    for report in told:
+        for one in report.reached:
+            before = together.get(one.destination, Reached(one.destination, 0, 0, 0, []))
+            together[one.destination] = Reached(
+                one.destination,
+                before.connections + one.connections,
+                before.sent_bytes + one.sent_bytes,
+                before.received_bytes + one.received_bytes,
+                list(dict.fromkeys([*before.addresses, *one.addresses]))[:ADDRESSES_MAX],
+            )
+        for held in report.refused:
+            refused[held.destination, held.reason] = (
+                refused.get((held.destination, held.reason), 0) + held.count
+            )
+    return EgressReport(
+        _one_word(report.mechanism for report in told),
+        [together[name] for name in sorted(together)],
+        [Held(name, reason, count) for (name, reason), count in sorted(refused.items())][:REFUSED_MAX],
+        sum(report.refused_count for report in told),
     )

@@ -49,6 +49,8 @@ PLACE: Final = [
     {"name": "SEKISHO_NODE_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
 ]
 PAGE: Final = 500
+PAGES_MAX: Final = 200
+"""A list is no longer than that, whatever its service says: else nothing would come after it."""
 FINISHED: Final = frozenset({"Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"})
 
 
@@ -149,7 +151,7 @@ class Kubernetes:
         """Every page of what carries our label."""
         found: list[dict[str, Any]] = []
         following = ""
-        while True:
+        for _ in range(PAGES_MAX):
             selector = f"?labelSelector={quote(ATTEMPT_LABEL)}&limit={PAGE}"
             more = f"&continue={quote(following)}" if following else ""
             unlabelled = "kueue" in path  # Workloads are Kueue's own objects
@@ -166,6 +168,7 @@ class Kubernetes:
             following = str(_object(answer.body.get("metadata")).get("continue") or "")
             if not following:
                 return found
+        raise EngineError(REASON_ENGINE_UNAVAILABLE, "a list without end")
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
         group, _, rest = path.partition("/{}/")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from sekisho_agent import accelerators, wall
+from sekisho_agent import accelerators, seccomp, wall
 from sekisho_agent.bubblewrap import find_bubblewrap
 from sekisho_agent.engines.contract import Task
 from sekisho_agent.engines.keeping import hindrance
@@ -55,6 +55,7 @@ class LocalHost:
         remove_stale_folders()
         self._bubblewrap = find_bubblewrap(unpack_folder)
         self._groups = ControlGroups.discover()
+        self._calls = seccomp.find(os.uname().machine)
         self._listeners = Listeners()
         self._gang_hindrance: str | None = None
         # The parent-death signal follows the thread that started a process: this one lives as long as the host.
@@ -68,7 +69,7 @@ class LocalHost:
     @property
     def mechanisms(self) -> dict[str, str]:
         """By which mechanism this machine holds each limit."""
-        return hold(SMALLEST, self._groups.controllers).mechanisms
+        return hold(SMALLEST, self._groups.controllers).mechanisms | {"seccomp": self._calls.mechanism}
 
     @property
     def gang_hindrance(self) -> str:
@@ -128,6 +129,7 @@ class LocalHost:
             wall_name=self.wall_name + (WALL_PEERS if relay else ""),
             listeners=self._listeners,
             groups=self._groups,
+            calls=self._calls,
             start_process=self._start_process,
             plan=plan,
             release=held.close,

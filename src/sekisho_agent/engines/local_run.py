@@ -25,6 +25,8 @@ from sekisho_agent.engines.log import PayloadLog
 from sekisho_agent.limits import ControlGroups, Group, Held, hold
 from sekisho_agent.listeners import Listeners, compare
 from sekisho_agent.relay import Relay
+from sekisho_agent.seccomp import Filter
+from sekisho_wire.egress import MECHANISM_NAMESPACE, MECHANISM_PROXY, EgressReport
 from sekisho_wire.messages import (
     REASON_CANARY_BROKEN,
     REASON_CANARY_OPEN,
@@ -34,6 +36,7 @@ from sekisho_wire.messages import (
     REASON_PEERS_LOST,
     REASON_PEERS_MISSING,
     REASON_WALL_BROKEN,
+    WALL_PEERS,
 )
 
 WATCHDOG_MARGIN_SECONDS: Final = 8.0
@@ -54,6 +57,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     groups: ControlGroups
     start_process: Callable[[list[str], tuple[int, ...]], subprocess.Popen[bytes]]
     plan: wall.WallPlan
+    calls: Filter
     release: Callable[[], None]
     """Called once nothing of the payload is left."""
     accelerators: Lent = NOTHING_LENT
@@ -158,7 +162,7 @@ class LocalRun:
         finally:
             if proxy is not None:
                 proxy.close()
-        end = _judged(end, group.oom_kills())
+        end = msgspec.structs.replace(_judged(end, group.oom_kills()), egress=self._egress(proxy))
         if end.reason in PEERS_REASONS:
             end = msgspec.structs.replace(end, detail=self._lost)
         group.release()
@@ -170,6 +174,14 @@ class LocalRun:
             self._phase, self._end = "ended", end
             self._changed.notify_all()
 
+    def _egress(self, proxy: EgressProxy | None) -> EgressReport | None:
+        """What went out; None where the wall never stood."""
+        with self._changed:
+            if self._wall is None:
+                return None
+        mechanism = MECHANISM_NAMESPACE + (WALL_PEERS if self._around.relay else "")
+        return proxy.tally.report(mechanism + MECHANISM_PROXY) if proxy else EgressReport(mechanism)
+
     def _part(self, relay: Relay, end: EndReport) -> None:
         """A node that ended badly ends the gang; of one that ended well the last words may still be under way."""
         if end.reason == REASON_FINISHED:
@@ -179,9 +191,10 @@ class LocalRun:
 
     def _run_walled(self, group: Group, proxy: EgressProxy | None) -> EndReport:
         held = hold(self.task.limits, group.controllers)
-        outside = canaries.probe(self._around.listeners.targets())
+        watch = self.task.watch
+        outside = canaries.probe(self._around.listeners.targets() | (watch.outside if watch else {}))
         inside_proxy = f"{wall.PROXY_FOLDER_INSIDE}/proxy.sock"
-        targets = self._around.listeners.targets(proxy=inside_proxy)
+        targets = self._around.listeners.targets(proxy=inside_proxy) | (watch.inside if watch else {})
         plan = msgspec.structs.replace(self._around.plan, proxy_folder=proxy.folder if proxy else None)
         process, orders, reports = self._start(plan, group)
         try:
@@ -240,6 +253,7 @@ class LocalRun:
             "forward": forward,
             "uid": plan.payload_uid if plan.as_root else None,
             "rlimits": held.rlimits,
+            "seccomp": self._around.calls.program.hex(),
             "wall_s": task.limits.wall_s,
             "grace_s": task.limits.grace_s,
             "output_bytes": task.limits.output_bytes,
@@ -281,7 +295,7 @@ class LocalRun:
 
     def _take(self, event: dict[str, Any], verdict: _Verdict) -> None:
         if event["event"] == "canaries":
-            self._decide(event["reached"], verdict)
+            self._decide(event["reached"], verdict, filtered=event["filtered"])
         elif event["event"] == "started":
             with self._changed:
                 self._phase = "running"
@@ -290,7 +304,7 @@ class LocalRun:
             with self._changed:
                 self._healthy = event["healthy"]
 
-    def _decide(self, reached: dict[str, bool] | None, verdict: _Verdict) -> None:
+    def _decide(self, reached: dict[str, bool] | None, verdict: _Verdict, *, filtered: bool) -> None:
         """Let the payload start, unless its wall has a hole that its level does not bear."""
         if reached is None:
             self.cancel(REASON_CANARY_BROKEN, 0)
@@ -303,7 +317,7 @@ class LocalRun:
             self._wall = WallReport(
                 wall=self._around.wall_name,
                 canaries=results,
-                limits=verdict.held.mechanisms | self._gpus_held(),
+                limits=verdict.held.mechanisms | self._calls_held(filtered=filtered) | self._gpus_held(),
             )
         if self.task.level >= PROTECTED_LEVEL and "open" in results.values():
             self.cancel(REASON_CANARY_OPEN, 0)
@@ -311,6 +325,11 @@ class LocalRun:
             self._around.relay.stands(lambda: self.command("go"))
         else:
             self.command("go")
+
+    def _calls_held(self, *, filtered: bool) -> dict[str, str]:
+        """As seen by the canaries, which run as the payload will."""
+        calls = self._around.calls
+        return {"seccomp": calls.mechanism if filtered or not calls.program else "none (not in force)"}
 
     def _gpus_held(self) -> dict[str, str]:
         return {"gpus": self._around.accelerators.mechanism} if self.task.gpus else {}

@@ -16,7 +16,6 @@ from sekisho_wire.messages import REASON_ENGINE_UNAVAILABLE, REASON_OUTPUT_TOO_L
 ANSWER_BYTES_MAX: Final = 64 << 20
 ANSWER_SECONDS_MAX: Final = 30.0
 """For all of an answer: the timeouts below start anew with every byte."""
-CHUNK_BYTES: Final = 1 << 20
 TIMEOUT: Final = httpx2.Timeout(connect=5.0, read=10.0, write=10.0, pool=5.0)
 DOWNLOAD_TIMEOUT: Final = httpx2.Timeout(connect=5.0, read=60.0, write=10.0, pool=5.0)
 DOWNLOAD_SECONDS_MAX: Final = 2 * 3600.0
@@ -104,7 +103,7 @@ def download(url: str, target: Path, *, size_bytes_max: int, ca_file: str = "") 
         ):
             if response.status_code != STATUS_OK:
                 raise _unavailable(f"the download was answered with status {response.status_code}")
-            for chunk in response.iter_raw(CHUNK_BYTES):
+            for chunk in response.iter_raw():  # as it comes: whoever waits for more looks at no clock
                 size_bytes += len(chunk)
                 if clock.monotonic() > deadline:
                     raise _unavailable("the download did not come to an end")

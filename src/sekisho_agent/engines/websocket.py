@@ -73,7 +73,7 @@ class FrameReader:
 
 
 def read(url: str, token: str, *, ca_file: str = "") -> Iterator[bytes]:
-    """What the server sends until it closes; empty bytes when it has been quiet for a second.
+    """What the server sends until it closes; empty bytes about once a second when it says nothing.
 
     EngineError `engine.unavailable` when it does not switch protocols, or breaks off.
     """
@@ -109,11 +109,8 @@ def _read(url: str, token: str, ca_file: str) -> Iterator[bytes]:
 def _messages(stream: Any) -> Iterator[bytes]:  # noqa: ANN401 (the HTTP client gives it no public type)
     reader = FrameReader()
     while True:
-        content = _received(stream)
-        if content is None:
-            yield b""
-            continue
-        for frame in reader.feed(content):
+        yield b""  # what comes may be no message, for ever
+        for frame in reader.feed(_received(stream)):
             if frame.opcode in {CONTINUATION, TEXT, BINARY}:
                 yield frame.payload
             elif frame.opcode == PING:
@@ -123,14 +120,14 @@ def _messages(stream: Any) -> Iterator[bytes]:  # noqa: ANN401 (the HTTP client 
                 return
 
 
-def _received(stream: Any) -> bytes | None:  # noqa: ANN401 (as above)
-    """What has come; None when nothing has for a while."""
+def _received(stream: Any) -> bytes:  # noqa: ANN401 (as above)
+    """What has come; nothing when that is so for a while."""
     try:
         content: bytes = stream.read(READ_BYTES, timeout=QUIET_SECONDS)
     except Exception as error:
         # The transport below the HTTP client raises errors of its own, which the client does not export.
         if type(error).__name__ == "ReadTimeout":
-            return None
+            return b""
         raise _broken(type(error).__name__) from error
     if not content:
         raise _broken("the connection broke off")

@@ -93,8 +93,8 @@ WHY: Final[dict[str, tuple[str, str]]] = {
         "秘密の値はファイルに書かず、sekisho secret setで登録してください",
     ),
     "probe": (
-        "nobody asks a replica whether it is well: it is begun again when it ends",
-        "レプリカの状態は問い合わせません。終了したときに再び開始します",
+        "whether a replica is well is asked by a command inside it: name one under service.health",
+        "レプリカの状態は内側のコマンドで確かめます。service.healthで指定してください",
     ),
     "scaling": (
         "a service has one fixed number of replicas",

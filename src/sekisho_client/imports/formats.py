@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,10 @@ OURS_ALONE: Final = frozenset(
 """Fields that no SkyPilot task has: a file with one of them is ours."""
 TEXT_BYTES_MAX: Final = 1 << 20
 DEPTH_MAX: Final = 40
+LOOSE: Final = (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What PyYAML raises for what is no YAML, or says `!!int` and is none."""
+BASE_60: Final = re.compile(r"[-+0-9:._]{200,}")
+"""YAML 1.1 reads `1:30` in base 60, which costs more than the square of its length."""
 
 
 class Translated(NamedTuple):
@@ -80,7 +85,7 @@ def _document(text: str, draft: Draft) -> dict[str, Any] | None:
     try:
         depth = _depth(text)
         documents = [found for found in yaml.safe_load_all(text) if found is not None] if depth else []
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except LOOSE:
         return None
     if len(documents) > 1:
         draft.refuse(f"{len(documents)} documents", "several")
@@ -90,10 +95,12 @@ def _document(text: str, draft: Draft) -> dict[str, Any] | None:
 
 
 def _depth(text: str) -> bool:
-    """Whether the text may be loaded: not too deep, and without aliases, which can make a small file huge."""
+    """Whether the text may be loaded: not too deep, no alias (they make a small file huge), no number without end."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
+            return False
+        if isinstance(event, yaml.ScalarEvent) and BASE_60.fullmatch(event.value):
             return False
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEPTH_MAX:

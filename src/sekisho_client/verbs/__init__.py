@@ -57,6 +57,22 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
         ],
         "examples": ["sekisho why job_01kae7x2m4", "sekisho why job_01kae7x2m4 --lang ja"],
     },
+    "site prove": {
+        "module": "prove",
+        "needs": "sites.proof.request",
+        "en": "Have the landmarks measure a site, and show what each of them found and what that leaves open.",
+        "ja": "測位基準点に拠点を測定させ、各基準点の結果と、証明されない事項を表示します。",
+        "fields": [
+            {
+                "name": "site",
+                "required": True,
+                "word": True,
+                "help": {"en": "the site's id or name", "ja": "拠点のIDまたは名前"},
+                "sample": "sakura-ishikari",
+            },
+        ],
+        "examples": ["sekisho site prove sakura-ishikari", "sekisho sites prove sakura-ishikari --lang ja"],
+    },
     "open": {
         "daily": "open",
         "module": "open",

@@ -1,7 +1,9 @@
-"""`sekisho data add NAME PATH`: hashes a folder or file, asks, sends it, seals it."""
+"""`sekisho data add NAME PATH`: hashes a folder or file, asks, sends it, seals it; with --key encrypts it before."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,18 @@ def run(session: Session, values: dict[str, Any]) -> int:
         return show
 
     local = transfer.scan(Path(values["path"]), progress(screen.say("Hashing", "検査中")))
-    with connect(session.settings) as client:
+    with connect(session.settings) as client, contextlib.ExitStack() as stack:
+        named: Mapping[str, Any] = {}
+        if values.get("key"):
+            from sekisho_client import sealing  # noqa: PLC0415 - slow to load, and needed only to encrypt
+
+            key = client.call("data.key.show", key=values["key"])
+            if key["stand_in"]:
+                screen.progress(sealing.warning(key["name"], screen.language))
+            sealed = stack.enter_context(
+                sealing.sealed(local, key, sealing.token(values.get("token_file") or ""))
+            )
+            local, named = sealed.local, sealed.named
         upload = client.call(
             "data.dataset.add",
             name=values["name"],
@@ -33,6 +46,7 @@ def run(session: Session, values: dict[str, Any]) -> int:
             residency=_words(values["residency"]),
             labels=_words(values.get("labels") or ""),
             licence=values.get("licence") or "",
+            **named,
         )
         transfer.send(client, local, upload["ticket"], progress(screen.say("Sending", "転送中")))
         dataset = client.call("data.dataset.seal", dataset=upload["id"])

@@ -41,6 +41,23 @@ _IMPORTED: list[dict[str, Any]] = [
     },
 ]
 
+_WAITING: list[dict[str, Any]] = [
+    {
+        "name": "folder",
+        "help": {"en": "folder to write to", "ja": "書き出し先のフォルダー"},
+        "sample": "model/",
+    },
+    {
+        "name": "timeout",
+        "kind": "integer",
+        "help": {
+            "en": "stop waiting after so many seconds (exit 8)",
+            "ja": "指定秒数で待つのをやめます（終了コード8）",
+        },
+        "sample": "600",
+    },
+]
+
 BY_HAND: Mapping[str, Mapping[str, Any]] = {
     "job run": {
         "daily": "run",
@@ -157,6 +174,22 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
                 "help": {"en": "its licence", "ja": "ライセンス"},
                 "sample": "CC-BY-4.0",
             },
+            {
+                "name": "key",
+                "help": {
+                    "en": "key to encrypt it under before it is sent; needed from level 1 on",
+                    "ja": "送る前に暗号化する鍵（レベル1以上では必須）",
+                },
+                "sample": "hospital",
+            },
+            {
+                "name": "token_file",
+                "help": {
+                    "en": "file with a token of the key's custodian, unless SEKISHO_CUSTODIAN_TOKEN holds it",
+                    "ja": "鍵の保管者のトークンを含むファイル（SEKISHO_CUSTODIAN_TOKENでも指定できます）",
+                },
+                "sample": "owner.token",
+            },
         ],
         "examples": ["sekisho data add corpus-ja corpus/ --level 1 --residency JP"],
     },
@@ -180,6 +213,113 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
             },
         ],
         "examples": ["sekisho artefact fetch art_01kae7x2m4 --to model"],
+    },
+    "artefact export": {
+        "module": "artefact_export",
+        "needs": "data.artefact.export",
+        "en": "Ask to export an artefact, wait for its approvers, and write its files to a new folder.",
+        "ja": "成果物の持ち出しを申請し、承認を待って、ファイルを新しいフォルダーに書き出します。",
+        "fields": [
+            {
+                "name": "artefact",
+                "required": True,
+                "word": True,
+                "help": {"en": "the artefact's id", "ja": "成果物のID"},
+                "sample": "art_01kae7x2m4",
+            },
+            {
+                "name": "to",
+                "required": True,
+                "help": {"en": "country it goes to, two letters", "ja": "持ち出し先の国（2文字）"},
+                "sample": "JP",
+            },
+            {
+                "name": "approver",
+                "required": True,
+                "help": {
+                    "en": "ids of those who are to approve, with commas: one of each owner, each of another organisation",
+                    "ja": "承認を求める利用者のID（コンマ区切り）。所有者ごとに1人、組織は互いに別",
+                },
+                "sample": "usr_01kae7x2m4,usr_01kae7x2m5",
+            },
+            {
+                "name": "reason",
+                "required": True,
+                "help": {"en": "why, for approvers and the record", "ja": "理由（承認者と記録に残ります）"},
+                "sample": "'for the journal'",
+            },
+            {
+                "name": "licence",
+                "help": {"en": "number of the export licence", "ja": "輸出許可の番号"},
+                "sample": "METI-2026-0001",
+            },
+            *_WAITING,
+            {
+                "name": "detach",
+                "kind": "boolean",
+                "help": {"en": "ask and return", "ja": "申請したらすぐ戻ります"},
+            },
+        ],
+        "examples": [
+            "sekisho artefact export art_01kae7x2m4 --to JP --approver usr_01kae7x2m4,usr_01kae7x2m5 --reason journal"
+        ],
+    },
+    "release fetch": {
+        "module": "release_fetch",
+        "needs": "data.release.fetch",
+        "en": "Wait for an export that was asked for, and write its files; again after a break goes on.",
+        "ja": "申請済みの持ち出しを待ち、ファイルを書き出します。中断しても続きから再開できます。",
+        "fields": [
+            {
+                "name": "release",
+                "required": True,
+                "word": True,
+                "help": {
+                    "en": "the release's id, or its proposal's",
+                    "ja": "持ち出しのID、またはその申請のID",
+                },
+                "sample": "prop_01kae7x2m4",
+            },
+            *_WAITING,
+        ],
+        "examples": ["sekisho release fetch prop_01kae7x2m4 --folder model"],
+    },
+    "charter test": {
+        "module": "charter_test",
+        "needs": "charter.version.replay",
+        "en": "Ask recorded decisions again under a draft, and show which would change; nothing happens.",
+        "ja": "記録された判断を憲章の案の下でやり直し、変わるものを示します。何も変更しません。",
+        "fields": [
+            {
+                "name": "draft",
+                "required": True,
+                "word": True,
+                "help": {"en": "the draft's version id", "ja": "案の版のID"},
+                "sample": "chv_01kae7x2m4",
+            },
+            {
+                "name": "records",
+                "kind": "integer",
+                "help": {
+                    "en": "how many of the newest records to look at (10000)",
+                    "ja": "新しい順に調べる記録の数（既定は10000）",
+                },
+                "sample": "2000",
+            },
+            {
+                "name": "upto",
+                "kind": "integer",
+                "help": {
+                    "en": "only records before this place in the log, to repeat a run exactly",
+                    "ja": "台帳のこの位置より前の記録のみ（同じ結果を再現するため）",
+                },
+                "sample": "48213",
+            },
+        ],
+        "examples": [
+            "sekisho charter test chv_01kae7x2m4",
+            "sekisho charter test chv_01kae7x2m4 --records 2000",
+        ],
     },
     "evidence export": {
         "module": "evidence_export",

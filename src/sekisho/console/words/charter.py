@@ -78,6 +78,10 @@ WORDS = {
     ),
     "rule.P16": ("Analysts share indicators.", "分析担当は、脅威指標を共有できます。"),
     "rule.P17": ("Learners work in labs.", "受講者は、演習を行えます。"),
+    "rule.P18": (
+        "Landmarks see what to measure and hand in measurements.",
+        "測位基準点は、行うべき測定を確認し、測定記録を提出できます。",
+    ),
     "rule.C01": (
         "Data is processed and kept only in the countries that its residency names.",
         "データの処理と保管は、所在地条件にある国だけで行います。",

@@ -89,6 +89,7 @@ WORDS = {
     "role.caller": ("model caller", "モデル利用者"),
     "role.compliance": ("compliance", "法令順守担当"),
     "role.engineer": ("engineer", "技術者"),
+    "role.landmark": ("landmark", "測位基準点"),
     "role.learner": ("learner", "受講者"),
     "role.programme": ("programme office", "計画事務局"),
     "role.releaser": ("releaser", "持ち出し承認者"),
@@ -147,6 +148,11 @@ WORDS = {
     ),
     "map.measured": ("place measured", "位置を実測で証明"),
     "map.hollow": ("place only declared, or no proof", "自己申告のみ、または証明なし"),
+    "map.landmark": ("landmark", "測位基準点"),
+    "map.discs": (
+        "Each circle is how far from its landmark the answering key can have been, at the speed of light.",
+        "円は、応答した鍵が測位基準点から光の速さで到達し得る範囲です。",
+    ),
     "map.note": (
         "A sketch, for orientation only; the territory file alone decides what counts as Japan.",
         "位置の目安を示す略図です。国内かどうかは領土ファイルだけで判断します。",

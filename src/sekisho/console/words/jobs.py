@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sekisho.compute import WAITS
+
 WORDS = {
     "jobs.title": ("Jobs", "ジョブ"),
     "jobs.submit": ("Submit a job", "ジョブを投入する"),
@@ -116,6 +118,14 @@ WORDS = {
         "No way out: {closed} of {routes} routes closed",
         "外向き通信なし（{routes}経路のうち{closed}経路が不通）",
     ),
+    "claim.egress": (
+        "Destinations reached: {destinations}; sent: {sent}",
+        "{destinations}件の宛先に接続し、{sent}を送信した",
+    ),
+    "claim.observed": (
+        "{listener} heard of its canaries from outside: {results}",
+        "外部の観測者{listener}による遮断試験の結果：{results}",
+    ),
     "claim.exit": ("Ended with exit status {status}", "終了状態{status}で終わった"),
     "claim.file": ("The job file is the one submitted", "ジョブファイルは投入時のものである"),
     "event.accepted": ("Accepted at level {level}", "受け付け。データの区分はレベル{level}"),
@@ -156,6 +166,24 @@ WORDS = {
     "attempt.canaries.none": ("No canary was reported.", "遮断試験の報告はありません。"),
     "attempt.route": ("Route", "経路"),
     "attempt.result": ("Result", "結果"),
+    "attempt.egress": ("What went out", "外向き通信"),
+    "attempt.egress.text": ("Held back by: {mechanism}", "通信を制限する仕組み：{mechanism}"),
+    "attempt.egress.reached": ("Destinations that it reached", "接続した宛先"),
+    "attempt.egress.destination": ("Destination", "宛先"),
+    "attempt.egress.connections": ("Connections", "接続数"),
+    "attempt.egress.sent": ("Sent", "送信"),
+    "attempt.egress.received": ("Received", "受信"),
+    "attempt.egress.nothing": ("It reached no destination.", "接続した宛先はありません。"),
+    "attempt.egress.refused": ("Requests refused: {n}", "拒否した要求：{n}件"),
+    "attempt.egress.none": ("Nothing was reported.", "報告はありません。"),
+    "attempt.observed": (
+        "Listener {listener}, outside the site, signed what arrived:",
+        "拠点の外の観測者{listener}が、届いたものに署名しています。",
+    ),
+    "attempt.observed.unknown": (
+        "This listener's key is not in the settings: anybody could have signed it.",
+        "この観測者の鍵は設定にありません。誰の署名であるかは不明です。",
+    ),
     "attempt.limits": ("Limits, and what holds them", "制限と、それを守る仕組み"),
     "attempt.limits.none": ("No limit was reported.", "制限の報告はありません。"),
     "reason.finished": ("It ran to its end.", "最後まで実行しました。"),
@@ -181,6 +209,25 @@ WORDS = {
     "reason.agent.restarted": ("The site's agent started anew.", "拠点エージェントが再起動しました。"),
     "reason.agent.stopped": ("The site's agent stopped.", "拠点エージェントが停止しました。"),
     "reason.stage.failed": ("Its inputs could not be brought there.", "入力を転送できません。"),
+    "reason.key.stopped": (
+        "The owner of its data stopped the key.",
+        "データの所有者が鍵の引き渡しを止めました。",
+    ),
+    "reason.key.destroyed": ("The key of its data was destroyed.", "データの鍵が破棄されました。"),
+    "reason.key.proof_stale": (
+        "The proof of the site's location was too old for the key.",
+        "拠点の位置証明が古く、鍵を引き渡せません。",
+    ),
+    "reason.key.refused": ("The charter let it have no key.", "憲章により、鍵を引き渡せません。"),
+    "reason.key.unconfirmed": (
+        "Nobody confirmed in time that it may keep its key.",
+        "鍵を使い続けてよいことを、期限内に確認できませんでした。",
+    ),
+    "reason.key.custodian": ("The key's custodian gave no key.", "鍵の保管者が鍵を渡しませんでした。"),
+    "reason.key.unsealed": (
+        "The site left something behind that was not encrypted.",
+        "拠点が、暗号化されていないものを残しました。",
+    ),
     "reason.engine.full": ("The site had no room after all.", "拠点に空きがありません。"),
     "reason.engine.refused": (
         "The site's scheduler did not take the job.",
@@ -230,16 +277,8 @@ WORDS = {
     ),
     "reason.refused": ("The site did not take it.", "拠点が引き受けませんでした。"),
     "reason.lost": ("The site's agent fell silent.", "拠点エージェントの応答がなくなりました。"),
-    "reason.CharterForbids": ("No site meets the charter's conditions.", "条件に合う拠点がありません。"),
-    "reason.NoSuchShape": ("No allowed site is large enough.", "この構成を満たす拠点がありません。"),
-    "reason.BudgetOrDeadline": ("It does not fit its budget or deadline.", "予算または期限に収まりません。"),
-    "reason.SiteUnavailable": ("No allowed site answers.", "拠点が利用できません。"),
-    "reason.ArrayLimit": (
-        "As many jobs of its array as it allows itself are under way.",
-        "配列ジョブの同時実行数の上限に達しています。",
-    ),
+    **{f"reason.{reason}": (text.en, text.ja) for reason, text in WAITS.items()},
     "reason.array.member_failed": ("A job in it failed.", "含まれるジョブが失敗しました。"),
-    "reason.WaitingCapacity": ("Waiting for capacity.", "空きを待っています。"),
     "live.pause": ("Pause live updates", "自動更新を止める"),
     "live.on": ("Live.", "自動更新中です。"),
     "live.lost": (

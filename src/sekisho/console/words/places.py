@@ -28,6 +28,40 @@ WORDS = {
         "Where it is, while its country has grade D: no measurement supports it.",
         "国の確度がDの間は、実際の場所を裏付ける測定がありません。",
     ),
+    "site.unproven.place.shown": (
+        "That jobs run where the key answered: only the key was measured.",
+        "測定したのは鍵の応答だけです。ジョブが同じ場所で動くことは示しません。",
+    ),
+    "proof.title": ("Where it was shown to be", "位置の証明"),
+    "proof.caption": ("What each landmark found", "各測位基準点の測定結果"),
+    "proof.landmark": ("Landmark", "測位基準点"),
+    "proof.verdict": ("Finding", "判定"),
+    "proof.rtt": ("Round trip, ms", "往復（ミリ秒）"),
+    "proof.bound": ("Within, km", "圏の半径（km）"),
+    "proof.margin": ("Margin, km", "余裕（km）"),
+    "finding.counts": ("counts", "採用"),
+    "finding.too_far": ("too far", "不足"),
+    "finding.refused": ("refused", "不採用"),
+    "proof.waiting": ("no answer yet", "応答待ち"),
+    "proof.measured": ("Time of the answers", "応答の時間"),
+    "proof.binding": ("That the key is where jobs run", "鍵がジョブの実行場所にあること"),
+    "proof.age": ("Oldest measurement", "最も古い測定"),
+    "proof.until": ("Holds until", "有効期限"),
+    "proof.open": ("What this does not show", "この証明が示さないこと"),
+    "proof.none": (
+        "No proof of place stands for {name}. {summary}",
+        "{name}には有効な位置の証明がありません。{summary}",
+    ),
+    "proof.holds": (
+        (
+            "The key of {name} answered {age} from outside all foreign land: {landmarks} landmarks of"
+            " {organisations} organisations, within {bound_km} km, margin {foreign_margin_km} km."
+        ),
+        (
+            "{name}の鍵は{age}に、国外の陸地ではない場所から応答しました。測位基準点{landmarks}か所"
+            "（{organisations}組織）、{bound_km}km以内、余裕{foreign_margin_km}kmです。"
+        ),
+    ),
     "site.answer.serving": (
         "{name} answered {age} and takes work.",
         "{name}は{age}に応答し、ジョブを受け付けています。",
@@ -71,6 +105,12 @@ WORDS = {
     "fact.stand-in": (
         "{value} (SOFTWARE STAND-IN: no hardware attested this)",
         "{value}（ソフトウェアの代役によるもので、機器の証明ではありません）",
+    ),
+    "fact.location-address": ("Answers location challenges at", "位置測定に応答するアドレス"),
+    "fact.location-proof": ("Proof of place", "位置の証明"),
+    "value.proof": (
+        "within {bound_km} km of {landmarks} landmarks ({organisations} organisations), margin {foreign_margin_km} km",
+        "測位基準点{landmarks}か所（{organisations}組織）から{bound_km}km以内、余裕{foreign_margin_km}km",
     ),
     "value.true": ("yes", "はい"),
     "value.false": ("no", "いいえ"),

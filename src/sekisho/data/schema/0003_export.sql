@@ -1,0 +1,21 @@
+-- What may leave: one row for each export that all its approvers agreed to. `approvers` is a JSON array of account ids,
+-- `object` the digest they agreed to; bytes that come in for a release do so under its id.
+create table data_releases (
+  id text primary key,
+  artefact text not null,
+  owner text not null,
+  object text not null,
+  object_kind text not null,
+  size_bytes bigint not null,
+  destination text not null,
+  licence text not null,
+  reason text not null,
+  requester text not null,
+  approvers text not null,
+  proposal text not null,
+  created_ms bigint not null,
+  expires_ms bigint not null,
+  record_id text not null
+);
+create index data_releases_artefact on data_releases (artefact, id);
+create index data_releases_proposal on data_releases (proposal);

@@ -1,0 +1,173 @@
+"""Data keys for one attempt: asked of the control plane, fetched from their custodian, kept in this process only.
+
+Each question has a one-time key of its own. Whatever is lost on the way (an answer, this process, the other side)
+leaves an order that nobody can use again; asking anew with another one-time key is always safe.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from sekisho_agent import clock
+from sekisho_agent.client import CUSTODIAN, open_http, post
+from sekisho_agent.errors import AgentError, ConfigError, UnreachableError
+from sekisho_verify import canonical
+from sekisho_wire.custody import (
+    RELEASE_PATH,
+    Ask,
+    CustodyError,
+    Opened,
+    Order,
+    check_release,
+    open_release,
+    read_signed,
+)
+from sekisho_wire.envelope import Header, Wrapped
+from sekisho_wire.keying import (
+    REASON_KEY_CUSTODIAN,
+    REASON_KEY_UNCONFIRMED,
+    KeyGranted,
+    KeyPending,
+    KeyRefused,
+    WantKey,
+)
+from sekisho_wire.messages import Body
+
+JSON_MEDIA_TYPE: Final = "application/json"
+CHECKPOINT_SECONDS_MAX: Final = 60.0
+"""How long a decision may wait for a checkpoint before this is called a fault."""
+PENDING_SECONDS: Final = 0.1
+PENDING_SECONDS_MAX: Final = 2.0
+CUSTODIAN_TRIES: Final = 3
+STATUS_OK: Final = 200
+
+log = structlog.get_logger(__name__)
+
+
+class KeyRefusedError(AgentError):
+    """No data key: `code` is the reason that ends the attempt, one of `keying.KEY_REASONS`."""
+
+
+class Control(Protocol):
+    """The control plane, as far as keys need it."""
+
+    @property
+    def control_key(self) -> bytes:
+        """The 32 raw bytes that check what it signs."""
+        ...
+
+    def send(self, body: Body, attempt: str, token: int, *, wanted: Callable[[], bool]) -> Body:
+        """Deliver one message of the main lane and answer with its answer."""
+        ...
+
+
+class Keys:
+    """The keys of one attempt; used by its thread alone. `check` raises when the attempt is to stop."""
+
+    def __init__(
+        self,
+        control: Control,
+        attempt: tuple[str, int],
+        *,
+        check: Callable[[], None],
+        wanted: Callable[[], bool] = lambda: True,
+        ca_file: str = "",
+    ) -> None:
+        """`attempt` is its id and fencing token; `ca_file` checks custodians beside the control plane."""
+        self._control = control
+        self._attempt = attempt
+        self._check = check
+        self._wanted = wanted
+        self._ca_file = Path(ca_file) if ca_file else None
+
+    def open(self, header: Header) -> bytes:
+        """The data key of one object. KeyRefusedError where there is none to be had."""
+        (key,) = self._ask([header], make=0).keys
+        return key
+
+    def make(self) -> tuple[Wrapped, bytes]:
+        """A new data key, and how its custodian wrapped it. KeyRefusedError as for `open`."""
+        (made,) = self._ask([], make=1).made
+        return made
+
+    def _ask(self, headers: list[Header], *, make: int) -> Opened:
+        """Each try is a question of its own, because an order that was handed in may have been used up."""
+        error = CustodyError("custody.unreachable", "")
+        for _ in range(CUSTODIAN_TRIES):
+            one_time = X25519PrivateKey.generate()
+            granted = self._granted(one_time, headers, make)
+            try:
+                return self._fetch(granted, headers, one_time)
+            except CustodyError as found:
+                log.warning("key.not_fetched", attempt=self._attempt[0], code=found.code, detail=found.detail)
+                error = found
+        raise KeyRefusedError(
+            REASON_KEY_CUSTODIAN, f"the key's custodian gave no key: {error.detail} [{error.code}]"
+        )
+
+    def _granted(self, one_time: X25519PrivateKey, headers: list[Header], make: int) -> KeyGranted:
+        """The order, once it is under a checkpoint."""
+        want = WantKey(
+            recipient=canonical.to_base64url(one_time.public_key().public_bytes_raw()),
+            headers=[header.digest() for header in headers],
+            make=make,
+        )
+        give_up, pause = clock.monotonic() + CHECKPOINT_SECONDS_MAX, PENDING_SECONDS
+        while True:
+            self._check()
+            answer = self._control.send(want, *self._attempt, wanted=self._wanted)
+            match answer:
+                case KeyGranted():
+                    return answer
+                case KeyRefused():
+                    raise KeyRefusedError(answer.reason, f"not released: {', '.join(answer.rules)}")
+                case KeyPending() if clock.monotonic() < give_up:
+                    threading.Event().wait(pause)
+                    pause = min(pause * 2, PENDING_SECONDS_MAX)
+                case _:
+                    raise KeyRefusedError(
+                        REASON_KEY_UNCONFIRMED, "no checkpoint has covered the decision in time"
+                    )
+
+    def _fetch(self, granted: KeyGranted, headers: list[Header], one_time: X25519PrivateKey) -> Opened:
+        """From the custodian. CustodyError for an answer that is none, or none to this order."""
+        order = read_signed(granted.order.encode(), self._control.control_key, Order)
+        ask = Ask(
+            order=granted.order,
+            record=granted.record,
+            index=granted.index,
+            stream_seq=granted.stream_seq,
+            path=granted.path,
+            checkpoint=granted.checkpoint,
+            headers=[canonical.to_base64url(header.data) for header in headers],
+            request=granted.request,
+        )
+        answer = self._post(granted.url, msgspec.json.encode(ask))
+        custodian_key = canonical.from_base64url(granted.custodian_key)
+        return open_release(check_release(answer, custodian_key, order), order, one_time)
+
+    def _post(self, url: str, content: bytes) -> bytes:
+        try:
+            with open_http(url, timeout=CUSTODIAN, ca_file=self._ca_file) as http:
+                status, answer = post(http, RELEASE_PATH, content, media_type=JSON_MEDIA_TYPE)
+        except (UnreachableError, ConfigError) as error:
+            raise CustodyError("custody.unreachable", error.detail) from error
+        if status != STATUS_OK:
+            raise CustodyError("custody.refused", f"it answered {status}{_code(answer)}")
+        return answer
+
+
+def _code(answer: bytes) -> str:
+    """The problem's code, where the answer is one."""
+    try:
+        problem = msgspec.json.decode(answer, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return ""
+    return f" {str(problem.get('code', ''))[:80]!r}"

@@ -1,0 +1,90 @@
+"""What crosses the shared folder between agent and wrapper: a listener's canaries in, the egress report out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sekisho_agent.canaries import Target
+from sekisho_agent.engines.contract import EndReport, Observation, Watch
+from sekisho_agent.engines.gangs import merge
+from sekisho_agent.engines.handoff import Handoff, State
+from sekisho_wire.egress import ADDRESSES_MAX, REFUSED_MAX, EgressReport, Held, Reached
+from tests.agent.engine_suite import make_task
+from tests.agent.support import LIMITS
+
+TARGET: Target = {"address": ["203.0.113.20", 7620], "nonce": "a" * 24}
+REPORT = EgressReport(
+    "network namespace + proxy",
+    [Reached("data.example.jp:443", 2, 300, 4000, ["203.0.113.7"])],
+    [Held("x.example:443", "not_listed", 3)],
+    3,
+)
+
+
+def test_a_listeners_canaries_reach_the_wrapper(tmp_path: Path) -> None:
+    watch = Watch(outside={"listener_tcp": TARGET}, inside={"listener_udp": TARGET})
+    task = make_task(tmp_path, "true", watch=watch)
+    handoff = Handoff(task.folder)
+    handoff.give(task)
+    assert handoff.take().watch == watch
+    plain = make_task(tmp_path, "true", limits={"cpus": LIMITS.cpus})
+    Handoff(plain.folder).give(plain)
+    assert Handoff(plain.folder).take().watch is None
+
+
+def test_the_egress_report_comes_back(tmp_path: Path) -> None:
+    handoff = Handoff(tmp_path)
+    handoff.folder.mkdir()
+    end = EndReport(reason="finished", egress=REPORT)
+    handoff.tell(State(phase="ended", end=end))
+    told = handoff.told()
+    assert told is not None
+    assert told.end == end
+
+
+def ended(report: EgressReport | None) -> Observation:
+    return Observation(phase="ended", end=EndReport(reason="finished", egress=report))
+
+
+def out_of(*reports: EgressReport | None) -> EgressReport | None:
+    end = merge([ended(report) for report in reports], ()).end
+    assert end is not None
+    return end.egress
+
+
+def test_what_went_out_of_a_gang_is_the_sum_of_its_nodes() -> None:
+    other = EgressReport(
+        "network namespace + proxy",
+        [
+            Reached("a.example:443", 1, 1, 1, ["203.0.113.9"]),
+            Reached("data.example.jp:443", 1, 2, 3, ["203.0.113.8"]),
+        ],
+        [Held("x.example:443", "not_listed", 1)],
+        5,
+    )
+    assert out_of(REPORT, other) == EgressReport(
+        "network namespace + proxy",
+        [
+            Reached("a.example:443", 1, 1, 1, ["203.0.113.9"]),
+            Reached("data.example.jp:443", 3, 302, 4003, ["203.0.113.7", "203.0.113.8"]),
+        ],
+        [Held("x.example:443", "not_listed", 4)],
+        8,
+    )
+    assert out_of(REPORT, None) is None, "of one node nothing is known"
+
+
+def test_a_gangs_report_stays_bounded() -> None:
+    many = [
+        EgressReport(
+            "m",
+            [Reached("a.example:443", 1, 0, 0, [f"203.0.113.{node}"])],
+            [Held(f"{node}-{number}.example:443", "not_listed", 1) for number in range(REFUSED_MAX)],
+            REFUSED_MAX,
+        )
+        for node in range(2 * ADDRESSES_MAX)
+    ]
+    found = out_of(*many)
+    assert found is not None
+    assert (len(found.refused), found.refused_count) == (REFUSED_MAX, REFUSED_MAX * 2 * ADDRESSES_MAX)
+    assert len(found.reached[0].addresses) == ADDRESSES_MAX

@@ -1,0 +1,170 @@
+"""Releases of data keys: one answer for each one-time key, whatever is lost; nothing for what is not the attempt's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.app import Control
+from sekisho.compute import releases, rules
+from sekisho.data import ConfirmRelease, ListArtefacts, StopKey
+from sekisho.kernel.errors import NotFoundError
+from sekisho.kernel.facts import SYSTEM
+from sekisho_verify.canonical import digest
+from sekisho_wire import messages
+from sekisho_wire.custody import CustodyError
+from sekisho_wire.keying import KeyGranted, KeyPending, KeyRefused
+from sekisho_wire.signing import seal
+from tests.compute.sealed_world import READS, SealedWorld, recipient, want
+from tests.compute.world import FINISHED, code_of, job_file, started
+
+SEALED = messages.OutputReport(
+    name="model", object=digest(b"model"), size_bytes=9, envelope=digest(b"header")
+)
+
+
+@pytest.fixture
+def sealed(tmp_path: Path, db_url: str) -> Iterator[SealedWorld]:
+    world = SealedWorld(tmp_path, db_url)
+    yield world.begin()
+    world.close()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["", "key_a", "key_b"])), max_size=5))
+def test_a_jobs_own_key_is_that_of_its_most_sensitive_input(sources: list[tuple[int, str]]) -> None:
+    found = rules.joined_key(sources)
+    keyed = [source for source in sources if source[1]]
+    assert found == (min((-level, key) for level, key in keyed)[1] if keyed else "")
+    assert rules.joined_key(list(reversed(sources))) == found
+
+
+def test_the_answer_waits_for_a_checkpoint_and_is_the_same_whenever_it_is_asked_for(
+    sealed: SealedWorld,
+) -> None:
+    """Killed between record and answer, or the answer lost: the same bytes, and a later question, get one order."""
+    job, order = sealed.staging()
+    question = want()
+    message = seal(sealed.home.key, sealed.home.envelope("main", order, question))
+    first = sealed.home.deliver(message).body
+    assert isinstance(first, KeyPending)
+    assert sealed.home.deliver(message).body == first
+    sealed.seal_log()
+    again = sealed.home.deliver(message).body
+    later = sealed.home.say(order, question)
+    assert isinstance(again, KeyGranted)
+    assert isinstance(later, KeyGranted)
+    assert (again.order, again.record) == (later.order, later.record)
+    named = [record for record in sealed.records(job, "data.key.release") if "order" in record["detail"]]
+    assert len(named) == 1
+    stated = [found for found in sealed.check().findings if found.seen != "rec_of_a_test"]
+    assert stated == []
+
+
+def test_a_new_process_of_the_control_plane_goes_on_where_the_old_one_died(sealed: SealedWorld) -> None:
+    _, order = sealed.staging()
+    question = want()
+    assert isinstance(sealed.home.say(order, question), KeyPending)
+    settings = sealed.control.settings
+    sealed.control.close()
+    sealed.control = Control(settings, clock=sealed.clock)
+    sealed.gate, sealed.database = sealed.control.gate, sealed.control.database
+    sealed.home.door = type(sealed.home.door)(sealed.gate, sealed.control.seals, sealed.clock)
+    sealed.seal_log()
+    assert isinstance(sealed.home.say(order, question), KeyGranted)
+
+
+def test_what_changed_while_the_record_waited_is_heeded(sealed: SealedWorld) -> None:
+    _, order = sealed.staging()
+    question = want()
+    assert isinstance(sealed.home.say(order, question), KeyPending)
+    sealed.seal_log()
+    sealed.perform(sealed.engineer, StopKey(key="hospital"))
+    assert sealed.home.say(order, question) == KeyRefused(reason="key.stopped")
+
+
+def test_a_question_that_is_not_this_attempts_gets_nothing(
+    sealed: SealedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, order = sealed.staging()
+    say = sealed.home.say
+    foreign: Any = want(headers=[digest(b"somebody else's object")])
+    assert code_of(lambda: say(order, foreign)) == NotFoundError(id="").code
+    assert code_of(lambda: say(order, want(headers=[]))) == NotFoundError(id="").code
+    question = want()
+    assert isinstance(say(order, question), KeyPending)
+    assert code_of(lambda: say(order, want(recipient=question.recipient, make=1))) == "attempt.fenced"
+    stale: Any = order.__class__(
+        **{name: getattr(order, name) for name in order.__struct_fields__} | {"token": 99}
+    )
+    assert code_of(lambda: say(stale, want())) == "attempt.fenced"
+    monkeypatch.setattr(releases, "RELEASES_MAX", 1)
+    assert code_of(lambda: say(order, want())) == "data.key_releases"
+
+
+def test_an_offer_that_was_not_taken_gets_nothing(sealed: SealedWorld) -> None:
+    _, order = sealed.offered(job_file(more=READS))
+    assert code_of(lambda: sealed.home.say(order, want())) == "attempt.fenced"
+
+
+def test_an_order_for_a_key_is_good_for_minutes_and_for_what_it_names(sealed: SealedWorld) -> None:
+    _, order = sealed.staging()
+    granted = sealed.granted(order, want(make=1))
+    believed = sealed.believed(granted).order
+    assert (believed.make, believed.agent, believed.token) == (1, sealed.home.id, order.token)
+    sealed.later(3)
+    with pytest.raises(CustodyError, match="past its time"):
+        sealed.believed(granted)
+
+
+def test_what_is_left_behind_is_registered_under_its_key_or_not_at_all(sealed: SealedWorld) -> None:
+    job, order = sealed.staging()
+    sealed.granted(order)
+    sealed.home.say(order, messages.Staged(), started())
+    saved = messages.CheckpointSaved(object=digest(b"c"), size_bytes=3, envelope=digest(b"h"))
+    assert code_of(lambda: sealed.home.say(order, saved)) == "attempt.unsealed", "no key was ever made for it"
+    sealed.granted(order, want(headers=[], make=1, recipient=recipient()))
+    sealed.home.say(order, saved)
+    bare = messages.CheckpointSaved(object=digest(b"c"), size_bytes=3)
+    assert code_of(lambda: sealed.home.say(order, bare)) == "attempt.unsealed"
+    assert code_of(lambda: sealed.home.log(order, 0, b"patient 1")) == "compute.log.stays"
+    log = messages.LogReport(bytes=5, dropped=0, digest=digest(b"log"), envelope=digest(b"h2"))
+    end = messages.Ended(reason="finished", exit_status=0, outputs=[SEALED], log=log)
+    sealed.home.say(order, end)
+    assert sealed.reason(job)[0] == "succeeded"
+    kept = sealed.perform(sealed.engineer, ListArtefacts(job=job)).items
+    assert {item.kind for item in kept} == {"checkpoint", "output", "log"}
+    assert {(item.key, item.key_version, item.level) for item in kept} == {(sealed.key().id, 1, 2)}
+
+
+def test_outputs_that_were_not_sealed_fail_the_job_and_are_not_registered(sealed: SealedWorld) -> None:
+    job, order = sealed.staging()
+    sealed.granted(order)
+    sealed.home.say(order, messages.Staged(), started(), FINISHED)
+    assert sealed.reason(job) == ("failed", "key.unsealed")
+    assert sealed.perform(sealed.engineer, ListArtefacts(job=job)).items == []
+
+
+def test_a_decision_about_a_running_attempt_is_recorded_either_way(sealed: SealedWorld) -> None:
+    job, order = sealed.staging()
+    assert sealed.perform(SYSTEM, ConfirmRelease(attempt=order.attempt))
+    sealed.granted(order)
+    assert sealed.perform(SYSTEM, ConfirmRelease(attempt=order.attempt))
+    sealed.perform(sealed.engineer, StopKey(key="hospital"))
+    assert not sealed.perform(SYSTEM, ConfirmRelease(attempt=order.attempt))
+    told = [
+        record["detail"]["reason"]
+        for record in sealed.records(job, "data.key.confirm")
+        if "reason" in record["detail"]
+    ]
+    assert told == ["", "key.stopped"]
+    assert sealed.home.renew(order).reason == "key.stopped"
+    sealed.home.say(order, messages.Ended(reason="key.stopped"))
+    assert sealed.reason(job) == ("failed", "key.stopped")
+    assert not sealed.perform(SYSTEM, ConfirmRelease(attempt=order.attempt))
+    with pytest.raises(NotFoundError):
+        sealed.perform(SYSTEM, ConfirmRelease(attempt="att_" + "0" * 26))

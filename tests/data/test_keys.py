@@ -1,0 +1,215 @@
+"""Keys that stay with their custodians: what is believed of them, who may stop them, how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.data import DestroyKey, KeyView, ListKeys, ResumeKey, RotateKey, ShowKey, StopKey, rules
+from sekisho.data.actions_keys import register_real
+from sekisho.data.rules import CONFIRM_MS, FRESH_MS, confirm_due, lease_refusal, refusal
+from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
+from tests.data.world import World
+from tests.support import custody
+
+KEY = KeyView(
+    id="key_1",
+    name="hospital",
+    owner="org_a",
+    custodian="org_a",
+    custodian_name=custody.NAME,
+    country="JP",
+    custody="development",
+    exportable=True,
+    address="https://custodian.example.invalid",
+    public_key=custody.PUBLIC,
+    version=1,
+    state="serving",
+    stand_in=True,
+    grade="D",
+    created_ms=1,
+    record_id="rec_1",
+)
+STATES = st.lists(st.sampled_from(["serving", "stopped", "destroyed"]), min_size=1, max_size=3)
+
+
+def code_of(call: Callable[[], Any]) -> str:
+    """The code of the problem that a call ends in."""
+    with pytest.raises(SekishoError) as caught:
+        call()
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("level", "named", "refused"),
+    [
+        (0, ("", 0, ""), False),
+        (0, ("key_1", 1, "sha256:1"), False),
+        (1, ("key_1", 1, "sha256:1"), False),
+        (1, ("", 0, ""), True),
+        (0, ("key_1", 0, "sha256:1"), True),
+        (0, ("", 1, ""), True),
+        (2, ("key_1", 1, ""), True),
+    ],
+)
+def test_from_level_one_on_everything_names_who_can_open_it(
+    level: int, named: tuple[str, int, str], *, refused: bool
+) -> None:
+    if refused:
+        assert code_of(lambda: rules.check_sealing(level, *named)) == "data.key_needed"
+    else:
+        rules.check_sealing(level, *named)
+
+
+def test_only_a_key_that_serves_encrypts_and_only_under_a_version_it_has() -> None:
+    rules.check_serving(KEY, 1)
+    assert code_of(lambda: rules.check_serving(KEY, 2)) == "data.key_version"
+    assert code_of(lambda: rules.check_serving(KEY, 0)) == "data.key_version"
+    for state in ("stopped", "destroyed"):
+        stopped = msgspec.structs.replace(KEY, state=state)
+        assert code_of(lambda key=stopped: rules.check_serving(key, 1)) == "data.key_state"
+
+
+@given(st.integers(-5, 20))
+def test_versions_only_grow(version: int) -> None:
+    key = msgspec.structs.replace(KEY, version=7)
+    if version > 7:
+        rules.check_rotation(key, version)
+    else:
+        assert code_of(lambda: rules.check_rotation(key, version)) == "data.key_version"
+    gone = msgspec.structs.replace(KEY, state="destroyed")
+    assert code_of(lambda: rules.check_rotation(gone, version)) == "data.key_state"
+
+
+@pytest.mark.parametrize(
+    ("sealed", "code"),
+    [
+        (custody.facts(key="other"), "data.key_evidence"),
+        (custody.facts().replace("hospital", "hospitaL"), "data.key_evidence"),
+        (custody.destruction(), "data.key_evidence"),
+        ("nothing", "data.key_evidence"),
+        (custody.facts(versions=[]), "data.key_evidence"),
+        (custody.facts(exportable=False), "data.key_custody"),
+    ],
+)
+def test_a_statement_that_is_not_the_custodians_is_refused(sealed: str, code: str) -> None:
+    assert code_of(lambda: rules.read_facts(sealed, custody.PUBLIC, "hospital")) == code
+
+
+def test_a_statement_is_believed_with_or_without_the_line_feed_of_a_file() -> None:
+    for sealed in (custody.facts(), custody.facts() + "\n"):
+        assert rules.read_facts(sealed, custody.PUBLIC, "hospital") == custody.FACTS
+    assert code_of(lambda: rules.read_facts(custody.facts(), "A" * 42, "hospital")) == "data.key_evidence"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"custodian": "another.example.invalid"}, "data.key_evidence"),
+        ({"versions": [2]}, "data.key_evidence"),
+        ({"key": "other"}, "data.key_evidence"),
+    ],
+)
+def test_evidence_of_another_key_or_custodian_destroys_nothing(changes: dict[str, Any], code: str) -> None:
+    assert code_of(lambda: rules.check_destruction(custody.destruction(**changes), KEY)) == code
+    gone = msgspec.structs.replace(KEY, state="destroyed")
+    assert code_of(lambda: rules.check_destruction(custody.destruction(), gone)) == "data.key_state"
+    assert rules.check_destruction(custody.destruction(), KEY).versions == [1]
+
+
+@pytest.mark.parametrize(
+    ("state", "decided", "allowed", "expected"),
+    [
+        ("serving", [], True, ""),
+        ("stopped", [], True, "key.stopped"),
+        ("destroyed", [], True, "key.destroyed"),
+        ("stopped", ["C02-location-proof"], False, "key.stopped"),
+        ("serving", ["C02-location-proof"], False, "key.proof_stale"),
+        ("serving", ["C04-key-custody", "C02-location-proof-rest"], False, "key.proof_stale"),
+        ("serving", ["C04-key-custody"], False, "key.refused"),
+        ("serving", [], False, "key.refused"),
+    ],
+)
+def test_why_a_key_is_not_released(state: Any, decided: list[str], expected: str, *, allowed: bool) -> None:
+    key = msgspec.structs.replace(KEY, state=state)
+    assert refusal(key, decided, allowed=allowed) == expected
+    assert refusal(None, decided, allowed=allowed) == "key.destroyed"
+
+
+@given(st.integers(0, 4), STATES, st.integers(0, 3 * FRESH_MS), st.sampled_from(["", "key.refused"]))
+def test_a_lease_never_outlives_what_it_rests_on(level: int, states: Any, age_ms: int, reason: str) -> None:
+    found = lease_refusal(level, (1, reason), states, 1 + age_ms)
+    assert lease_refusal(level, None, states, 1 + age_ms) == ""
+    if reason or set(states) != {"serving"}:
+        assert found
+    else:
+        assert (found == "key.unconfirmed") is (level >= 2 and age_ms > FRESH_MS)
+    assert confirm_due(level, 1, 1 + age_ms) is (level >= 2 and age_ms >= CONFIRM_MS)
+    assert CONFIRM_MS * 2 < FRESH_MS, "one try that came to nothing leaves time for another"
+
+
+def test_who_stops_it_names_the_reason() -> None:
+    assert lease_refusal(1, (1, ""), ["serving", "stopped"], 2) == "key.stopped"
+    assert lease_refusal(1, (1, ""), ["stopped", "destroyed"], 2) == "key.destroyed"
+
+
+def test_a_key_is_registered_stopped_resumed_rotated_and_destroyed(world: World) -> None:
+    key = world.key()
+    assert (key.name, key.version, key.state, key.stand_in, key.grade) == (
+        "hospital",
+        1,
+        "serving",
+        True,
+        "D",
+    )
+    again = custody.registration()
+    assert code_of(lambda: world.perform(world.engineer, again)) == "data.key_taken"
+    assert world.perform(world.engineer, ShowKey(key=key.id)) == key
+    assert world.perform(world.engineer, ListKeys()).items == [key]
+    assert world.perform(world.stranger, ListKeys()).items == []
+    with pytest.raises(NotFoundError):
+        world.perform(world.stranger, StopKey(key=key.id))
+    assert world.perform(world.engineer, StopKey(key="hospital")).state == "stopped"
+    assert code_of(lambda: world.perform(world.engineer, StopKey(key="hospital"))) == "conflict"
+    assert code_of(lambda: world.add("corpus")) == "data.key_state"
+    assert world.perform(world.engineer, ResumeKey(key="hospital")).state == "serving"
+    statement = custody.rotated(2)
+    assert world.perform(world.engineer, RotateKey(key="hospital", statement=statement)).version == 2
+    world.add("corpus")
+    gone = world.perform(
+        world.engineer, DestroyKey(key="hospital", evidence=custody.destruction(versions=[1, 2]))
+    )
+    assert gone.state == "destroyed"
+    (record,) = world.records(action="data.key.destroy")
+    assert record["detail"]["evidence"] == custody.destruction(versions=[1, 2])
+    assert world.check().findings == []
+
+
+def test_data_names_its_key_and_another_organisations_key_is_none(world: World) -> None:
+    foreign = world.key("theirs", by=world.stranger)
+    with pytest.raises(NotFoundError):
+        world.add("corpus", key=foreign.id, key_version=1, envelope=custody.ENVELOPE)
+    dataset = world.dataset("corpus")
+    assert (dataset.key, dataset.key_version, dataset.envelope) == (world.key().id, 1, custody.ENVELOPE)
+    assert code_of(lambda: world.add("bare", key="", level=1)) == "data.key_needed"
+
+
+def test_a_development_key_is_no_custody_from_level_two_on_and_none_at_all_in_production(
+    world: World,
+) -> None:
+    with pytest.raises(DeniedError) as caught:
+        world.add("patients", level=2)
+    assert "C04-key-custody" in caught.value.rules or "C02-location-proof-rest" in caught.value.rules
+    nothing: Any = None
+    assert code_of(lambda: register_real(nothing, custody.registration())) == "data.key_stand_in"
+
+
+def test_a_custodian_that_is_no_organisation_is_refused(world: World) -> None:
+    with pytest.raises(DeniedError) as caught:
+        world.perform(world.engineer, custody.registration(custodian="org_" + "0" * 26))
+    assert caught.value.rules == ("closed:Org",)
