@@ -26,9 +26,10 @@ from sekisho.kernel.facts import SYSTEM, Actor
 from sekisho.kernel.ids import new_id
 from sekisho.kernel.tx import Tx
 from sekisho_wire import messages
+from sekisho_wire.keying import WantKey
 from sekisho_wire.messages import Accept, Staged
 from tests.compute.world import FAILED, FINISHED, World, code_of, job_file, started
-from tests.data.world import TEXT, Folder
+from tests.data.world import TEXT, Folder, digest_of
 from tests.support.toy import START_MS
 
 LOCK = "numpy==2.3.4 \\\n    --hash=sha256:" + "0" * 64 + "\n"
@@ -131,7 +132,9 @@ def test_data_of_another_organisation_does_not_exist_for_a_job(world: World) -> 
 
 def test_a_dataset_is_no_working_folder(world: World) -> None:
     _, order = world.running()
-    world.home.say(order, FINISHED)
+    sealed = msgspec.structs.replace(FINISHED.outputs[0], envelope=digest_of(b"its header"))
+    world.home.say(order, WantKey(recipient="A" * 43, make=1))
+    world.home.say(order, msgspec.structs.replace(FINISHED, outputs=[sealed]))
     output = world.rows("select id from data_artefacts")[0]["id"]
     assert code_of(lambda: world.submit(workdir=output)) == "not_found"
     assert code_of(lambda: world.submit(workdir="art_none")) == "not_found"
