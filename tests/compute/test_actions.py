@@ -132,9 +132,7 @@ def test_data_of_another_organisation_does_not_exist_for_a_job(world: World) -> 
 
 def test_a_dataset_is_no_working_folder(world: World) -> None:
     _, order = world.running()
-    sealed = msgspec.structs.replace(FINISHED.outputs[0], envelope=digest_of(b"its header"))
-    world.home.say(order, WantKey(recipient="A" * 43, make=1))
-    world.home.say(order, msgspec.structs.replace(FINISHED, outputs=[sealed]))
+    world.home.say(order, FINISHED)
     output = world.rows("select id from data_artefacts")[0]["id"]
     assert code_of(lambda: world.submit(workdir=output)) == "not_found"
     assert code_of(lambda: world.submit(workdir="art_none")) == "not_found"
@@ -143,7 +141,9 @@ def test_a_dataset_is_no_working_folder(world: World) -> None:
 def test_an_output_can_be_the_next_jobs_input_with_its_label(world: World) -> None:
     world.dataset("corpus", labels=["personal"])
     _, order = world.running(job_file(more="data: [{from: corpus, mount: /d}, {to: model, mount: /o}]\n"))
-    world.home.say(order, FINISHED)
+    sealed = msgspec.structs.replace(FINISHED.outputs[0], envelope=digest_of(b"its header"))
+    world.home.say(order, WantKey(recipient="A" * 43, make=1))
+    world.home.say(order, msgspec.structs.replace(FINISHED, outputs=[sealed]))
     output = world.rows("select id from data_artefacts")[0]["id"]
     job = world.submit(f"name: b\nrun: x\ndata: [{{from: {output}, mount: /m}}]\n")
     assert (job.level, job.labels, job.residency) == (1, ["personal"], ["JP"])
