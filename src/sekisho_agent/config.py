@@ -153,7 +153,7 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: str
     store_url: str = ""
     ca_file: str = ""
-    engine: Literal["local", "slurm", "kubernetes", "dok"] = "local"
+    engine: Literal["local", "slurm", "kubernetes", "dok", "none"] = "local"
     egress_private: bool = False
     capacity: CapacityConfig = msgspec.field(default_factory=CapacityConfig)
     images: ImageConfig = msgspec.field(default_factory=ImageConfig)

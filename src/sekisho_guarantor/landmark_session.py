@@ -74,7 +74,10 @@ class _Rounds:
     answered: dict[int, tuple[packets.Round, int]] = field(default_factory=dict)
 
     def take(self, packet: bytes, rtt_ns: int) -> bool:
-        """Whether a datagram is the answer to the round that runs; anything else is counted."""
+        """Whether a datagram is the answer to the round that runs; anything else is counted.
+
+        What comes between two rounds has no time (0) and is late, also where it answers the newest challenge.
+        """
         try:
             answer = packets.read_answer(packet)
         except VerifyError:
@@ -87,7 +90,7 @@ class _Rounds:
             self.counts.forged += 1
         elif answer.seq in self.answered:
             self.counts.duplicated += 1
-        elif answer.seq != len(self.challenges) - 1:
+        elif answer.seq != len(self.challenges) - 1 or not rtt_ns:
             self.counts.late += 1
         else:
             round_ = packets.Round(answer.seq, asked.challenge, answer.mac)

@@ -127,6 +127,6 @@ def _post(url: str, body: bytes) -> int:
 def test_it_needs_neither_the_control_plane_nor_the_agent(tmp_path: Path) -> None:
     """What this program imports is what its extra brings."""
     code = "import sys, sekisho_guarantor.__main__; print([m for m in sys.modules if m.split('.')[0] in"
-    code += " {'sekisho', 'sekisho_agent', 'sekisho_client', 'httpx2', 'starlette', 'obstore'}])"
+    code += " {'sekisho', 'sekisho_agent', 'sekisho_client', 'starlette', 'obstore'}])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

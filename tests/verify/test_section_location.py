@@ -138,13 +138,14 @@ def test_a_refused_transcript_among_good_ones_is_named_and_harms_nobody() -> Non
 def test_trust_names_landmarks_and_a_map_or_is_refused() -> None:
     log = TestLog()
     log.append([record_body("s", 0)])
-    for field, value in (
-        ("landmarks", {"north": 1}),
+    wrong: list[tuple[str, object]] = [
+        ("landmarks", None),
         ("landmarks", [1]),
         ("landmarks", [TRUSTED[0], TRUSTED[0]]),
         ("territory", 1),
         ("territory", "sha256:x"),
-    ):
+    ]
+    for field, value in wrong:
         with pytest.raises(Exception, match=r".") as caught:
             parse_trust(log.trust(more={field: value}))
         assert getattr(caught.value, "code", "") == f"trust.{field}"

@@ -7,6 +7,7 @@ from sekisho_agent.engines.contract import Engine
 from sekisho_agent.engines.dok import DokEngine
 from sekisho_agent.engines.kubernetes import Kubernetes
 from sekisho_agent.engines.local import LocalEngine
+from sekisho_agent.engines.nothing import NoEngine
 from sekisho_agent.engines.slurm import Slurm
 from sekisho_agent.engines.wrapped import WrappedEngine
 from sekisho_agent.errors import ConfigError
@@ -17,6 +18,8 @@ def open_engine(config: AgentConfig) -> Engine:
     match config:
         case AgentConfig(engine="local"):
             return LocalEngine(config)
+        case AgentConfig(engine="none"):
+            return NoEngine()
         case AgentConfig(engine="slurm", slurm=SlurmConfig() as slurm):
             return WrappedEngine(config, Slurm(slurm))
         case AgentConfig(engine="kubernetes", kubernetes=KubernetesConfig() as kubernetes):

@@ -140,4 +140,5 @@ WORDS = {
     "exit.20": ("less than the trust file demands", "信頼ファイルの要求に不足"),
     "exit.21": ("consistent with itself, not trusted", "矛盾はないが信頼は未確認"),
     "exit.22": ("the hardware is not what was claimed", "機器の証明が成り立たない"),
+    "exit.23": ("a proof of place does not hold", "位置証明が成り立たない"),
 }
