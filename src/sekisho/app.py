@@ -130,14 +130,7 @@ class Control:
                 logs=self.logs,
                 patience=patience,
             ),
-            orders=compute.OrderActions(
-                self.seals,
-                principals=principals,
-                tickets=self.tickets,
-                under_checkpoint=ledger.under_checkpoint,
-                patience=patience,
-                releases=releases,
-            ),
+            orders=self._orders(principals, patience, releases),
             keeps=compute.KeepActions(box, self.objects),
         )
         office = charter.Office(self.engine, keep=log.keep_charter, history=_history)
@@ -167,6 +160,22 @@ class Control:
                 *data.consenting_handlers(releases),
                 *compute.handlers(actions),
             ),
+        )
+
+    def _orders(
+        self,
+        principals: identity.IdentityPrincipals,
+        patience: compute.Patience,
+        releases: data.ReleaseActions,
+    ) -> compute.OrderActions:
+        """What sites' agents are told."""
+        return compute.OrderActions(
+            self.seals,
+            principals=principals,
+            tickets=self.tickets,
+            under_checkpoint=ledger.under_checkpoint,
+            patience=patience,
+            releases=releases,
         )
 
     def _releases(
