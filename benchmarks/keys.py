@@ -1,4 +1,4 @@
-"""Envelope encryption against bare AES-256-GCM, its memory for an object of any size, and what an HSM adds.
+"""Keys: envelopes against bare AES-256-GCM, their memory for any size, what an HSM adds, releases through the gate.
 
 Bare is the library called once on the whole object in memory, which is how it is called: plaintext in, a new ciphertext
 out. The envelope streams the same object from memory into memory. The figure `of_warm_buffers` compares it with the
@@ -20,12 +20,9 @@ from tempfile import TemporaryDirectory
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from benchmarks.gate import Bench
 from benchmarks.harness import Goal, Pair, goal, paired, report, seconds
-from sekisho.data import ReleaseKey
-from sekisho.kernel.facts import Actor, Ref
+from benchmarks.key_releases import release_goals
 from sekisho_guarantor.keystore_pkcs11 import Pkcs11Store
-from sekisho_wire import signing
 from sekisho_wire.envelope import (
     AES_KW,
     Header,
@@ -36,16 +33,13 @@ from sekisho_wire.envelope import (
     new_header,
     read_header,
 )
-from sekisho_wire.signing import encode_public_key
-from tests.compute.sealed_world import SealedWorld, want
-from tests.support import databases, softhsm
+from tests.support import softhsm
 
 OBJECT_BYTES = 64 << 20
 LARGE_BYTES = 1 << 30
 MEMORY_BYTES = 64 << 20
 ROUNDS = 9
 UNWRAPS = 200
-RELEASES, RELEASE_ROUNDS = 60, 5
 KEY = bytes(range(32))
 _CHUNK = 1 << 20
 
@@ -219,37 +213,6 @@ def token_figures(figures: dict[str, float]) -> None:
 
         figures["softhsm_unwrap_us"] = seconds(work) / UNWRAPS * 1e6
         store.close()
-
-
-def release_goals(figures: dict[str, float]) -> list[Goal]:
-    """Decisions about data keys against plain commands, by one caller each on one SQLite gate with all its parts.
-
-    A release asks the charter twice in the submitter's name, keeps its evidence and leaves two records; the command it
-    is compared with inserts one row. Level 2, at a place that was proven: nothing is answered from an easier case.
-    """
-    with TemporaryDirectory() as folder:
-        template = databases.sqlite_template(Path(folder))
-        world = SealedWorld(Path(folder), databases.sqlite_copy(template, Path(folder)))
-        _, order = world.begin().staging()
-        bench = Bench(world.control, world.engineer.ref.id)
-        actor = Actor(Ref("Agent", world.home.id), via="seal")
-        key = encode_public_key(world.home.key.public_key())
-
-        def release() -> None:
-            for _ in range(RELEASES):
-                envelope = world.home.envelope("main", order, want())
-                sealed = signing.seal(world.home.key, envelope).decode()
-                world.perform(actor, ReleaseKey(envelope=envelope, sealed=sealed, agent_key=key))
-
-        found = paired(
-            release, functools.partial(bench.many, RELEASES, fresh=False, callers=1), rounds=RELEASE_ROUNDS
-        )
-        world.close()
-    figures |= {
-        "releases_per_second": RELEASES / found.first_seconds,
-        "commands_per_second": RELEASES / found.second_seconds,
-    }
-    return [goal("releases_of_commands", found.ratio, ">=", 0.5)]
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support import components, databases, measuring, offline, postgres
+from tests.support import components, databases, measuring, offline, order, postgres
 from tests.support.moulds import Moulds, Shelf
 
 KINDS = ("sqlite", "postgres")
@@ -40,6 +40,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         only = metafunc.definition.get_closest_marker("database")
         kinds = [kind for kind in KINDS if asked in {kind, "all"} and (only is None or only.args[0] == kind)]
         metafunc.parametrize("db_kind", kinds, indirect=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first, dealt among the workers; those of one browser or one engine stay with it."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        groups: dict[str, list[pytest.Item]] = {}
+        for item in slow:
+            together = item.get_closest_marker("browser") or item.path.parent.name == "examples"
+            groups.setdefault(str(item.path) if together else item.nodeid, []).append(item)
+        weighed = [(sum(map(_weight, group)), group) for group in groups.values()]
+        items[:] = order.dealt(
+            weighed, [item for item in items if not item.get_closest_marker("slow")], workers
+        )
+
+
+def _weight(item: pytest.Item) -> float:
+    """Roughly its seconds: tests that need longer than the usual limit say so."""
+    return 60.0 if item.get_closest_marker("timeout") else 5.0
 
 
 @pytest.hookimpl(tryfirst=True)

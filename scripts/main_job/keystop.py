@@ -111,4 +111,4 @@ def _verified(story: Story, engineer: Client, job: str, code: str) -> str:
     if verdict.status or not lines:
         raise StepFailedError(f"the bundle of {job} was refused with {verdict.status}, or tells no {code}")
     word = "refused" if code == "key_release.refused" else "released"
-    return f"key {lines[0]['fields']['key']} {word} {lines[0]['fields']['count']} times"
+    return f"key {lines[0]['fields']['key']} {word} {lines[0]['fields']['count']}x"

@@ -138,15 +138,15 @@ SECTION = Section(
     {
         "absent.key_release": ("absent: no key release", "なし：鍵の引き渡しの記録がありません。"),
         "key_release.released": (
-            "key {key} version {version} released {count} times by {custodian} ({custody}, {country})",
+            "key {key} version {version} released by {custodian} ({custody}, {country}), {count}x",
             "鍵{key}（版{version}）を{custodian}が{count}回引き渡しました（{custody}、{country}）。",
         ),
         "key_release.development": (
-            "DEVELOPMENT key {key} version {version} released {count} times by {custodian} ({country})",
+            "DEVELOPMENT key {key} version {version} released by {custodian} ({country}), {count}x",
             "開発用の鍵{key}（版{version}）を{custodian}が{count}回引き渡しました（{country}）。",
         ),
         "key_release.refused": (
-            "key {key} version {version} refused {count} times: {reason}",
+            "key {key} version {version} refused, {count}x: {reason}",
             "鍵{key}（版{version}）の引き渡しを{count}回拒否しました：{reason}",
         ),
     },

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from sekisho.data import RegisterKey, StopKey
 from sekisho_agent.errors import AgentError, StoreError
-from sekisho_agent.keys import KeyRefusedError, Keys
+from sekisho_agent.keys import CUSTODIAN_TRIES, KeyRefusedError, Keys
 from sekisho_agent.sealed_trees import open_tree, seal_tree
 from sekisho_client import sealing, transfer
 from sekisho_verify.canonical import from_base64url
@@ -184,6 +185,46 @@ def test_a_custodian_that_is_gone_ends_it_and_what_came_is_no_plaintext(ward: Wa
         ward.open("inputs")
     assert caught.value.code == "key.custodian"
     assert list((ward.folder / "inputs").iterdir()) == []
+
+
+def test_a_custodian_that_lies_is_asked_again_and_never_believed(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers nonsense, then the answer to another order; each time the next question is a new one."""
+    post, earlier = Keys._post, list[bytes]()
+
+    def lies(keys: Keys, url: str, content: bytes) -> bytes:
+        answer = post(keys, url, content)
+        earlier.append(answer)
+        return b"nonsense" if len(earlier) == 1 else earlier[0]
+
+    monkeypatch.setattr(Keys, "_post", lies)
+    with pytest.raises(KeyRefusedError) as caught:
+        ward.open("inputs")
+    assert (caught.value.code, "custody.foreign" in caught.value.detail) == ("key.custodian", True)
+    assert len({question.recipient for question in ward.line.asked}) == CUSTODIAN_TRIES
+    assert list((ward.folder / "inputs").iterdir()) == []
+
+
+def test_a_custodian_that_hangs_is_not_waited_for(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sekisho_agent.keys.CUSTODIAN", httpx2.Timeout(0.2))
+    os.kill(ward.keeper.process, signal.SIGSTOP)
+    try:
+        with pytest.raises(KeyRefusedError) as caught:
+            ward.open("inputs")
+    finally:
+        os.kill(ward.keeper.process, signal.SIGCONT)
+    assert caught.value.code == "key.custodian"
+
+
+def test_a_decision_that_no_checkpoint_covers_is_given_up(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sekisho_agent.keys.CHECKPOINT_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(ward.world, "seal_log", lambda: None)
+    with pytest.raises(KeyRefusedError) as caught:
+        ward.open("inputs")
+    assert caught.value.code == "key.unconfirmed"
 
 
 def test_an_attempt_that_is_to_stop_asks_for_nothing(ward: Ward) -> None:

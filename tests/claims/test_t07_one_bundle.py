@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -15,7 +13,10 @@ from sekisho_verify import Exit, Trust, Verdict, parse_trust, render, verify_bun
 from sekisho_verify.archive import read_archive
 from sekisho_verify.attestation_file import verifier_document
 from sekisho_verify.canonical import decode_object, digest, encode, from_base64url
-from tests.compute.world import FINISHED, World, job_file
+from sekisho_verify.location_transcript import describe_landmark
+from sekisho_wire import messages
+from tests.compute.sealed_world import SealedWorld
+from tests.compute.world import World, started
 from tests.sites.verifiers import adding
 from tests.verify import tokens
 from tests.verify.builders import TestLog, make_id, record_body
@@ -30,6 +31,9 @@ SHOWN = {
     "completeness": "ok",
     "messages": "ok",
     "attestation": "ok",
+    "transcript": "ok",
+    "key_release": "ok",
+    "demand": "ok",
 }
 """What this bundle has to show, whatever else it does."""
 
@@ -51,23 +55,27 @@ def attested(world: World) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Trust]:
-    """The bundle of a job that an attested site has run, and an auditor's trust file; made once, nobody changes it."""
+    """The bundle of a job of level 2 that a proven and attested site has run, with a key it was given for it.
+
+    And an auditor's trust file. Made once; nobody changes it.
+    """
     folder = tmp_path_factory.mktemp("world")
-    world = World(folder, f"sqlite:{folder / 'x.db'}")
+    world = SealedWorld(folder, f"sqlite:{folder / 'x.db'}").begin()
     attested(world)
-    world.dataset("corpus", labels=["personal"])
-    job, order = world.running(job_file(more="data: [{from: corpus, mount: /d}]\n"))
-    world.home.say(order, FINISHED)
+    job, order = world.staging()
+    world.granted(order)
+    world.home.say(order, messages.Staged(), started(), messages.Ended(reason="finished", exit_status=0))
     world.settle()
     export = world.perform(world.engineer, ExportBundle(job=job))
     world.seal_log()
     data = world.perform(world.engineer, ReadBundle(export=export.record)).content
-    body = msgspec.json.decode(world.perform(world.administrator, ShowTrust()).text)
-    documents = [verifier_document(one) for one in VERIFIERS]
-    demand = {"closed": True, "max_level_without_attestation": 0}
-    trust = parse_trust(msgspec.json.encode(body | {"verifiers": documents, "demand": demand}))
+    trust = msgspec.json.decode(world.perform(world.administrator, ShowTrust()).text) | {
+        "verifiers": [verifier_document(one) for one in VERIFIERS],
+        "landmarks": [describe_landmark(known) for known in world.yard.known()],
+        "demand": {"closed": True, "max_level_without_attestation": 1, "max_level_without_place": 1},
+    }
     world.close()
-    return data, trust
+    return data, parse_trust(msgspec.json.encode(trust))
 
 
 def parts(verdict: Verdict) -> dict[str, str]:
@@ -87,10 +95,10 @@ def test_t07_one_file_shows_what_the_job_rests_on(made: tuple[bytes, Trust]) -> 
     assert found["operator_sessions"] == "absent", "a place for them, which says that none is recorded"
     members = read_archive(data)
     named = {name for record in members if record.startswith("records/") for name in _files(members[record])}
-    assert named >= {"job.yaml", "attestation.json"}
+    assert named >= {"job.yaml", "attestation.json", "location.json", "territory.json", "key_release.json"}
     (charter,) = [one for one in verdict.lines if one.part == "charter"]
     (joined,) = [line for line in verdict.lines if line.code == "job.joined"]
-    assert (joined.fields["level"], joined.fields["labels"], joined.fields["parts"]) == (1, "personal", 3)
+    assert (joined.fields["level"], joined.fields["labels"], joined.fields["parts"]) == (2, "-", 3)
     assert int(charter.fields["made"]) >= 4, "submission, placement and reports were decided again"
     sites = {str(line.fields["name"]): line.code for line in verdict.lines if line.part == "site"}
     assert sites == {"ishikari": "site.chosen", "us-west": "site.denied"}
@@ -138,14 +146,7 @@ def test_t07_without_cedar_it_says_that_nothing_was_decided_again(
     made: tuple[bytes, Trust], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, trust = made
-    real = importlib.import_module
-
-    def without(name: str, package: str | None = None) -> ModuleType:
-        if name == "cedarpy":
-            raise ImportError(name)
-        return real(name, package)
-
-    monkeypatch.setattr(importlib, "import_module", without)
+    monkeypatch.setattr("sekisho_verify.reevaluation.ENGINE", "no_such_engine")
     verdict = verify_bundle(data, trust)
     assert verdict.holds
     assert parts(verdict)["charter"] == "note"

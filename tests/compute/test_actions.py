@@ -26,9 +26,10 @@ from sekisho.kernel.facts import SYSTEM, Actor
 from sekisho.kernel.ids import new_id
 from sekisho.kernel.tx import Tx
 from sekisho_wire import messages
+from sekisho_wire.keying import WantKey
 from sekisho_wire.messages import Accept, Staged
 from tests.compute.world import FAILED, FINISHED, World, code_of, job_file, started
-from tests.data.world import TEXT, Folder
+from tests.data.world import TEXT, Folder, digest_of
 from tests.support.toy import START_MS
 
 LOCK = "numpy==2.3.4 \\\n    --hash=sha256:" + "0" * 64 + "\n"
@@ -140,7 +141,9 @@ def test_a_dataset_is_no_working_folder(world: World) -> None:
 def test_an_output_can_be_the_next_jobs_input_with_its_label(world: World) -> None:
     world.dataset("corpus", labels=["personal"])
     _, order = world.running(job_file(more="data: [{from: corpus, mount: /d}, {to: model, mount: /o}]\n"))
-    world.home.say(order, FINISHED)
+    sealed = msgspec.structs.replace(FINISHED.outputs[0], envelope=digest_of(b"its header"))
+    world.home.say(order, WantKey(recipient="A" * 43, make=1))
+    world.home.say(order, msgspec.structs.replace(FINISHED, outputs=[sealed]))
     output = world.rows("select id from data_artefacts")[0]["id"]
     job = world.submit(f"name: b\nrun: x\ndata: [{{from: {output}, mount: /m}}]\n")
     assert (job.level, job.labels, job.residency) == (1, ["personal"], ["JP"])

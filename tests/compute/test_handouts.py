@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from sekisho.compute import CancelJob, JobState, JobSubjects, OrdersWaiting, ReadLog, SetSecret, orders
@@ -11,6 +12,7 @@ from sekisho.kernel.errors import NotFoundError
 from sekisho.kernel.facts import Actor, Entity, Ref
 from sekisho_verify import canonical
 from sekisho_wire import messages
+from sekisho_wire.keying import WantKey
 from sekisho_wire.messages import Accept, Body, Ok, Progress, Refused, Staged
 from sekisho_wire.signing import seal
 from tests.compute.world import FINISHED, MODEL, World, code_of, job_file, started
@@ -22,9 +24,12 @@ def test_what_work_leaves_behind_inherits_the_joined_label(world: World) -> None
     world.dataset("more", labels=["press"], level=0, residency=["any"])
     data = "data:\n  - {from: corpus, mount: /a}\n  - {from: more, mount: /b}\n  - {to: model, mount: /out}\n"
     job, order = world.running(job_file(more=data))
-    world.home.say(order, messages.CheckpointSaved(digest_of(b"ckpt"), 7))
+    header = digest_of(b"of an envelope")
+    world.home.say(order, WantKey(recipient="A" * 43, make=1))
+    world.home.say(order, messages.CheckpointSaved(digest_of(b"ckpt"), 7, header))
     world.clock.advance(1)
-    world.home.say(order, FINISHED)
+    sealed = msgspec.structs.replace(MODEL, envelope=header)
+    world.home.say(order, msgspec.structs.replace(FINISHED, outputs=[sealed]))
     output, checkpoint = world.perform(world.engineer, ListArtefacts(job=job)).items
     assert (output.name, output.kind, output.object) == ("model", "output", MODEL.object)
     assert (checkpoint.kind, checkpoint.size_bytes) == ("checkpoint", 7)

@@ -141,6 +141,17 @@ def test_what_is_left_behind_is_registered_under_its_key_or_not_at_all(sealed: S
     assert {(item.key, item.key_version, item.level) for item in kept} == {(sealed.key().id, 1, 2)}
 
 
+def test_a_job_without_inputs_names_the_key_of_its_outputs_itself(sealed: SealedWorld) -> None:
+    text = "name: a\nrun: date\ncharter: {{level: 2, residency: [JP], key: {}}}\n"
+    _, order = sealed.offered(text.format("hospital"))
+    assert isinstance(order.body, messages.Offer)
+    assert (order.body.seal, order.body.sealed) == ("stays", [])
+    sealed.home.say(order, messages.Accept())
+    sealed.granted(order, want(headers=[], make=1))
+    sealed.key("theirs", by=sealed.stranger)
+    assert code_of(lambda: sealed.submit(text.format("theirs"))) == NotFoundError(id="").code
+
+
 def test_outputs_that_were_not_sealed_fail_the_job_and_are_not_registered(sealed: SealedWorld) -> None:
     job, order = sealed.staging()
     sealed.granted(order)

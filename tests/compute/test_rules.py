@@ -141,6 +141,14 @@ def test_which_end_a_report_is(reason: str, status: int | None, *, cancelling: b
     assert rules.ending(reason, status, cancelling=cancelling) is event
 
 
+@given(tried=st.sets(st.sampled_from(messages.CANARY_ROUTES)))
+def test_a_route_that_nobody_tried_proved_nothing(tried: set[str]) -> None:
+    results = rules.canary_results("bubblewrap + peers", dict.fromkeys(tried, "closed"))
+    assert results.count("closed") == len(tried)
+    assert results.count("unproven") == len(messages.CANARY_ROUTES) - len(tried)
+    assert rules.canary_results("none", {}) == []
+
+
 @pytest.mark.parametrize("wall", ["none", "unknown", ""])
 @pytest.mark.parametrize("wish", ["none", ["example.jp:443"]])
 def test_without_a_wall_every_way_out_is_open(wall: str, wish: str | list[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.console.looking import Pictures
 from tests.console.world import Visitor, World, world
 
 # Chromium's own traffic (updates, safe browsing, sign-in) would break the promise that these tests hold us to.
@@ -91,9 +92,6 @@ def browser(needs_chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go: a folder of the test run, or the one that SEKISHO_SCREENSHOTS names."""
-    named = os.environ.get("SEKISHO_SCREENSHOTS", "")
-    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def pictures() -> Pictures:
+    """Of pages, for people to look at: taken where SEKISHO_SCREENSHOTS names a folder for them."""
+    return Pictures(os.environ.get("SEKISHO_SCREENSHOTS", ""))

@@ -1,10 +1,12 @@
-"""Every address of the console with something on it, and the words of an answer."""
+"""Every address of the console with something on it, the words of an answer, and pictures for people."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import httpx2
+from playwright.sync_api import Page
 
 from tests.console.world import World
 
@@ -31,6 +33,7 @@ def addresses(here: World) -> dict[str, str]:
         "/data": "/data",
         "/data/{dataset}": "/data/manual-pages",
         "/charter": "/charter",
+        "/charter/{version}/test": f"/charter/{here.draft}/test",
         "/ledger": "/ledger",
         "/verify": "/verify",
     }
@@ -44,6 +47,23 @@ ELSEWHERE = {
     "/ledger/find": "test_evidence.py",
     "/ledger/{record}": "test_evidence.py",
 }
+
+
+class Pictures:
+    """Of pages, in a folder that somebody named; no test depends on one, and they cost as much as the looking."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder) if folder else None
+        if self._folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    def take(self, page: Page, name: str) -> None:
+        if self._folder:
+            page.screenshot(path=self._folder / f"{name}.png", full_page=True)
+
+    def keep(self, content: bytes, name: str) -> None:
+        if self._folder:
+            (self._folder / name).write_bytes(content)
 
 
 def text_of(response: httpx2.Response) -> str:

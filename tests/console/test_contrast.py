@@ -76,6 +76,16 @@ def test_only_the_tokens_name_colours_sizes_and_faces() -> None:
     assert re.findall(r"font-family: (?!var\()", rest) == []
 
 
+def test_a_theme_changes_colours_and_nothing_else() -> None:
+    """So that a page that is well made in one theme needs only its colours looked at in the other."""
+    styles = "".join(entry.read_text() for entry in STATIC.iterdir() if entry.name.endswith(".css"))
+    assert "prefers-color-scheme" not in styles
+    assert styles.count("light-dark(") == len(COLOURS)
+    themed = re.findall(r"\[data-theme=[^{]*{([^}]*)}", styles)
+    assert themed
+    assert {rule.strip() for rule in themed} == {"color-scheme: light;", "color-scheme: dark;"}
+
+
 def test_nothing_is_fetched_from_anywhere() -> None:
     for entry in STATIC.iterdir():
         text = entry.read_text().replace("http://www.w3.org/2000/svg", "")

@@ -280,3 +280,19 @@ def test_how_a_job_failed_is_said_in_words(here: World, engineer: Visitor, langu
     ):
         joined = f"{address}{'&' if '?' in address else '?'}lang={language}"
         assert words in text_of(engineer.get(joined)), address
+
+
+def test_a_draft_is_tried_on_what_was_decided(here: World, administrator: Visitor, engineer: Visitor) -> None:
+    draft = administrator.get(f"/charter?version={here.draft}&lang=en")
+    assert f'href="/charter/{here.draft}/test"' in draft.text
+    page = administrator.get(f"/charter/{here.draft}/test?lang=en")
+    shown = text_of(page)
+    assert "data.dataset.add" in shown
+    assert "C90-nothing-internal" in shown
+    assert "denied" in shown
+    found = administrator.get(f"/charter/{here.draft}/test.json").json()
+    assert f"of {found['upto']} recorded decisions were asked again" in shown
+    for person in (here.people.engineer.ref.id, here.organisation):
+        assert person not in json.dumps(found)
+    assert engineer.get(f"/charter/{here.draft}/test").status_code == 404
+    assert administrator.get(f"/charter/{here.draft}/test?upto=x&after=-1").status_code == 200

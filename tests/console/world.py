@@ -7,6 +7,7 @@ bundles verify.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import re
 import time
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sekisho import console
 from sekisho.app import Control, initialise, opened
+from sekisho.charter import DraftVersion, default_policies
 from sekisho.compute import (
     CancelJob,
     JobDetail,
@@ -176,6 +178,14 @@ class World:
         self.sites: dict[str, SiteView] = {}
         self.agents: dict[str, Agent] = {}
         self.jobs: dict[str, str] = {}
+
+    @functools.cached_property
+    def draft(self) -> str:
+        """A draft under which nothing internal would be kept, so that recorded decisions would change."""
+        forbid = 'forbid (principal, action in Action::"at_rest", resource) when { resource.level >= 1 };'
+        text = f'{default_policies()}\n@id("C90-nothing-internal")\n@en("None.")\n@ja("なし。")\n{forbid}\n'
+        drafted = self.gate.perform(self.people.administrator, DraftVersion(policies=text))
+        return drafted.version
 
     def _person(self, by: Actor, name: str, *roles: str, organisation: str = "") -> Actor:
         command = CreatePerson(

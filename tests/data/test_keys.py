@@ -199,6 +199,14 @@ def test_data_names_its_key_and_another_organisations_key_is_none(world: World) 
     assert code_of(lambda: world.add("bare", key="", level=1)) == "data.key_needed"
 
 
+def test_an_object_is_not_added_again_at_a_lower_level(world: World) -> None:
+    world.dataset("corpus", level=1)
+    key = world.key().id
+    again = {"key": key, "key_version": 1, "envelope": custody.ENVELOPE, "residency": ["any"]}
+    assert code_of(lambda: world.add("public", level=0, **again)) == "data.envelope_level"
+    world.add("the-same", level=1, **again)
+
+
 def test_a_development_key_is_no_custody_from_level_two_on_and_none_at_all_in_production(
     world: World,
 ) -> None:

@@ -128,6 +128,36 @@ def test_the_charter_answers_as_it_did(changed: dict[str, Any], allowed: bool, r
     assert Charter(CHARTER).decide(changed, TIME) == (allowed, rules)
 
 
+def test_a_policy_that_errors_is_a_no() -> None:
+    erring = (
+        POLICIES
+        + '@id("C2-seen") forbid (principal, action, resource) when { principal.seen > context.now };'
+    )
+    charter = Charter(encode({"v": 1, "schema": SCHEMA, "policies": erring}))
+    assert charter.decide(facts(), TIME) == (False, {"evaluation"})
+    late = facts(seen={"ms": TIME_MS + 1})
+    assert charter.decide(late, TIME) == (False, {"C2-seen"})
+
+
+def test_without_cedar_nothing_is_made_again_and_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sekisho_verify.reevaluation.ENGINE", "no_such_engine")
+    found = verdict(encode(facts()))
+    assert found.holds
+    assert code(found) == "charter.no_engine"
+    assert "not_reevaluated" in found.not_proven
+
+
+def test_one_charter_serves_many_records() -> None:
+    log = TestLog()
+    fact = encode(facts())
+    values: Body = {"charter": digest(CHARTER), "facts": digest(fact), "time": TIME, "rules": ["P1-engineer"]}
+    log.append(record_body("s", number, **values) for number in range(3))
+    members = log.members("s", charters=[CHARTER], facts=[fact])
+    found = verify_bundle(write_bundle(members), parse_trust(log.trust()))
+    (line,) = [line for line in found.lines if line.part == "charter"]
+    assert line.fields == {"made": 3, "records": 3}
+
+
 def verdict(fact: bytes, record: Body | None = None, *, charter: bytes = CHARTER) -> Verdict:
     log = TestLog()
     values: Body = {"charter": digest(charter), "facts": digest(fact), "time": TIME, "rules": ["P1-engineer"]}

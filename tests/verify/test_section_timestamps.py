@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from hashlib import sha256
 
@@ -121,6 +122,13 @@ def test_stamps_are_bounded_and_named_by_their_digest() -> None:
 def test_a_trust_file_with_a_wrong_authority_is_refused(authorities: list[Authority]) -> None:
     with pytest.raises(TrustError):
         parse_trust(log_of().trust(authorities=authorities))
+
+
+@pytest.mark.parametrize("authorities", [5, [5], [{"name": "a"}], [{"name": 5, "certificates": ["AA"]}]])
+def test_a_trust_file_with_another_shape_of_authorities_is_refused(authorities: object) -> None:
+    body = json.loads(log_of().trust()) | {"authorities": authorities}
+    with pytest.raises(TrustError):
+        parse_trust(json.dumps(body).encode())
 
 
 def test_an_authority_comes_once(authority: StampAuthority) -> None:

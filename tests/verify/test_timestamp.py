@@ -6,6 +6,7 @@ import subprocess
 import time
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -20,10 +21,11 @@ from sekisho_verify.timestamp import (
     der_of,
     make_request,
     read_response,
+    stamped_digest,
     verify_stamp,
     x509_of,
 )
-from tests.support.stamping import StampAuthority
+from tests.support.stamping import SHA_256, Forger, StampAuthority, named
 
 DIGEST = sha256(b"checkpoint").digest()
 NONCE = 0x1234567890ABCDEF
@@ -130,3 +132,93 @@ def test_certificates_are_read_as_pem_and_der(authority: StampAuthority) -> None
     with pytest.raises(VerifyError) as caught:
         x509_of(b"x")
     assert caught.value.code == "timestamp.certificate"
+
+
+@pytest.fixture(scope="module")
+def forger() -> Forger:
+    return Forger.make()
+
+
+def test_a_token_written_by_hand_is_believed_when_it_is_right(forger: Forger) -> None:
+    token = forger.token(forger.content(DIGEST))
+    assert verify_stamp(token, DIGEST, [forger.authority]).nonce == -1
+    assert stamped_digest(token) == DIGEST
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"version": 2}, "timestamp.shape"),
+        ({"algorithm": "1.3.14.3.2.26"}, "timestamp.other"),
+        ({"time": b"20261320000000Z"}, "timestamp.time"),
+        ({"time": b"2026Z"}, "timestamp.time"),
+        ({"time": b"20261120000000.0Z"}, "timestamp.time"),
+        ({"time": b"19991120000000Z"}, "timestamp.certificate"),
+    ],
+)
+def test_a_statement_of_another_shape_is_none(forger: Forger, changes: Any, code: str) -> None:
+    assert code_of(forger.token(forger.content(DIGEST, **changes)), forger.authority) == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"kind": None}, "timestamp.attributes"),
+        ({"kind": der.write_oid("1.2.3")}, "timestamp.attributes"),
+        ({"digest": None}, "timestamp.attributes"),
+        ({"digest": der.write(der.OCTETS, bytes(32))}, "timestamp.attributes"),
+        ({"certificate": None}, "timestamp.attributes"),
+        ({"certificate": der.write(der.SEQUENCE)}, "timestamp.attributes"),
+        ({"certificate": der.write(der.SEQUENCE, der.write(der.SEQUENCE))}, "timestamp.attributes"),
+        ({"own": bytes(32)}, "timestamp.attributes"),
+    ],
+)
+def test_the_signed_attributes_bind_content_and_certificate(forger: Forger, changes: Any, code: str) -> None:
+    content = forger.content(DIGEST)
+    assert code_of(forger.token(content, forger.attributes(content, **changes)), forger.authority) == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"signature": bytes(64)}, "timestamp.signature"),
+        ({"scheme": named("1.2.840.10045.4.3.3")}, "timestamp.algorithm"),
+        ({"scheme": named("1.2.3")}, "timestamp.algorithm"),
+        ({"digest": named("1.3.14.3.2.26")}, "timestamp.algorithm"),
+        ({"digest": named(SHA_256, der.write_integer(1))}, "timestamp.algorithm"),
+        ({"type": der.write_oid("1.2.3")}, "timestamp.shape"),
+        ({"inner": der.write_oid("1.2.3")}, "timestamp.shape"),
+        ({"more": der.write(0xA2)}, "timestamp.shape"),
+        ({"more": der.write(der.CONTEXT_0)}, "timestamp.shape"),
+    ],
+)
+def test_another_envelope_is_none(forger: Forger, changes: Any, code: str) -> None:
+    assert code_of(forger.token(forger.content(DIGEST), **changes), forger.authority) == code
+
+
+def test_a_signer_needs_attributes_each_once(forger: Forger) -> None:
+    content = forger.content(DIGEST)
+    assert code_of(forger.token(content, []), forger.authority) == "timestamp.shape"
+    twice = forger.attributes(content) * 2
+    assert code_of(forger.token(content, twice), forger.authority) == "timestamp.shape"
+
+
+@pytest.mark.parametrize(
+    ("usage", "kind", "code"),
+    [
+        ("server", "ec", "timestamp.usage"),
+        ("none", "ec", "timestamp.usage"),
+        ("stamp", "ed25519", "timestamp.algorithm"),
+    ],
+)
+def test_a_certificate_for_something_else_stamps_nothing(usage: str, kind: str, code: str) -> None:
+    made = Forger.make(usage=usage, kind=kind)
+    assert code_of(made.token(made.content(DIGEST)), made.authority) == code
+
+
+def test_a_certificate_issued_by_no_authority_leads_nowhere(forger: Forger) -> None:
+    """Its own certificate, which is no authority's, is trusted as an issuer: nothing may hang on it."""
+    own = Authority("own", (forger.certificate.public_bytes(Encoding.DER),))
+    assert verify_stamp(forger.token(forger.content(DIGEST)), DIGEST, [own]).authority == "own"
+    other = Forger.make()
+    assert code_of(other.token(other.content(DIGEST)), own) == "timestamp.unknown_authority"

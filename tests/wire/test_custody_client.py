@@ -39,7 +39,8 @@ Behaviour = Callable[[str, bytes, Callable[[], bytes]], bytes]
 
 
 def http_answer(body: bytes, status: str = "200 OK") -> bytes:
-    return f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    head = f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    return head.encode() + body
 
 
 def always(answer: bytes) -> Behaviour:

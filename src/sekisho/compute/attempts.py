@@ -138,7 +138,7 @@ class AttemptActions:
             image=rules.storable(body.image),
         )
         job = tables.find_job(ctx.tx, row["job"], "") or {}
-        results = [str(result) for result in body.canaries.values()]
+        results = rules.canary_results(body.wall, body.canaries)
         tables.add_event(
             ctx.tx,
             row["job"],

@@ -126,10 +126,12 @@ class Mount(_Part):
 class Wishes(_Part):
     """What the job narrows by itself; the charter may be stricter, never laxer.
 
-    `level` raises the level above what the inputs bring; it never lowers it.
+    `level` raises the level above what the inputs bring; it never lowers it. `key` encrypts what the job leaves behind
+    where no input brings a key of its own.
     """
 
     level: Annotated[int, Meta(ge=0, le=5)] = 0
+    key: Short = ""
     residency: Annotated[list[Country], Meta(min_length=1, max_length=64)] | None = None
     operator: Literal["any", "domestic"] = "any"
     sites: Annotated[list[Short], Meta(min_length=1, max_length=64)] | None = None

@@ -29,7 +29,7 @@ from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.facts import Decision, Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
 from sekisho.ledger import Proven, prove
-from sekisho.sites import find_site, standing_file
+from sekisho.sites import SiteView, find_site, standing_file
 from sekisho_verify import canonical
 from sekisho_wire.custody import Order
 from sekisho_wire.keying import KeyGranted, KeyPending, KeyRefused, WantKey
@@ -79,8 +79,10 @@ class ReleaseActions:
     def _answered(self, ctx: Ctx, row: Row, command: ReleaseKey, want: WantKey) -> Body:
         job = tables.find_job(ctx.tx, row["job"], "") or {}
         kept = data.find_release(ctx.tx, row["id"], want.recipient)
+        new = kept is None
         if kept is None:
-            if data.count_releases(ctx.tx, row["id"]) >= RELEASES_MAX:
+            # Each took one of the agent's numbers, so before that many there is nothing to count.
+            if command.envelope.seq > RELEASES_MAX <= data.count_releases(ctx.tx, row["id"]):
                 raise SekishoError(data.KEY_RELEASES, attempt=row["id"], limit=RELEASES_MAX)
             kept = self._decide(ctx, row, job, (want, _wish(ctx.tx, job, want), command.envelope.agent))
             ctx.detail(
@@ -93,18 +95,21 @@ class ReleaseActions:
             raise SekishoError(FENCED, attempt=row["id"], token=row["token"])
         elif not kept.reason:
             # Charter, proof and grant may have moved while the record waited for its checkpoint.
-            reason, rules, _ = self._judge(ctx, row, job, kept.key)
+            key, site = data.find_key(ctx.tx, kept.key), find_site(ctx.tx, row["site"])
+            reason, rules, _ = self._judge(ctx, job, key, site)
             kept = msgspec.structs.replace(kept, reason=reason, rules=rules)
         if kept.reason:
             return KeyRefused(reason=kept.reason, rules=kept.rules)
-        proven = prove(ctx.tx, kept.record_id)
+        # What was decided in this very transaction is under no checkpoint.
+        proven = None if new else prove(ctx.tx, kept.record_id)
         return self._granted(ctx, kept, proven, command.sealed) if proven else KeyPending(order=kept.id)
 
     def _decide(self, ctx: Ctx, row: Row, job: Row, asked: tuple[WantKey, _Wish, str]) -> Release:
         """Ask, and write down what was answered, whichever way. The order is fixed now and signed when it leaves."""
         want, wish, agent = asked
-        reason, rules, decision = self._judge(ctx, row, job, wish.key.id)
-        place = self._place_files(ctx, row["site"], job["level"])
+        site = find_site(ctx.tx, row["site"])
+        reason, rules, decision = self._judge(ctx, job, wish.key, site)
+        place = self._place_files(ctx, site, job["level"])
         order = Order(
             id=ctx.new_id("rel"),
             custodian=wish.key.custodian_name,
@@ -194,39 +199,36 @@ class ReleaseActions:
             custodian_key=key.public_key,
         )
 
-    def _place_files(self, ctx: Ctx, site: str, level: int) -> dict[str, str]:
+    def _place_files(self, ctx: Ctx, site: SiteView, level: int) -> dict[str, str]:
         """The proof of place that a release rests on, as evidence files; none where the level asks for none.
 
         A proof's file is read once: it is long, and never changes.
         """
         if level < PLACE_LEVEL:
             return {}
-        found = find_site(ctx.tx, site)
-        file = standing_file(found, ctx.now_ms)
+        file = standing_file(site, ctx.now_ms)
         if file and file not in self._places:
             if len(self._places) >= PLACES_MAX:
                 self._places.clear()
-            self._places[file] = PROOFS.files(ctx.tx, found)
+            self._places[file] = PROOFS.files(ctx.tx, site)
         return self._places[file] if file else {}
 
-    def _judge(self, ctx: Ctx, row: Row, job: Row, key: str) -> tuple[str, list[str], Decision]:
+    def _judge(self, ctx: Ctx, job: Row, key: KeyView, site: SiteView) -> tuple[str, list[str], Decision]:
         """Why there is no release, empty where there is one; the rules that said so; the decision as it is recorded.
 
         Two questions in the submitter's name: whether the job may run at the site now, and whether what the key opens
         may lie there.
         """
         submitter = submitter_of(ctx.tx, self._principals, job["submitter"])
-        found = data.find_key(ctx.tx, key)
         decisions: list[Decision] = []
         if submitter is not None:
-            spec = msgspec.structs.replace(spec_of_row(job), key=key)
-            site = find_site(ctx.tx, row["site"])
+            spec = msgspec.structs.replace(spec_of_row(job), key=key.id)
             decisions = [
                 item.decision for item in judge(ctx, submitter, entity_of(job), spec=spec, sites=[site])
             ]
-            decisions.append(resting(ctx, submitter, job, site=row["site"], key=key))
+            decisions.append(resting(ctx, submitter, job, site=site.id, key=key.id))
         decision = _weightiest(decisions, ctx.decision)
-        reason = data.refusal(found, decision.rules, allowed=bool(decisions) and decision.allowed)
+        reason = data.refusal(key, decision.rules, allowed=bool(decisions) and decision.allowed)
         return reason, [] if decision.allowed else [*decision.rules], decision
 
     def confirm(self, ctx: Ctx, command: ConfirmRelease) -> bool:
@@ -236,8 +238,9 @@ class ReleaseActions:
             return False
         job = tables.find_job(ctx.tx, row["job"], "") or {}
         refused = False
+        site = find_site(ctx.tx, row["site"])
         for key in data.keys_held(ctx.tx, row["id"]):
-            reason, rules, decision = self._judge(ctx, row, job, key.id)
+            reason, rules, decision = self._judge(ctx, job, key, site)
             refused = refused or bool(reason)
             with ctx.row(
                 action=spec_of(ConfirmRelease).name,
@@ -287,7 +290,7 @@ def sealed_with(tx: Tx, attempt: str) -> tuple[str, int] | None:
 def _wish(tx: Tx, job: Row, want: WantKey) -> _Wish:
     """The key and version that are asked for; problem `not_found` for envelopes that are no input of the job."""
     spec = spec_of_row(job)
-    openable = _openable(tx, job["id"], spec)
+    openable = _openable(tx, job["id"], spec, want.headers)
     wished = {openable.get(header) for header in want.headers}
     if want.make and spec.key:
         key = data.find_key(tx, spec.key)
@@ -298,9 +301,11 @@ def _wish(tx: Tx, job: Row, want: WantKey) -> _Wish:
     return _Wish(data.find_key(tx, name), version)
 
 
-def _openable(tx: Tx, job: str, spec: JobSpec) -> dict[str, tuple[str, int]]:
-    """Key and version of every envelope that an attempt of the job may open: inputs, workdir, newest checkpoint."""
+def _openable(tx: Tx, job: str, spec: JobSpec, wanted: list[str]) -> dict[str, tuple[str, int]]:
+    """Key and version of what an attempt may open: inputs, and where more is wanted its workdir and checkpoint."""
     found = {item.envelope: (item.key, item.key_version) for item in spec.inputs if item.key}
+    if found.keys() >= set(wanted):
+        return found
     newest = data.newest_checkpoint(tx, job)
     workdir = data.find_artefact(tx, spec.workdir_id) if spec.workdir_id else None
     for artefact in (newest, workdir):

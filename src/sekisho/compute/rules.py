@@ -216,6 +216,13 @@ def same_wall(judged: str, found: str) -> bool:
     return judged in NO_WALL or storable(found).removesuffix(messages.WALL_PEERS) == judged
 
 
+def canary_results(wall: str, canaries: Mapping[str, str]) -> list[str]:
+    """The results as they count: behind a wall, a route that nobody tried proved nothing."""
+    walled = wall.removesuffix(messages.WALL_PEERS) not in NO_WALL
+    untried = [route for route in messages.CANARY_ROUTES if walled and route not in canaries]
+    return [*canaries.values(), *("unproven" for _ in untried)]
+
+
 def egress_word(
     wall: str, wish: str | list[str], canaries: Collection[str] = (), *, stores_jp: Collection[Network] = ()
 ) -> str:

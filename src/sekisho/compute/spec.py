@@ -12,7 +12,7 @@ from sekisho.compute import jobfile, rules, tables_keepsakes
 from sekisho.compute.errors import FILE_INVALID, UNKNOWN_IMAGE, UNKNOWN_SECRET
 from sekisho.compute.jobfile import JobFile
 from sekisho.compute.placement import Need
-from sekisho.data import ArtefactView, DatasetView, find_artefact, ready_dataset
+from sekisho.data import ArtefactView, DatasetView, find_artefact, own_key, ready_dataset
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.tx import Tx
 from sekisho_wire.messages import HealthPlan, ObjectRef
@@ -152,7 +152,7 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         setup=file.setup,
         setup_workdir=bool(file.setup) and workdir is not None and _is_public(workdir),
         health=_health(file),
-        key=rules.joined_key(keys),
+        key=rules.joined_key(keys) or _wished_key(tx, file.charter.key, asker.owner),
         **_members(file),
     )
     _check_size(spec, text)
@@ -160,6 +160,11 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
     names += ["workdir"] if workdir is not None else []
     names += ["job"] if file.charter.residency is not None else []
     return Resolved(file, spec, join(labels), [*zip(names, labels, strict=True)])
+
+
+def _wished_key(tx: Tx, key: str, owner: str) -> str:
+    """The id of the key that the job file names; `not_found` for one that is not the asker's organisation's."""
+    return own_key(tx, key, owner).id if key else ""
 
 
 def _check_size(spec: JobSpec, text: str) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
-from sekisho.charter import ListVersions, ShowVersion, default_policies
+from sekisho.charter import ListVersions, ReplayVersion, ShowVersion, default_policies
 from sekisho.console import marks
 from sekisho.console.asked import Answer, Page
 from sekisho.console.drawing import known, say
 from sekisho.console.visit import Visit
 
 VERSIONS = 20
+PLACE_DIGITS_MAX = 15
+_VERDICTS = {"denied": ("⊘", "deny"), "allowed": ("✓", "ok"), "rules": ("○", "idle")}
 _RULE = re.compile(
     r'^(?P<notes>(?:@\w+(?:\("(?:[^"\\]|\\.)*"\))?\s*)+)^(?P<effect>permit|forbid)\b(?P<rest>.*?;)[ \t]*$',
     re.MULTILINE | re.DOTALL,
@@ -55,6 +58,44 @@ def show(visit: Visit) -> Answer:
             "standing_of": _standing,
         },
     )
+
+
+def tried(visit: Visit) -> Answer:
+    """A page of recorded decisions, asked again under one version; the address continues further back."""
+    query = visit.asked.query
+    found = visit.ask(
+        ReplayVersion(
+            version=visit.asked.path["version"], upto=_place(query, "upto"), after=_place(query, "after")
+        )
+    )
+    counts = {name: getattr(found, name) for name in ("missing", "erased", "unfit", "nameless")}
+    left = sum(counts.values())
+    lead = {"looked": found.looked_at, "upto": found.upto, "changed": found.changed, "same": found.same}
+    page = f"/charter/{found.version}/test?upto={found.upto}&after={found.next}"
+    return Page(
+        template="charter_test.html",
+        title=say(visit.language, "charter.test"),
+        nav="charter",
+        data=found,
+        command=f"sekisho charter test {found.version} --json",
+        values={
+            "answer": say(visit.language, "charter.test.lead", **lead),
+            "left": say(visit.language, "charter.test.left", left=left, **counts) if left else "",
+            "found": found,
+            "verdict_of": _verdict,
+            "older": page if found.next else "",
+        },
+    )
+
+
+def _place(query: Mapping[str, str], name: str) -> int:
+    """A place in the log from the address; anything else counts as none."""
+    text = query.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= PLACE_DIGITS_MAX else 0
+
+
+def _verdict(verdict: str) -> marks.Mark:
+    return marks.Mark(*_VERDICTS.get(verdict, ("○", "idle")), f"charter.test.{verdict}")
 
 
 def rules(visit: Visit, policies: str) -> list[Rule]:

@@ -17,6 +17,8 @@ class Card(msgspec.Struct, frozen=True):
     one: Proposal
     command: str
     own: bool
+    done: bool
+    """Whoever looks has approved it already."""
 
 
 def listing(visit: Visit) -> Answer:
@@ -27,6 +29,7 @@ def listing(visit: Visit) -> Answer:
             one,
             msgspec.json.format(msgspec.json.encode(one.command, order="sorted"), indent=2).decode(),
             one.proposer == visit.who.actor.ref.id,
+            visit.who.actor.ref.id in one.approved,
         )
         for one in found
     ]
@@ -43,5 +46,6 @@ def listing(visit: Visit) -> Answer:
 def approve(visit: Visit) -> Answer:
     """Approve as the second person; the charter must allow the proposed command to both."""
     once = forms.once_of(visit.field(forms.ONCE))
-    visit.ask(ApproveProposal(proposal=visit.asked.path["proposal"]), once=once)
+    asked = ApproveProposal(proposal=visit.asked.path["proposal"], binding=visit.field("binding"))
+    visit.ask(asked, once=once)
     return Redirect("/proposals")

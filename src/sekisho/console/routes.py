@@ -48,6 +48,7 @@ ROWS: tuple[Row, ...] = (
     Row("GET", "/data", places.data, as_json=True),
     Row("GET", "/data/{dataset}", places.dataset, as_json=True),
     Row("GET", "/charter", charter.show, as_json=True),
+    Row("GET", "/charter/{version}/test", charter.tried, as_json=True),
     Row("GET", "/ledger", ledger.ledger, open=True, as_json=True),
     Row("GET", "/ledger/find", ledger.find),
     Row("GET", "/ledger/{record}", ledger.record, as_json=True),

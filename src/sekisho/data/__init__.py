@@ -11,6 +11,7 @@ from sekisho.data.actions import ready_dataset as ready_dataset
 from sekisho.data.actions import register_artefact as register_artefact
 from sekisho.data.actions_keys import KeyEntities as KeyEntities
 from sekisho.data.actions_keys import find_key as find_key
+from sekisho.data.actions_keys import own_key as own_key
 from sekisho.data.actions_keys import owner_of as owner_of
 from sekisho.data.errors import KEY_RELEASES as KEY_RELEASES
 from sekisho.data.errors import TICKET as TICKET

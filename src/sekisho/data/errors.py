@@ -210,6 +210,15 @@ KEY_EVIDENCE = define(
         "鍵{name}の保管者による証拠として認められません：{what}",
     ),
 )
+ENVELOPE_LEVEL = define(
+    "data.envelope_level",
+    409,
+    Exit.CONFLICT,
+    Text(
+        "This encrypted object is known here at level {level}: it cannot be added at a lower one.",
+        "この暗号化された実体はレベル{level}として登録済みです。より低いレベルでは追加できません。",
+    ),
+)
 KEY_RELEASES = define(
     "data.key_releases",
     409,

@@ -88,6 +88,16 @@ def every_key(tx: Tx) -> list[KeyView]:
     return [_key(row) for row in tx.all("select * from data_keys order by id")]
 
 
+def level_of_envelope(tx: Tx, envelope: str) -> int:
+    """The highest level under which an encrypted object is known here; -1 for one that nobody has named."""
+    row = tx.one(
+        "select coalesce(max(level), -1) as level from (select level from data_datasets where envelope = :envelope"
+        " union all select level from data_artefacts where envelope = :envelope) as known",
+        envelope=envelope,
+    )
+    return int(row["level"]) if row else -1
+
+
 def insert_release(tx: Tx, release: Release) -> None:
     """Keep an answer, which is the same whenever the same one-time key asks again."""
     tx.run(

@@ -54,7 +54,7 @@ TWICE = problems.define(
     "proposal.approved_already",
     409,
     Exit.CONFLICT,
-    Text("You approved this proposal already.", "この申請は、あなたが承認済みです。"),
+    Text("You approved this proposal already.", "この申請は、すでに承認しています。"),
 )
 
 APPROVE = "kernel.proposal.approve"

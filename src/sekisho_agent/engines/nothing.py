@@ -32,7 +32,7 @@ class NoEngine:
         return Capabilities(engine="none", wall="none", limits={})
 
     def capacity(self) -> Capacity:
-        """Room for nothing at all."""
+        """Nothing is free: no attempt fits."""
         return Capacity(attempts=0, cpus=0, memory_bytes=0)
 
     def build_image(self, lock_file: Path, progress: ImageProgress) -> Image:

@@ -20,7 +20,8 @@ _COLUMNS = ("count", "verdict", "action", "site", "before", "after", "records")
 
 def run(session: Session, values: dict[str, Any]) -> int:
     """The same draft and --upto come to the same answer, whenever it is asked."""
-    records = int(values.get("records") or RECORDS)
+    given = values.get("records")
+    records = RECORDS if given is None else int(given)
     if records < 1:
         raise Refused("input.bad_value", name="--records", value=str(records), kind="a number above 0")
     with connect(session.settings) as client:

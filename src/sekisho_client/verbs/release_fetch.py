@@ -52,7 +52,7 @@ def _look(client: Client, release: str) -> dict[str, Any]:
     except ProblemError as problem:
         if problem.code != _NOT_FOUND:
             raise
-        waiting = [one for one in client.call("kernel.proposal.list") if one["id"] == release]
+        waiting = [one for one in client.call("kernel.proposal.list")["items"] if one["id"] == release]
         if not waiting:
             raise
         return waiting[0]

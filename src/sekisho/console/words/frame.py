@@ -141,6 +141,15 @@ WORDS = {
         "This is your own proposal: somebody else has to approve it.",
         "自分の申請です。ほかの人の承認が必要です。",
     ),
+    "proposals.named": ("Approvers it names", "指名された承認者"),
+    "proposals.said_yes": ("approved", "承認済み"),
+    "proposals.waited_for": ("not yet", "未承認"),
+    "proposals.binding": ("Digest of what is approved", "承認する内容のダイジェスト"),
+    "proposals.agree": ("Approve", "承認する"),
+    "proposals.done": (
+        "You have approved it. It happens with the last approval.",
+        "この申請は承認済みです。全員が承認した時点で実行されます。",
+    ),
     "map.title": ("Map", "地図"),
     "map.label": (
         "Map of Japan with the sites of the table beside it",
