@@ -139,7 +139,7 @@ def test_trust_names_landmarks_and_a_map_or_is_refused() -> None:
     log = TestLog()
     log.append([record_body("s", 0)])
     wrong: list[tuple[str, object]] = [
-        ("landmarks", None),
+        ("landmarks", "none"),
         ("landmarks", [1]),
         ("landmarks", [TRUSTED[0], TRUSTED[0]]),
         ("territory", 1),
