@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -31,6 +32,7 @@ from sekisho.data import (
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.facts import SYSTEM
 from sekisho_wire import messages
+from sekisho_wire.keying import WantKey
 from sekisho_wire.messages import Envelope
 from tests.compute.world import Agent, World, code_of, job_file, started
 from tests.data.world import Folder, digest_of
@@ -43,6 +45,11 @@ def for_high_levels() -> str:
     """The charter that ships, without these rules: what travels is asked here, not whether it may."""
     parts = re.split(r"(?=^@id\()", charter.default_policies(), flags=re.MULTILINE)
     return "".join(part for part in parts if not part.startswith(tuple(f'@id("{rule}' for rule in HIGH)))
+
+
+def own_envelope(level: int, name: str) -> dict[str, Any]:
+    """Of an object of its own: what was encrypted once keeps its level."""
+    return {"envelope": digest_of(name.encode())} if level else {}
 
 
 class Country(World):
@@ -63,7 +70,8 @@ class Country(World):
     def source(self, level: int, labels: list[str], residency: list[str]) -> str:
         number = next(self.numbers)
         folder = Folder({"part": str(number).encode()})
-        self.dataset(f"data-{number}", folder, level=level, labels=labels, residency=residency)
+        sealed = own_envelope(level, f"data-{number}")
+        self.dataset(f"data-{number}", folder, level=level, labels=labels, residency=residency, **sealed)
         return f"data-{number}"
 
     def begun(
@@ -89,13 +97,21 @@ class Country(World):
         return next(agent for agent in self.agents if agent.id == order.agent)
 
     def run(self, order: Envelope, *bodies: messages.Body) -> None:
+        """Started, and given a key to seal with where the job has one."""
         agent = self.agent_of(order)
-        agent.say(order, messages.Accept(), messages.Staged(), started(), *bodies)
+        agent.say(order, messages.Accept(), messages.Staged(), started())
+        if sealing(order):
+            agent.say(order, WantKey(recipient="A" * 43, make=1))
+        agent.say(order, *bodies)
 
     def end(self, order: Envelope) -> None:
         number = next(self.numbers)
-        model = messages.OutputReport(name="model", object=digest_of(b"m%d" % number), size_bytes=3)
-        log = messages.LogReport(bytes=5, dropped=0, digest=digest_of(b"log%d" % number))
+        model = messages.OutputReport(
+            name="model", object=digest_of(b"m%d" % number), size_bytes=3, envelope=sealing(order)
+        )
+        log = messages.LogReport(
+            bytes=5, dropped=0, digest=digest_of(b"log%d" % number), envelope=sealing(order)
+        )
         self.agent_of(order).say(
             order, messages.Ended(reason="finished", exit_status=0, outputs=[model], log=log)
         )
@@ -103,6 +119,16 @@ class Country(World):
 
     def left_by(self, job: str) -> list[ArtefactView]:
         return self.perform(self.engineer, ListArtefacts(job=job, limit=200)).items
+
+
+def sealing(order: Envelope) -> str:
+    """The digest of a header, for what is left behind by a job that has a key; else nothing."""
+    assert isinstance(order.body, messages.Offer)
+    return digest_of(b"header") if order.body.seal != "none" else ""
+
+
+def checkpoint(order: Envelope, content: bytes) -> messages.CheckpointSaved:
+    return messages.CheckpointSaved(digest_of(content), 3, sealing(order))
 
 
 @pytest.fixture
@@ -180,7 +206,11 @@ def grow(world: Country, oracle: Oracle, mode: str, inputs: list[str]) -> list[s
     if mode == "workdir":
         level, labels, residency = oracle.label(inputs[:1])
         workdir = world.workdir(
-            Folder({"main.py": inputs[0].encode()}), level=level, labels=labels, residency=residency
+            Folder({"main.py": inputs[0].encode()}),
+            level=level,
+            labels=labels,
+            residency=residency,
+            **own_envelope(level, inputs[0]),
         )
         oracle.made_of[workdir] = inputs[:1]
         mounted = inputs[1:]
@@ -221,13 +251,12 @@ def grow(world: Country, oracle: Oracle, mode: str, inputs: list[str]) -> list[s
 
 def resume(world: Country, order: Envelope, expected: tuple[int, list[str], list[str]]) -> Envelope:
     """A checkpoint is saved, the site falls silent, and the attempt goes on elsewhere."""
-    saved = messages.CheckpointSaved(digest_of(b"c%d" % next(world.numbers)), 3)
-    world.run(order, saved)
+    world.run(order, checkpoint(order, b"c%d" % next(world.numbers)))
     job = next(
         item["job"] for item in world.rows("select job from compute_attempts where id = :a", a=order.attempt)
     )
-    (checkpoint,) = [one for one in world.left_by(job) if one.kind == "checkpoint"]
-    assert seen(checkpoint) == expected
+    (saved,) = [one for one in world.left_by(job) if one.kind == "checkpoint"]
+    assert seen(saved) == expected
     world.clock.advance(120_000)
     other = world.second if world.agent_of(order) is world.home else world.home
     other.poll()
@@ -250,12 +279,12 @@ def test_t06_a_checkpoint_of_level_1_and_3_is_level_3_and_so_is_what_was_tuned_f
     world.source(1, ["text"], ["JP", "US"])
     world.source(3, ["personal"], ["JP"])
     job, (order,) = world.begun(["data-0", "data-1"], more="checkpoint: {path: /ckpt, every: 5s}\n")
-    world.run(order, messages.CheckpointSaved(digest_of(b"c"), 3))
+    world.run(order, checkpoint(order, b"c"))
     world.end(order)
     left = {one.kind: one for one in world.left_by(job.id)}
     assert set(left) == {"checkpoint", "output", "log"}
     assert {seen(one)[0] for one in left.values()} == {3}
-    assert left["log"].object_kind == "file"
+    assert left["log"].object_kind == "tree", "sealed like everything else"
     tuned, (order,) = world.begun([left["checkpoint"].id])
     world.run(order)
     world.end(order)
@@ -307,17 +336,17 @@ def test_t06_nothing_of_it_is_anothers_and_nothing_high_is_fetched(world: Countr
             world.submit(text, by=world.stranger)
 
 
-@pytest.mark.parametrize("level", [1, 2, 3])
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
 def test_t06_progress_and_logs_stay_where_the_job_is_from_level_two_on(world: Country, level: int) -> None:
     world.source(level, [], ["JP"])
     job, (order,) = world.begun(["data-0"])
     world.run(order)
     agent = world.agent_of(order)
-    for say in (
-        lambda: agent.say(order, messages.Progress({"loss": "secret-0.1"}), lane="log"),
-        lambda: agent.log(order, 0, b"secret-line"),
+    for say, stays in (
+        (lambda: agent.say(order, messages.Progress({"loss": "secret-0.1"}), lane="log"), level > 1),
+        (lambda: agent.log(order, 0, b"secret-line"), level > 0),
     ):
-        if level < 2:
+        if not stays:
             say()
         else:
             with pytest.raises(SekishoError) as caught:
@@ -366,7 +395,9 @@ def test_t06_an_approved_export_is_handed_over_by_the_site_that_has_it(world: Co
     job, (order,) = world.begun(["data-0"])
     world.run(order)
     tree = Folder({"weights": b"w" * 10, "deep/er": b"x"})
-    model = messages.OutputReport(name="model", object=tree.object, size_bytes=tree.size_bytes)
+    model = messages.OutputReport(
+        name="model", object=tree.object, size_bytes=tree.size_bytes, envelope=sealing(order)
+    )
     site = world.agent_of(order)
     site.say(order, messages.Ended(reason="finished", exit_status=0, outputs=[model]))
     world.settle()

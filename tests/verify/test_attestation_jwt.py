@@ -200,6 +200,7 @@ def test_a_key_comes_as_pem_der_or_certificate(certificate: bytes) -> None:
         ("k", "ES256", b"-----BEGIN PUBLIC KEY-----\nx"),
         ("k", "ES256", ONE.key.spki[:-1]),
     ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",
 )
 def test_a_key_of_another_kind_is_refused(kid: str, alg: str, key: bytes) -> None:
     with pytest.raises(TokenError) as caught:
