@@ -12,14 +12,25 @@ import pytest
 from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
 from sekisho.kernel.facts import Moment
 from sekisho.ledger import read_file
-from sekisho.sites import AddProof, AddTerritory, ListTasks, RequestProof, ShowSite, entity_of_site
+from sekisho.sites import (
+    AddAttestation,
+    AddProof,
+    AddTerritory,
+    ChallengeSite,
+    ListTasks,
+    RequestProof,
+    ShowSite,
+    entity_of_site,
+)
 from sekisho_verify import canonical
 from sekisho_verify.location_proof import judge_again, read_proof
 from sekisho_verify.location_territory import parse_territory
+from tests.sites.verifiers import adding
 from tests.sites.world import World
 from tests.sites.yard import LANDMARKS, Yard, territory_text
 from tests.support.toy import START_MS
-from tests.verify.places import area, box, degrees
+from tests.verify import tokens
+from tests.verify.places import area, box, degrees, public_of
 
 MINUTE_MS = 60_000
 
@@ -53,6 +64,25 @@ def test_three_landmarks_of_two_organisations_make_a_measured_fact(yard: Yard) -
     assert [finding.state for finding in shown.findings] == ["counts"] * 3
     assert {told.code for told in shown.not_shown} >= {"key_extracted", "moved_since"}
     assert yard.world.check().findings == []
+
+
+@pytest.mark.parametrize(("attested", "grade"), [("agent", "A"), ("another", "D")])
+def test_a_proof_is_bound_to_hardware_that_vouches_for_the_key_that_answered(
+    yard: Yard, attested: str, grade: str
+) -> None:
+    world = yard.world
+    world.perform(world.administrator, adding(tokens.AZURE))
+    asked = world.perform(yard.keeper, ChallengeSite(site=yard.place.id))
+    held = tokens.bound(canonical.from_base64url(asked.nonce), canonical.digest(public_of(attested)))
+    now_s = world.clock.now_ms() // 1000
+    token = tokens.AZURE.token(
+        tokens.azure_tdx(held) | {"iat": now_s, "nbf": now_s, "exp": now_s + 3600},
+        header={"jku": tokens.AZURE.verifier.jku},
+    )
+    world.perform(yard.keeper, AddAttestation(site=yard.place.id, token=token, gpu=""))
+    shown = yard.prove()
+    assert (shown.code, shown.binding_grade) == ("location.accepted", grade)
+    assert proof_of(yard)["bound_to_tee"] is (grade == "A")
 
 
 def test_the_record_names_a_file_that_anybody_can_judge_again(yard: Yard) -> None:

@@ -149,7 +149,8 @@ class LocationActions:
     def _stand(self, ctx: Ctx, site: SiteView, verdict: LocationVerdict, file: str) -> Fact | None:
         """Let an accepted proof stand; None where a better one does."""
         started_ms = self.views.started_ms(ctx.tx, file)
-        fact = proofs.fact_of(verdict, started_ms, file)
+        bound = proofs.is_attested(site, self.views.proof(ctx.tx, file).claim.key, ctx.now_ms)
+        fact = proofs.fact_of(verdict, started_ms, file, bound=bound)
         if fact.expires_ms <= ctx.now_ms or not proofs.replaces(
             fact, site.facts.get(proofs.PLACE_PROOF), ctx.now_ms
         ):

@@ -28,8 +28,9 @@ RETRY_MS_MIN, RETRY_MS_MAX = 45 * 1000, 90 * 1000
 OPEN_MS = 60 * 1000
 """How long landmarks may take to hand in what was asked for."""
 PLACE = ("latitude-e6", "longitude-e6")
-BINDING = "D"
-"""The key that answers is the site's own, kept in software: that it is where the job runs is the site's word."""
+BOUND, UNBOUND = "A", "D"
+"""How it is known that the key which answers is where jobs run: by attested hardware, or by the site's own word."""
+ATTESTED_KEY = "tee-key"
 
 _METRES_PER_KM = 1000
 
@@ -74,11 +75,22 @@ def counting(landmarks: Iterable[LandmarkView]) -> list[Landmark]:
     return [known(each) for each in landmarks if not each.contradicted_by]
 
 
-def fact_of(verdict: LocationVerdict, started_ms: Mapping[str, int], file: str) -> Fact:
+def is_attested(site: SiteView, key: bytes, now_ms: int) -> bool:
+    """Whether hardware at the site vouches for the agent's key (32 bytes), which signs for the session's key."""
+    fact = site.facts.get(ATTESTED_KEY)
+    return (
+        fact is not None
+        and fact.grade == BOUND
+        and fact.expires_ms > now_ms
+        and fact.value == canonical.digest(key)
+    )
+
+
+def fact_of(verdict: LocationVerdict, started_ms: Mapping[str, int], file: str, *, bound: bool) -> Fact:
     """An accepted verdict as a fact of grade M; it is as old as the oldest session that counts.
 
-    `started_ms` says by session when it began, `file` is the digest of the proof's file. Kilometres are rounded against
-    the site.
+    `started_ms` says by session when it began, `file` is the digest of the proof's file, `bound` whether hardware
+    vouched for the key that answered. Kilometres are rounded against the site.
     """
     counted = [finding for finding in verdict.findings if finding.state == COUNTS]
     checked_ms = min(started_ms[finding.session] for finding in counted)
@@ -88,7 +100,7 @@ def fact_of(verdict: LocationVerdict, started_ms: Mapping[str, int], file: str) 
             "foreign_margin_km": int(verdict.margin_km // 1),
             "landmarks": len(verdict.landmarks),
             "organisations": len(verdict.organisations),
-            "bound_to_tee": 0,
+            "bound_to_tee": int(bound),
         },
         grade="M",
         issuer=", ".join(verdict.organisations)[:300],
@@ -117,6 +129,11 @@ def figures(standing: Fact | None) -> dict[str, int]:
     if standing is None or _figure(standing, "organisations") <= LIARS_MAX:
         return dict.fromkeys(names, 0)
     return {name: _figure(standing, name) for name in names}
+
+
+def binding(standing: Fact | None) -> str:
+    """The grade of the bond between the key that answered and the machine where jobs run."""
+    return BOUND if standing is not None and _figure(standing, "bound_to_tee") else UNBOUND
 
 
 def usable(proof: Proof) -> list[bytes]:

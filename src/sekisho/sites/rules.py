@@ -137,14 +137,11 @@ def platform_key_ref(site: str) -> Ref:
 
 
 def _proof(standing: Fact | None) -> dict[str, Value]:
-    """The proof of place that holds; where none does, one so old and poor that no rule takes it.
-
-    The site's own key answers, so nothing is bound to hardware yet.
-    """
+    """The proof of place that holds; where none does, one so old and poor that no rule takes it."""
     return {
         "checked_at": Moment(standing.observed_ms if standing else 0),
         **proofs.figures(standing),
-        "bound_to_tee": False,
+        "bound_to_tee": proofs.binding(standing) == proofs.BOUND,
     }
 
 
