@@ -130,8 +130,7 @@ def _custodian(options: argparse.Namespace, language: Language) -> int:
         return custodian_command.init(config, options, language)
     if options.verb != "run":
         return custodian_command.ask(config, options, language)
-    _configure_logs(config.log_form)
-    running = custodian_command.Running(config)
+    running = custodian_command.Running(config, lambda: _configure_logs(config.log_form))
     try:
         custodian_command.shout(config, language)
         server = GuarantorServer(running.program, config)

@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -39,8 +40,11 @@ ASKING: Final = ("create", "rotate", "destroy", "stop", "resume", "show")
 class Running:
     """An open custodian: its program for the door, and what to let go of."""
 
-    def __init__(self, config: CustodianConfig) -> None:
-        """Take the folder and the store; GuarantorError where that cannot be."""
+    def __init__(self, config: CustodianConfig, begins: Callable[[], None]) -> None:
+        """Take the folder and the store; GuarantorError where that cannot be.
+
+        `begins` is called when nothing of the folder is missing, so that a refused start leaves the process as it was.
+        """
         self._folder = config.folder
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, lock_folder(self._folder))
@@ -50,6 +54,7 @@ class Running:
             undo.callback(store.close)
             journal = Journal(self._folder / JOURNAL_FILE, key.sign, key.public_key().public_bytes_raw())
             undo.callback(journal.close)
+            begins()
             self.custodian = Custodian(
                 config.trusted(), key, country=config.country, store=store, journal=journal, now_ms=now_ms
             )

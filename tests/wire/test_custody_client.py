@@ -54,7 +54,7 @@ def house(tmp_path: Path) -> Iterator[CustodyHouse]:
 
 
 @contextmanager
-def answering(house: CustodyHouse, behaviour: Behaviour) -> Iterator[Asking]:
+def answering(house: CustodyHouse, behaviour: Behaviour, *, seconds: float = 10) -> Iterator[Asking]:
     """Somebody who asks a server that behaves so, with the honest custodian behind it."""
     program = CustodianProgram(house.custodian, [])
 
@@ -81,7 +81,7 @@ def answering(house: CustodyHouse, behaviour: Behaviour) -> Iterator[Asking]:
             house.custodian.public,
             post=network.post_bytes,
             away=(UnavailableError,),
-            seconds=0.3,
+            seconds=seconds,
         )
     finally:
         server.shutdown()
@@ -112,9 +112,20 @@ def test_a_custodian_that_is_well_is_believed(house: CustodyHouse) -> None:
 
 
 def test_one_that_hangs_is_away(house: CustodyHouse) -> None:
+    order, done = house.order(make=1), threading.Event()
+
+    def hangs(_path: str, _body: bytes, _honest: Callable[[], bytes]) -> bytes:
+        done.wait(60)
+        return b""
+
     begun = time.monotonic()
-    assert found(house, lambda *_: time.sleep(1.5) or b"") == "custody.away"
-    assert time.monotonic() - begun < 5
+    with answering(house, hangs, seconds=0.3) as asking:
+        with pytest.raises(CustodyError) as caught:
+            asking.release(house.asker.ask(order), order)
+        taken = time.monotonic() - begun
+        done.set()
+    assert caught.value.code == "custody.away"
+    assert taken < 30
 
 
 @pytest.mark.parametrize(
