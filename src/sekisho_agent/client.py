@@ -269,7 +269,7 @@ def problem_from(status: int, content: bytes) -> ProblemError | UnreachableError
     try:
         problem: dict[str, Any] = msgspec.json.decode(content, type=dict)
         code, detail = str(problem.get("code", code))[:128], str(problem.get("detail", detail))[:500]
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         pass
     if status >= STATUS_SERVER_ERROR or status == STATUS_TOO_MANY:
         return UnreachableError(code, detail)

@@ -168,6 +168,6 @@ def _code(answer: bytes) -> str:
     """The problem's code, where the answer is one."""
     try:
         problem = msgspec.json.decode(answer, type=dict[str, object])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return ""
     return f" {str(problem.get('code', ''))[:80]!r}"

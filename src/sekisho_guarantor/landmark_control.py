@@ -113,7 +113,7 @@ class ControlPlane:
     def _read(content: bytes, kind: type[AnswerT]) -> AnswerT:
         try:
             return msgspec.json.decode(content, type=kind)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise GuarantorError(CONTROL_SILENT, what="the answer is none") from error
 
     def _token(self) -> str:
@@ -132,5 +132,5 @@ class ControlPlane:
 def _code(content: bytes) -> str:
     try:
         return msgspec.json.decode(content, type=_Problem).code[:80]
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return "unknown"

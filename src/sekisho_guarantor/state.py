@@ -178,7 +178,7 @@ def _read_heads(path: Path) -> Heads:
         whole = found.v == 1 and all(
             head.size >= 0 and len(head.root_bytes) == HASH_BYTES for head in found.heads
         )
-    except (OSError, msgspec.MsgspecError, CanonicalError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, CanonicalError) as error:
         raise GuarantorError(STATE_UNREADABLE, name=HEADS_FILE) from error
     if not whole:
         raise GuarantorError(STATE_UNREADABLE, name=HEADS_FILE)

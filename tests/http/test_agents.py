@@ -76,7 +76,16 @@ def test_an_older_protocol_is_told_what_to_do(world: World, door: httpx2.Client)
 
 @pytest.mark.parametrize("path", ["register", "poll", "message", "log"])
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"AAAA\n{}", b"\xff" * 64, b'{"agent":1}', b"x" * (messages.SEALED_BYTES_MAX + 1)]
+    "content",
+    [
+        b'{"code":"\xff"}',
+        b"",
+        b"{}",
+        b"AAAA\n{}",
+        b"\xff" * 64,
+        b'{"agent":1}',
+        b"x" * (messages.SEALED_BYTES_MAX + 1),
+    ],
 )
 def test_what_no_agent_sealed_is_one_clear_problem(door: httpx2.Client, path: str, content: bytes) -> None:
     answer = door.post(f"/agent/v1/{path}", content=content, headers=SEALED)

@@ -176,7 +176,7 @@ class AgentDoor:
     def _register(self, body: bytes) -> Response:
         try:
             asked = msgspec.json.decode(body, type=messages.RegisterRequest)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise SekishoError(SEAL, what="not a registration") from error
         if asked.protocol != messages.PROTOCOL_VERSION:
             raise SekishoError(OLD, found=asked.protocol, wanted=messages.PROTOCOL_VERSION)

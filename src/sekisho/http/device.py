@@ -75,7 +75,7 @@ class DeviceDoor:
                 return problem(request, refused)
         try:
             asked = msgspec.json.decode(body, type=_Poll)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return problem(request, SekishoError(problems.INPUT_MALFORMED, what="device_code"))
         return await self._answer(request, lambda outside: outside.poll_device(asked.device_code))
 

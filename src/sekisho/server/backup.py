@@ -144,7 +144,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
         return msgspec.json.decode(text, type=Manifest), text
     except OSError as error:
         raise SekishoError(UNREADABLE, folder=folder.name, what=f"no readable {MANIFEST}") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SekishoError(UNREADABLE, folder=folder.name, what=f"{MANIFEST}: {error}") from error
 
 
