@@ -274,7 +274,12 @@ class Attempt:
     def _keys(self, check: Callable[[], None] = lambda: None) -> Keys:
         config = self._site.config
         return Keys(
-            self._site.client, (self.id, self.token), check=check, wanted=self._alive, ca_file=config.ca_file
+            self._site.client,
+            (self.id, self.token),
+            check=check,
+            wanted=self._alive,
+            ca_file=config.ca_file,
+            custodians={each.name: each.key for each in config.custodians},
         )
 
     def _watched(self) -> Watch | None:

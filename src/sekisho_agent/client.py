@@ -40,6 +40,8 @@ from sekisho_wire.signing import SealError, answers, open_sealed, seal
 log = structlog.get_logger(__name__)
 
 ANSWER_BYTES_MAX: Final = 4 * SEALED_BYTES_MAX
+ANSWER_SECONDS_MAX: Final = 120.0
+"""For all of an answer: the timeouts below start anew with every byte."""
 BACKOFF_SECONDS_FIRST: Final = 0.2
 BACKOFF_SECONDS_MAX: Final = 5.0
 STATUS_OK: Final = 200
@@ -49,7 +51,6 @@ TRANSFER_CHUNK_BYTES: Final = 1 << 20
 OBJECT_UNREACHABLE: Final = "object.unreachable"
 
 QUICK = httpx2.Timeout(connect=3.0, read=5.0, write=5.0, pool=1.0)
-CUSTODIAN = httpx2.Timeout(connect=3.0, read=10.0, write=5.0, pool=1.0)
 PATIENT = httpx2.Timeout(connect=5.0, read=20.0, write=20.0, pool=1.0)
 LONG_POLL = httpx2.Timeout(connect=5.0, read=40.0, write=20.0, pool=1.0)
 TRANSFER = httpx2.Timeout(connect=5.0, read=60.0, write=60.0, pool=5.0)
@@ -249,14 +250,23 @@ class ControlClient:
             raise problem_from(response.status_code, response.content)
 
 
-def post(http: httpx2.Client, path: str, content: bytes, *, media_type: str) -> tuple[int, bytes]:
-    """Status and body of one POST; UnreachableError when no answer of tolerable size comes."""
+def post(
+    http: httpx2.Client,
+    path: str,
+    content: bytes,
+    *,
+    media_type: str,
+    bytes_max: int = ANSWER_BYTES_MAX,
+    seconds: float = ANSWER_SECONDS_MAX,
+) -> tuple[int, bytes]:
+    """Status and body of one POST; UnreachableError when no answer of tolerable size comes in tolerable time."""
+    give_up = clock.monotonic() + seconds
     try:
         with http.stream("POST", path, content=content, headers={"content-type": media_type}) as response:
             received = bytearray()
             for chunk in response.iter_bytes():
                 received += chunk
-                if len(received) > ANSWER_BYTES_MAX:
+                if len(received) > bytes_max or clock.monotonic() > give_up:
                     raise UnreachableError("agent.answer.too_large", "an answer without end")
             return response.status_code, bytes(received)
     except httpx2.HTTPError as error:

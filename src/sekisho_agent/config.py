@@ -146,8 +146,18 @@ class ListenerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dns: Annotated[int, Meta(ge=1, le=65535)] = 7653
 
 
+class CustodianConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A custodian of keys that this site believes: its name and its public key (base64url), as its owner gave them."""
+
+    name: str
+    key: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+
+
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings. `control_url` and `state_dir` are needed; the store defaults to a folder below `state_dir`."""
+    """All settings. `control_url` and `state_dir` are needed; the store defaults to a folder below `state_dir`.
+
+    Without `custodians` the control plane says whose signature on a data key counts.
+    """
 
     control_url: str
     state_dir: str
@@ -162,6 +172,7 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dok: DokConfig | None = None
     location: LocationConfig | None = None
     listener: ListenerConfig | None = None
+    custodians: list[CustodianConfig] = []
 
     @property
     def state_folder(self) -> Path:

@@ -7,28 +7,21 @@ leaves an order that nobody can use again; asking anew with another one-time key
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Protocol
 
-import msgspec
+import httpx2
 import structlog
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sekisho_agent import clock
-from sekisho_agent.client import CUSTODIAN, open_http, post
+from sekisho_agent.client import open_http, post
 from sekisho_agent.errors import AgentError, ConfigError, UnreachableError
 from sekisho_verify import canonical
-from sekisho_wire.custody import (
-    RELEASE_PATH,
-    Ask,
-    CustodyError,
-    Opened,
-    Order,
-    check_release,
-    open_release,
-    read_signed,
-)
+from sekisho_wire.custody import Ask, CustodyError, Opened, Order, open_release, read_signed
+from sekisho_wire.custody_client import Asking
 from sekisho_wire.envelope import Header, Wrapped
 from sekisho_wire.keying import (
     REASON_KEY_CUSTODIAN,
@@ -46,9 +39,12 @@ CHECKPOINT_SECONDS_MAX: Final = 60.0
 PENDING_SECONDS: Final = 0.1
 PENDING_SECONDS_MAX: Final = 2.0
 CUSTODIAN_TRIES: Final = 3
-STATUS_OK: Final = 200
+CUSTODIAN_SECONDS: Final = 10.0
+"""For a whole answer."""
+CONNECT_SECONDS: Final = 3.0
 
 log = structlog.get_logger(__name__)
+_nobody: Mapping[str, str] = MappingProxyType({})
 
 
 class KeyRefusedError(AgentError):
@@ -79,13 +75,18 @@ class Keys:
         check: Callable[[], None],
         wanted: Callable[[], bool] = lambda: True,
         ca_file: str = "",
+        custodians: Mapping[str, str] = _nobody,
     ) -> None:
-        """`attempt` is its id and fencing token; `ca_file` checks custodians beside the control plane."""
+        """`attempt` is its id and fencing token; `ca_file` checks custodians beside the control plane.
+
+        `custodians` are the keys (base64url) that this site pins, by name; empty: whoever the control plane names.
+        """
         self._control = control
         self._attempt = attempt
         self._check = check
         self._wanted = wanted
         self._ca_file = Path(ca_file) if ca_file else None
+        self._custodians = custodians
 
     def open(self, header: Header) -> bytes:
         """The data key of one object. KeyRefusedError where there is none to be had."""
@@ -99,7 +100,7 @@ class Keys:
 
     def _ask(self, headers: list[Header], *, make: int) -> Opened:
         """Each try is a question of its own, because an order that was handed in may have been used up."""
-        error = CustodyError("custody.unreachable", "")
+        error = CustodyError("custody.away", "")
         for _ in range(CUSTODIAN_TRIES):
             one_time = X25519PrivateKey.generate()
             granted = self._granted(one_time, headers, make)
@@ -149,25 +150,26 @@ class Keys:
             headers=[canonical.to_base64url(header.data) for header in headers],
             request=granted.request,
         )
-        answer = self._post(granted.url, msgspec.json.encode(ask))
-        custodian_key = canonical.from_base64url(granted.custodian_key)
-        return open_release(check_release(answer, custodian_key, order), order, one_time)
+        asking = Asking(
+            granted.url,
+            order.custodian,
+            self._custodian_key(order.custodian, granted),
+            post=self._post,
+            away=(UnreachableError, ConfigError),
+            seconds=CUSTODIAN_SECONDS,
+        )
+        release, _ = asking.release(ask, order)
+        return open_release(release, order, one_time)
 
-    def _post(self, url: str, content: bytes) -> bytes:
-        try:
-            with open_http(url, timeout=CUSTODIAN, ca_file=self._ca_file) as http:
-                status, answer = post(http, RELEASE_PATH, content, media_type=JSON_MEDIA_TYPE)
-        except (UnreachableError, ConfigError) as error:
-            raise CustodyError("custody.unreachable", error.detail) from error
-        if status != STATUS_OK:
-            raise CustodyError("custody.refused", f"it answered {status}{_code(answer)}")
-        return answer
+    def _custodian_key(self, name: str, granted: KeyGranted) -> bytes:
+        """What the site's configuration pins, and the control plane's word only where it pins nothing."""
+        if not self._custodians:
+            return canonical.from_base64url(granted.custodian_key)
+        if name not in self._custodians:
+            raise CustodyError("custody.not_pinned", "no custodian of this name in the agent's configuration")
+        return canonical.from_base64url(self._custodians[name])
 
-
-def _code(answer: bytes) -> str:
-    """The problem's code, where the answer is one."""
-    try:
-        problem = msgspec.json.decode(answer, type=dict[str, object])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return ""
-    return f" {str(problem.get('code', ''))[:80]!r}"
+    def _post(self, url: str, data: bytes, *, seconds: float, bytes_max: int) -> tuple[int, bytes]:
+        limits = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
+        with open_http(url, timeout=limits, ca_file=self._ca_file) as http:
+            return post(http, url, data, media_type=JSON_MEDIA_TYPE, bytes_max=bytes_max, seconds=seconds)

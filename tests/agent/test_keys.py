@@ -7,18 +7,18 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import httpx2
 import pytest
 
 from sekisho.data import RegisterKey, StopKey
-from sekisho_agent.errors import AgentError, StoreError
+from sekisho_agent.errors import AgentError, StoreError, UnreachableError
 from sekisho_agent.keys import CUSTODIAN_TRIES, KeyRefusedError, Keys
 from sekisho_agent.sealed_trees import open_tree, seal_tree
 from sekisho_client import sealing, transfer
 from sekisho_verify.canonical import from_base64url
 from sekisho_wire import messages
-from sekisho_wire.custody import CustodyError
+from sekisho_wire.custody import RELEASE_PATH
 from sekisho_wire.keying import KeyPending, WantKey
 from sekisho_wire.messages import Body, Envelope
 from sekisho_wire.objects import ObjectsByDigest
@@ -154,18 +154,20 @@ def test_an_order_opens_once_and_a_lost_answer_is_asked_for_anew(
     """An answer that is lost between release and use opens nothing later; the next question has its own order."""
     post, lost = Keys._post, list[bytes]()
 
-    def loses_one(keys: Keys, url: str, content: bytes) -> bytes:
-        answer = post(keys, url, content)
+    def loses_one(keys: Keys, url: str, data: bytes, **limits: Any) -> tuple[int, bytes]:
+        answer = post(keys, url, data, **limits)
         if not lost:
-            lost.append(content)
-            raise CustodyError("custody.unreachable", "the answer was lost")
+            lost.append(data)
+            raise UnreachableError("agent.unreachable", "the answer was lost")
         return answer
 
     monkeypatch.setattr(Keys, "_post", loses_one)
     assert ward.open("inputs") == TEXT
     assert len({question.recipient for question in ward.line.asked}) == 2
-    with pytest.raises(CustodyError, match=r"custody\.order_used"):
-        post(ward.line.keys(), ward.keeper.url, lost[0])
+    status, again = post(
+        ward.line.keys(), ward.keeper.url + RELEASE_PATH, lost[0], seconds=10.0, bytes_max=1 << 20
+    )
+    assert (status >= 400, b"custody.order_used" in again) == (True, True)
 
 
 def test_a_stopped_key_ends_it_with_the_reason_at_either_end(ward: Ward) -> None:
@@ -191,12 +193,12 @@ def test_a_custodian_that_lies_is_asked_again_and_never_believed(
     ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answers nonsense, then the answer to another order; each time the next question is a new one."""
-    post, earlier = Keys._post, list[bytes]()
+    post, earlier = Keys._post, list[tuple[int, bytes]]()
 
-    def lies(keys: Keys, url: str, content: bytes) -> bytes:
-        answer = post(keys, url, content)
+    def lies(keys: Keys, url: str, data: bytes, **limits: Any) -> tuple[int, bytes]:
+        answer = post(keys, url, data, **limits)
         earlier.append(answer)
-        return b"nonsense" if len(earlier) == 1 else earlier[0]
+        return (200, b"nonsense") if len(earlier) == 1 else earlier[0]
 
     monkeypatch.setattr(Keys, "_post", lies)
     with pytest.raises(KeyRefusedError) as caught:
@@ -207,7 +209,7 @@ def test_a_custodian_that_lies_is_asked_again_and_never_believed(
 
 
 def test_a_custodian_that_hangs_is_not_waited_for(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sekisho_agent.keys.CUSTODIAN", httpx2.Timeout(0.2))
+    monkeypatch.setattr("sekisho_agent.keys.CUSTODIAN_SECONDS", 0.2)
     os.kill(ward.keeper.process, signal.SIGSTOP)
     try:
         with pytest.raises(KeyRefusedError) as caught:
@@ -215,6 +217,24 @@ def test_a_custodian_that_hangs_is_not_waited_for(ward: Ward, monkeypatch: pytes
     finally:
         os.kill(ward.keeper.process, signal.SIGCONT)
     assert caught.value.code == "key.custodian"
+
+
+def test_a_custodian_that_the_site_does_not_pin_is_not_asked(ward: Ward) -> None:
+    """The control plane names a custodian and its key; where the site pins some, that word counts for nothing."""
+    honest = ward.line.keys()
+    custodian = "custodian.example.invalid"
+    for pinned, opens in (
+        ({"another": "A" * 43}, False),
+        ({custodian: "A" * 43}, False),
+        ({custodian: ward.keeper.public_key}, True),
+    ):
+        keys = Keys(ward.line, honest._attempt, check=lambda: None, custodians=pinned)
+        if opens:
+            assert len(keys.make()[1]) == 32
+            continue
+        with pytest.raises(KeyRefusedError) as caught:
+            keys.make()
+        assert caught.value.code == "key.custodian"
 
 
 def test_a_decision_that_no_checkpoint_covers_is_given_up(
