@@ -50,10 +50,16 @@ STATUS_SERVER_ERROR: Final = 500
 TRANSFER_CHUNK_BYTES: Final = 1 << 20
 OBJECT_UNREACHABLE: Final = "object.unreachable"
 
+CONNECT_SECONDS: Final = 3.0
 QUICK = httpx2.Timeout(connect=3.0, read=5.0, write=5.0, pool=1.0)
 PATIENT = httpx2.Timeout(connect=5.0, read=20.0, write=20.0, pool=1.0)
 LONG_POLL = httpx2.Timeout(connect=5.0, read=40.0, write=20.0, pool=1.0)
 TRANSFER = httpx2.Timeout(connect=5.0, read=60.0, write=60.0, pool=5.0)
+
+
+def within(seconds: float) -> httpx2.Timeout:
+    """Limits for one question to somebody who may hang."""
+    return httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
 
 
 def backoff() -> Iterator[float]:

@@ -12,12 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
 
-import httpx2
 import structlog
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sekisho_agent import clock
-from sekisho_agent.client import open_http, post
+from sekisho_agent.client import open_http, post, within
 from sekisho_agent.errors import AgentError, ConfigError, UnreachableError
 from sekisho_verify import canonical
 from sekisho_wire.custody import Ask, CustodyError, Opened, Order, open_release, read_signed
@@ -41,7 +40,6 @@ PENDING_SECONDS_MAX: Final = 2.0
 CUSTODIAN_TRIES: Final = 3
 CUSTODIAN_SECONDS: Final = 10.0
 """For a whole answer."""
-CONNECT_SECONDS: Final = 3.0
 
 log = structlog.get_logger(__name__)
 _nobody: Mapping[str, str] = MappingProxyType({})
@@ -170,6 +168,5 @@ class Keys:
         return canonical.from_base64url(self._custodians[name])
 
     def _post(self, url: str, data: bytes, *, seconds: float, bytes_max: int) -> tuple[int, bytes]:
-        limits = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
-        with open_http(url, timeout=limits, ca_file=self._ca_file) as http:
+        with open_http(url, timeout=within(seconds), ca_file=self._ca_file) as http:
             return post(http, url, data, media_type=JSON_MEDIA_TYPE, bytes_max=bytes_max, seconds=seconds)
