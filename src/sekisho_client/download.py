@@ -36,8 +36,9 @@ def bring(
     token = sealing.token(str(values.get("token_file") or ""))
     opening.check_free(target)
     key = client.call("data.key.show", key=stored["key"])
-    sealing.address_of(key)
-    screen = session.screen
+    screen, said = session.screen, sealing.unpinned(sealing.address_of(key), session.screen.language)
+    if said:
+        screen.progress(said)
     if key["stand_in"]:
         screen.progress(sealing.warning(key["name"], screen.language))
     with opening.draft(target) as folder:

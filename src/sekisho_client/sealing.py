@@ -77,6 +77,17 @@ def address_of(key: Mapping[str, Any]) -> str:
     return registered
 
 
+def unpinned(address: str, language: str) -> str:
+    """What is said before a token goes to an address that only the control plane has named; nothing otherwise."""
+    if os.environ.get(ADDRESS_VARIABLE):
+        return ""
+    if language == "ja":
+        return f"トークンの送り先は登録された{address}です。{ADDRESS_VARIABLE}を設定すると、他の宛先へは送りません。"
+    return (
+        f"The token goes to {address}, as registered. With {ADDRESS_VARIABLE} set it would go nowhere else."
+    )
+
+
 def warning(name: str, language: str) -> str:
     """What everybody who encrypts under a development key is told."""
     if language == "ja":

@@ -95,11 +95,13 @@ def read(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_an_owner_opens_what_a_job_left_and_is_told_where_its_log_lies(ended: Ended) -> None:
+def test_an_owner_opens_what_a_job_left_and_is_told_where_its_log_lies(
+    ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
     status, out, err = ended.run(
         "artefact", "fetch", ended.artefacts["output"], "--to", "model-here", "--json"
     )
-    assert (status, "development" in err) == (0, True), err
+    assert (status, "development" in err, ended.ward.keeper.url in err) == (0, True, True), err
     answer = json.loads(out)
     assert answer == {"folder": "model-here", "size_bytes": sum(map(len, TEXT.values())), "key": KEY}
     assert read(Path("model-here")) == TEXT
@@ -109,7 +111,9 @@ def test_an_owner_opens_what_a_job_left_and_is_told_where_its_log_lies(ended: En
     assert (status, out, err.count("\n"), command in err) == (0, "", 1, True)
     assert "封印" in ended.run("logs", ended.job, "--lang", "ja")[2]
     assert "art_" not in ended.run("logs", ended.job, "--attempt", "7")[2]
-    assert ended.run(*command.split()[1:])[0] == 0
+    monkeypatch.setenv("SEKISHO_CUSTODIAN_URL", ended.ward.keeper.url)
+    status, _, err = ended.run(*command.split()[1:])
+    assert (status, ended.ward.keeper.url in err) == (0, False)
     assert read(Path("log")) == {"log.txt": LOG}
 
     records = ended.ward.world.records(action="data.artefact.fetch")
