@@ -112,8 +112,14 @@ def home(custodian: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @contextmanager
-def between(home: Home, answer: Callable[[bytes, Callable[[bytes], bytes]], bytes]) -> Iterator[str]:
-    """The address of somebody between owner and custodian, who answers what he likes; he may ask the real one."""
+def between(
+    home: Home, answer: Callable[[bytes, Callable[[bytes], bytes]], bytes], *, pause_s: float = 0
+) -> Iterator[str]:
+    """The address of somebody between owner and custodian, who answers what he likes; he may ask the real one.
+
+    With a pause he dribbles: one byte at a time.
+    """
+    over = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -130,7 +136,11 @@ def between(home: Home, answer: Callable[[bytes, Callable[[bytes], bytes]], byte
             self.send_response(200)
             self.send_header("content-length", str(len(said)))
             self.end_headers()
-            self.wfile.write(said)
+            for byte in said if pause_s else b"":
+                if over.wait(pause_s):
+                    return
+                self.wfile.write(bytes([byte]))
+            self.wfile.write(b"" if pause_s else said)
 
         @override
         def log_message(self, format: str, *args: object) -> None:
@@ -143,6 +153,7 @@ def between(home: Home, answer: Callable[[bytes, Callable[[bytes], bytes]], byte
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
+        over.set()
         server.shutdown()
         thread.join(10)
         server.server_close()
@@ -257,6 +268,13 @@ def test_nonsense_is_no_answer(home: Home, answer: bytes, code: str, what: str) 
     with between(home, lambda _body, _real: answer) as address:
         refused = home.refused(home.sealed(), address=address)
     assert (refused.code, refused.params["what"]) == (code, what)
+
+
+def test_an_answer_that_dribbles_is_not_waited_for(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "ANSWER_SECONDS", 0.2)
+    sealed = home.sealed()
+    with between(home, lambda _body, _real: b"x" * 10_000, pause_s=0.02) as address:
+        assert home.refused(sealed, address=address).params["what"] == "an answer without an end"
 
 
 def test_an_answer_of_another_custodians_key_is_not_believed(home: Home) -> None:

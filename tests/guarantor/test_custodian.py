@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,8 +18,8 @@ from sekisho_guarantor import custodian as custodian_file
 from sekisho_guarantor.errors import GuarantorError
 from sekisho_guarantor.journal import JOURNAL_FILE, verify_journal
 from sekisho_guarantor.keystore import KEYS_FILE, DevelopmentStore
-from sekisho_verify.canonical import digest, to_base64url
-from sekisho_wire.custody import CustodyError, Destruction, open_opening, read_signed
+from sekisho_verify.canonical import digest
+from sekisho_wire.custody import CustodyError, Destruction, read_signed
 from sekisho_wire.envelope import AES_KW, AES_KWP, Header, Wrapped, new_header
 from tests.guarantor.custodian_world import CustodyHouse, custody
 from tests.verify.builders import TestLog
@@ -168,35 +167,28 @@ def test_stop_holds_for_a_release_that_the_store_is_busy_with(
 
 
 # ------------------------------------------------------------------------------------------------------- the owner
-def opens(house: CustodyHouse, head: Header) -> bytes:
-    one_time = X25519PrivateKey.generate()
-    recipient = to_base64url(one_time.public_key().public_bytes_raw())
-    sealed = house.contract.open(head, recipient, by="owner")
-    return open_opening(sealed, house.custodian.public, head, one_time)
-
-
 def not_opened(house: CustodyHouse, head: Header) -> str:
     with pytest.raises((GuarantorError, CustodyError)) as caught:
-        opens(house, head)
+        house.open_own(head)
     return caught.value.code
 
 
 def test_an_owner_opens_without_an_order_and_it_is_in_the_journal(house: CustodyHouse) -> None:
     head, data_key = house.object()
-    assert opens(house, head) == data_key
+    assert house.open_own(head) == data_key
     content = (house.folder / JOURNAL_FILE).read_bytes()
     entry = msgspec.json.decode(content.splitlines()[-1])
     assert (entry["event"], entry["by"], entry["envelope"]) == ("opened", "owner", head.digest())
     assert verify_journal(content, house.custodian.public) == 4
     assert data_key.hex().encode() not in content
     house.reopen()
-    assert opens(house, head) == data_key
+    assert house.open_own(head) == data_key
 
 
 def test_whatever_header_is_handed_in_the_journal_says_which_data_key_it_was(house: CustodyHouse) -> None:
     head, data_key = house.object()
     other = new_header("tree", head.wrapped)
-    assert opens(house, other) == data_key
+    assert house.open_own(other) == data_key
     entry = msgspec.json.decode((house.folder / JOURNAL_FILE).read_bytes().splitlines()[-1])
     assert entry["envelope"] == other.digest() != head.digest()
     assert entry["wrapped"] == digest(head.wrapped.data)
@@ -209,7 +201,7 @@ def test_an_owner_opens_no_key_that_is_stopped_destroyed_unknown_or_not_its_wrap
         assert not_opened(house, head) == "custody.key_stopped"
         house.reopen()
     house.custodian.resume(KEY)
-    assert opens(house, head) == data_key
+    assert house.open_own(head) == data_key
     for odd, code in (
         (header(bytes(40)), "custody.not_opened"),
         (new_header("file", Wrapped(KEY, 1, AES_KWP, head.wrapped.data)), "custody.not_opened"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from sekisho_client import follow
 from sekisho_client.client import Client, connect
 from sekisho_client.render import clean
 from sekisho_client.session import Session
+
+_FETCH_LEVEL_MAX: Final = 1
+"""As the server has it; a test holds the two equal."""
 
 
 def run(session: Session, values: dict[str, Any]) -> int:
@@ -37,11 +41,19 @@ def _say_where(session: Session, client: Client, job: str, number: int) -> None:
         if one["kind"] == "log" and one["envelope"] and one["attempt"] in named
     ]
     if sealed:
-        artefact = max(one["id"] for one in sealed)
-        fetch = f"sekisho artefact fetch {artefact} --to log"
+        newest = max(sealed, key=lambda one: str(one["id"]))
+        artefact, opens = newest["id"], command_for(newest)
         session.screen.progress(
             session.screen.say(
-                f"The log is sealed under its owner's key and lies in artefact {artefact}: {fetch}",
-                f"ログは所有者の鍵で封印され、成果物{artefact}にあります：{fetch}",
+                f"The log is sealed under its owner's key and lies in artefact {artefact}: {opens}",
+                f"ログは所有者の鍵で封印され、成果物{artefact}にあります：{opens}",
             )
         )
+
+
+def command_for(artefact: Mapping[str, Any]) -> str:
+    """What brings an artefact here: a fetch, or above level 1 and where others own it too, an approved export."""
+    if artefact["level"] <= _FETCH_LEVEL_MAX and not set(artefact["owners"]) - {artefact["owner"]}:
+        return f"sekisho artefact fetch {artefact['id']} --to log"
+    asked = "--to COUNTRY --approver PERSON --reason TEXT --folder log"
+    return f"sekisho artefact export {artefact['id']} {asked}"
