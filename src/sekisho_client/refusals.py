@@ -48,13 +48,28 @@ _SENTENCES: Mapping[str, tuple[int, str, str]] = {
     ),
     "key.no_token": (
         USAGE,
-        "Encrypting needs a token of the key's custodian: SEKISHO_CUSTODIAN_TOKEN or --token-file.",
-        "暗号化には鍵の保管者のトークンが必要です。SEKISHO_CUSTODIAN_TOKENか--token-fileで指定してください。",
+        "Encrypting and opening need a token of the key's custodian: SEKISHO_CUSTODIAN_TOKEN or --token-file.",
+        "暗号化と復号には鍵の保管者のトークンが必要です。SEKISHO_CUSTODIAN_TOKENか--token-fileで指定してください。",
     ),
     "key.custodian": (
         UNAVAILABLE,
-        "The custodian at {url} wrapped no key: {what}.",
+        "The custodian at {url} gave no key: {what}.",
         "{url}の鍵の保管者が応じません：{what}。",
+    ),
+    "key.elsewhere": (
+        USAGE,
+        "The key is registered at {url}, and SEKISHO_CUSTODIAN_URL says {named}. No token was sent.",
+        "鍵の登録先は{url}ですが、SEKISHO_CUSTODIAN_URLは{named}です。トークンは送っていません。",
+    ),
+    "key.foreign": (
+        UNAVAILABLE,
+        "The custodian at {url} answered something else than what it was asked: {what}.",
+        "{url}の鍵の保管者の回答が、依頼した内容に対するものではありません：{what}。",
+    ),
+    "seal.forged": (
+        UNAVAILABLE,
+        "What was fetched is not what was sealed ({what}). Nothing was written.",
+        "取得したものは封印されたものと一致しません（{what}）。何も書き出していません。",
     ),
     "config.exposed": (
         USAGE,

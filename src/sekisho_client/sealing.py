@@ -1,5 +1,7 @@
 """Encryption on this side: a folder becomes one envelope, whose data key the owner's custodian wraps.
 
+`sekisho_client.opening` is the way back.
+
 The data key is made here, goes to the custodian over TLS to be wrapped, and nowhere else: the control plane gets
 ciphertext, and the digest of a header that says who can open it.
 """
@@ -11,6 +13,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +32,10 @@ from sekisho_wire.packing import SEALED_NAME, Packer, Reading, Source
 
 KIND = "tree"
 TOKEN_VARIABLE = "SEKISHO_CUSTODIAN_TOKEN"  # noqa: S105 - a variable's name
+ADDRESS_VARIABLE = "SEKISHO_CUSTODIAN_URL"
 TIMEOUT_SECONDS = 20.0
+ANSWER_SECONDS = 60.0
+"""How long a whole answer may take, however it dribbles."""
 _OK = 200
 _ANSWER_BYTES_MAX = 4096
 _OTHERS = 0o077
@@ -59,6 +65,29 @@ def token(file: str) -> str:
     return found
 
 
+def address_of(key: Mapping[str, Any]) -> str:
+    """Where the token goes: the address the key is registered with.
+
+    Refused `key.elsewhere` where SEKISHO_CUSTODIAN_URL says another one: a control plane that lies about the address
+    would be handed the token.
+    """
+    registered, named = check_url(str(key["address"])), os.environ.get(ADDRESS_VARIABLE, "").rstrip("/")
+    if named and named != registered:
+        raise Refused("key.elsewhere", url=registered, named=named)
+    return registered
+
+
+def unpinned(address: str, language: str) -> str:
+    """What is said before a token goes to an address that only the control plane has named; nothing otherwise."""
+    if os.environ.get(ADDRESS_VARIABLE):
+        return ""
+    if language == "ja":
+        return f"トークンの送り先は登録された{address}です。{ADDRESS_VARIABLE}を設定すると、他の宛先へは送りません。"
+    return (
+        f"The token goes to {address}, as registered. With {ADDRESS_VARIABLE} set it would go nowhere else."
+    )
+
+
 def warning(name: str, language: str) -> str:
     """What everybody who encrypts under a development key is told."""
     if language == "ja":
@@ -76,7 +105,7 @@ def sealed(local: Local, key: Mapping[str, Any], custodian_token: str) -> Iterat
     wraps the data key, `input.tree` where a file changed since it was scanned.
     """
     data_key = new_data_key()
-    header = new_header(KIND, wrap(str(key["address"]), custodian_token, str(key["name"]), data_key))
+    header = new_header(KIND, wrap(address_of(key), custodian_token, str(key["name"]), data_key))
     packer = Packer(
         Source(file.path, file.mode, _chunks(path))
         for file, path in zip(local.files, local.paths, strict=True)
@@ -102,18 +131,11 @@ def sealed(local: Local, key: Mapping[str, Any], custodian_token: str) -> Iterat
 
 def wrap(url: str, custodian_token: str, key: str, data_key: bytes) -> Wrapped:
     """The data key as the custodian wrapped it; Refused `key.custodian` for everything else."""
-    body = canonical.encode({"key": key, "data_key": canonical.to_base64url(data_key)})
-    headers = {"authorization": f"Bearer {custodian_token}", "content-type": "application/json"}
+    asked = {"key": key, "data_key": canonical.to_base64url(data_key)}
     address = check_url(url)
+    answer = ask(address, custodian_token, WRAP_PATH, asked, bytes_max=_ANSWER_BYTES_MAX)
     try:
-        with httpx2.Client(timeout=TIMEOUT_SECONDS, trust_env=False) as client:
-            response = client.post(address + WRAP_PATH, content=body, headers=headers)
-    except httpx2.HTTPError as error:
-        raise Refused("key.custodian", url=address, what=type(error).__name__) from error
-    if response.status_code != _OK or len(response.content) > _ANSWER_BYTES_MAX:
-        raise Refused("key.custodian", url=address, what=_code(response))
-    try:
-        found = canonical.decode_object(response.content)
+        found = canonical.decode_object(answer)
         wrapped = Wrapped(
             str(found["key"]),
             int(str(found["key_version"])),
@@ -128,14 +150,36 @@ def wrap(url: str, custodian_token: str, key: str, data_key: bytes) -> Wrapped:
     return wrapped
 
 
-def _code(response: httpx2.Response) -> str:
+def ask(address: str, custodian_token: str, path: str, body: Mapping[str, str], *, bytes_max: int) -> bytes:
+    """The custodian's answer, whole, in time and within so many bytes; Refused `key.custodian` for everything else."""
+    headers = {"authorization": f"Bearer {custodian_token}", "content-type": "application/json"}
+    until, answer = time.monotonic() + ANSWER_SECONDS, bytearray()
+    try:
+        with (
+            httpx2.Client(timeout=TIMEOUT_SECONDS, trust_env=False) as client,
+            client.stream(
+                "POST", address + path, content=canonical.encode(body), headers=headers
+            ) as response,
+        ):
+            for chunk in response.iter_bytes():
+                answer += chunk
+                if len(answer) > bytes_max or time.monotonic() > until:
+                    raise Refused("key.custodian", url=address, what="an answer without an end")
+    except (httpx2.HTTPError, UnicodeError) as error:
+        raise Refused("key.custodian", url=address, what=type(error).__name__) from error
+    if response.status_code != _OK:
+        raise Refused("key.custodian", url=address, what=_code(response.status_code, bytes(answer)))
+    return bytes(answer)
+
+
+def _code(status: int, answer: bytes) -> str:
     """The problem's code, where the answer is one."""
     try:
-        problem = canonical.decode_relaxed(response.content)
+        problem = canonical.decode_relaxed(answer)
     except CanonicalError:
-        return f"status {response.status_code}"
+        return f"status {status}"
     code = problem.get("code") if isinstance(problem, dict) else None
-    return str(code)[:80] if code else f"status {response.status_code}"
+    return str(code)[:80] if code else f"status {status}"
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -83,17 +83,21 @@ def resume(client: Client, ticket: Mapping[str, Any], target: Path) -> int:
 
     Answers the bytes. Every byte is checked against its digest, what was there before too.
     """
-    digest, key = str(ticket["object"]), str(ticket["ticket"])
-    if ticket["object_kind"] == "file":
-        files = [trees.TreeFile("object", int(ticket["size_bytes"]), digest, trees.MODE_PLAIN)]
-    else:
-        files = _files(client, digest, key)
+    files, key = listed(client, ticket), str(ticket["ticket"])
     target.mkdir(parents=True, exist_ok=True)
     for file in files:
         path = target / file.path
         if path.is_symlink() or not path.is_file() or _hash(path) != (file.size_bytes, file.digest):
             _write(client, file, key, target)
     return trees.size_of(files)
+
+
+def listed(client: Client, ticket: Mapping[str, Any]) -> list[trees.TreeFile]:
+    """The files that a ticket opens; an object that is no tree is one file, called `object`."""
+    digest = str(ticket["object"])
+    if ticket["object_kind"] == "file":
+        return [trees.TreeFile("object", int(ticket["size_bytes"]), digest, trees.MODE_PLAIN)]
+    return _files(client, digest, str(ticket["ticket"]))
 
 
 def _files(client: Client, digest: str, ticket: str) -> list[trees.TreeFile]:

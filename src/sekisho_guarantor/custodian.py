@@ -1,7 +1,8 @@
 """The custodian: releases data keys by order of a control plane whose log it believes, and journals each release.
 
 It implements `sekisho_wire.custody.KeyCustodian` over any `KeyStore`. A key leaves only for an order that is signed,
-recorded under a checkpoint of the trusted log, in time, and new; which of these fails is said by a stable code. What
+recorded under a checkpoint of the trusted log, in time, and new; which of these fails is said by a stable code. The
+key's owner alone needs no order: by its token it has one object's data key after the other, each in the journal. What
 is answered is in the journal first, so an order answered once is refused after any crash. `stop` takes effect at once:
 a release that has not been journaled when it returns never is, though the store may be busy with it.
 """
@@ -19,9 +20,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sekisho_guarantor.errors import GuarantorError
 from sekisho_guarantor.journal import Entry, Event, Journal
 from sekisho_guarantor.keystore import KeyStore
-from sekisho_verify.canonical import to_base64url
+from sekisho_verify.canonical import digest, to_base64url
 from sekisho_verify.checkpoint import Checkpoint
-from sekisho_wire.custody import Ask, Destruction, Facts, Order, Release, Version, seal_keys
+from sekisho_wire.custody import (
+    Ask,
+    Destruction,
+    Facts,
+    Opening,
+    Order,
+    Release,
+    Version,
+    seal_keys,
+    seal_opening,
+)
 from sekisho_wire.custody_checks import Asked, Trusted, check_ask
 from sekisho_wire.custody_problems import (
     CLOCK,
@@ -35,7 +46,7 @@ from sekisho_wire.custody_problems import (
     VERSION_OLD,
     VERSION_UNKNOWN,
 )
-from sekisho_wire.envelope import AES_KW, Wrapped, new_data_key
+from sekisho_wire.envelope import AES_KW, Header, Wrapped, new_data_key
 
 CLOCK_MS_MAX = 60_000
 """How far the clock may fall behind the journal's last entry, and how long past its time an order is remembered."""
@@ -161,6 +172,38 @@ class Custodian:
         self._append("wrapped", key=key, version=version, by=by)
         return Wrapped(key, version, AES_KW, wrapped)
 
+    def open(self, header: Header, recipient: str, *, by: str) -> bytes:
+        """As `KeyCustodian`, refused by the codes of a release; `stop` holds here as it does there."""
+        wrapped = header.wrapped
+        key, version = wrapped.key, wrapped.key_version
+        with self._lock:
+            self._check_clock()
+            self._check_opens(key, version)
+        box = seal_opening(header, self._data_key(wrapped), recipient)
+        with self._lock:
+            self._check_opens(key, version)
+            entry = self._journal.append(
+                "opened",
+                max(self._now_ms(), self._journal.time_ms),
+                key=key,
+                version=version,
+                by=by,
+                envelope=header.digest(),
+                wrapped=digest(wrapped.data),
+            )
+        logger.info("opened", key=key, version=version, by=by, number=entry.number)
+        return Opening(
+            custodian=self.name,
+            key=key,
+            key_version=version,
+            envelope=header.digest(),
+            recipient=recipient,
+            box=box,
+            by=by,
+            number=entry.number,
+            time_ms=entry.time_ms,
+        ).sealed(self._sign)
+
     def create(self, key: str, *, by: str = "") -> Facts:
         """As `KeyCustodian`; a store that has such a key already, unknown to the journal, keeps it and this fails."""
         with self._managing:
@@ -223,8 +266,7 @@ class Custodian:
     # ------------------------------------------------------------------------------------------------------- inside
     def _check_new(self, order: Order, checkpoint: Checkpoint) -> None:
         """Under the lock: what the order's own bytes cannot say."""
-        if self._now_ms() < self._journal.time_ms - CLOCK_MS_MAX:
-            raise GuarantorError(CLOCK)
+        self._check_clock()
         if order.id in self._used or order.id in self._underway:
             raise GuarantorError(ORDER_USED)
         size, root = self._seen
@@ -233,16 +275,25 @@ class Custodian:
             raise GuarantorError(HISTORY_DIFFERS, size=size)
         self._check_usable(order)
 
+    def _check_clock(self) -> None:
+        if self._now_ms() < self._journal.time_ms - CLOCK_MS_MAX:
+            raise GuarantorError(CLOCK)
+
+    def _check_opens(self, key: str, version: int) -> set[int]:
+        """Under the lock: whether this version may unwrap now; answers the versions that may."""
+        found = self._found(key)
+        if found.stopped:
+            raise GuarantorError(KEY_STOPPED, key=key)
+        usable = found.usable()
+        if version not in usable:
+            raise GuarantorError(VERSION_UNKNOWN, key=key, version=version)
+        return usable
+
     def _check_usable(self, order: Order) -> None:
         """Under the lock, before the store is asked and again after it has answered."""
         if self._now_ms() > order.not_after_ms:
             raise GuarantorError(ORDER_EXPIRED)
-        found = self._found(order.key)
-        if found.stopped:
-            raise GuarantorError(KEY_STOPPED, key=order.key)
-        usable = found.usable()
-        if order.key_version not in usable:
-            raise GuarantorError(VERSION_UNKNOWN, key=order.key, version=order.key_version)
+        usable = self._check_opens(order.key, order.key_version)
         if order.make and order.key_version != max(usable):
             raise GuarantorError(VERSION_OLD, key=order.key, newest=max(usable))
 
@@ -250,11 +301,15 @@ class Custodian:
         """The box with every data key of the order, and the made ones as wrapped."""
         order = asked.order
         name = _name(order.key, order.key_version)
-        if any(header.wrapped.algorithm != AES_KW for header in asked.headers):
-            raise GuarantorError(NOT_OPENED, key=name)
-        keys = [self.store.unwrap(name, header.wrapped.data) for header in asked.headers]
+        keys = [self._data_key(header.wrapped) for header in asked.headers]
         made = [new_data_key() for _ in range(order.make)]
         return seal_keys(order, keys + made), [self.store.wrap(name, key) for key in made]
+
+    def _data_key(self, wrapped: Wrapped) -> bytes:
+        name = _name(wrapped.key, wrapped.key_version)
+        if wrapped.algorithm != AES_KW:
+            raise GuarantorError(NOT_OPENED, key=name)
+        return self.store.unwrap(name, wrapped.data)
 
     def _journaled(self, order: Order, checkpoint: Checkpoint) -> Entry:
         entry = self._journal.append(

@@ -16,8 +16,8 @@ from sekisho_verify.trust import Trust, parse_trust
 from sekisho_wire.custody_checks import Trusted
 from sekisho_wire.signing import SealError, decode_public_key
 
-May = Literal["wrap", "stop", "manage"]
-"""Wrap new data keys; stop and resume a key; all of that, and create, rotate and destroy."""
+May = Literal["wrap", "open", "stop", "manage"]
+"""Wrap new data keys; open what lies under a key; stop and resume it; all of that, and create, rotate and destroy."""
 
 
 class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

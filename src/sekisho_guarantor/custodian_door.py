@@ -20,20 +20,23 @@ from sekisho_wire.custody import (
     ASK_BYTES_MAX,
     FACTS_PATH,
     MANAGE_PATH,
+    OPEN_PATH,
     RELEASE_PATH,
     WRAP_PATH,
+    Bytes32,
     CustodyError,
     KeyId,
 )
 from sekisho_wire.custody_checks import read_ask
 from sekisho_wire.custody_problems import SHAPE, TOKEN
-from sekisho_wire.envelope import DATA_KEY_BYTES
+from sekisho_wire.envelope import DATA_KEY_BYTES, HEADER_BYTES_MAX, EnvelopeError, decode_header
 from sekisho_wire.messages import SEALED_MEDIA_TYPE, Count
 from sekisho_wire.problems import Details, Language, Problem, lookup, type_prefix
 
 JSON_MEDIA: Final = "application/json"
 PROBLEM_MEDIA: Final = "application/problem+json"
 SMALL_BYTES_MAX: Final = 4096
+OPEN_BYTES_MAX: Final = 2 * HEADER_BYTES_MAX + 256
 
 AskT = TypeVar("AskT")
 
@@ -53,6 +56,13 @@ class AskWrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_key: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
 
 
+class AskOpen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of an owner's request to open: one envelope's header in base64url, and a one-time X25519 key."""
+
+    header: Annotated[str, Meta(max_length=2 * HEADER_BYTES_MAX)]
+    recipient: Bytes32
+
+
 class AskManage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of a request of the owner; `version` 0 destroys all."""
 
@@ -68,6 +78,7 @@ class CustodianProgram:
         RELEASE_PATH: ASK_BYTES_MAX,
         FACTS_PATH: SMALL_BYTES_MAX,
         WRAP_PATH: SMALL_BYTES_MAX,
+        OPEN_PATH: OPEN_BYTES_MAX,
         MANAGE_PATH: SMALL_BYTES_MAX,
     }
 
@@ -82,6 +93,7 @@ class CustodianProgram:
             RELEASE_PATH: self._release,
             FACTS_PATH: self._facts,
             WRAP_PATH: self._wrap,
+            OPEN_PATH: self._open,
             MANAGE_PATH: self._manage,
         }
         try:
@@ -137,6 +149,15 @@ class CustodianProgram:
             "wrapped": canonical.to_base64url(wrapped.data),
         }
         return Answer(200, JSON_MEDIA, canonical.encode(told))
+
+    def _open(self, body: bytes, token: str) -> Answer:
+        by = self._person(token, {"open", "manage"})
+        asked = _decoded(body, AskOpen)
+        try:
+            header = decode_header(canonical.from_base64url(asked.header))
+        except (CanonicalError, EnvelopeError) as error:
+            raise GuarantorError(SHAPE) from error
+        return Answer(200, SEALED_MEDIA_TYPE, self._custodian.open(header, asked.recipient, by=by))
 
     def _manage(self, body: bytes, token: str) -> Answer:
         asked = _decoded(body, AskManage)

@@ -39,6 +39,7 @@ Event = Literal[
     "stopped",
     "resumed",
     "wrapped",
+    "opened",
     "released",
 ]
 
@@ -47,7 +48,9 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """What happened. Which fields there are depends on `event`; absent ones are left out of the bytes.
 
     `by` is the name of the token that asked; of a release, `order` is its digest and `id` its id, `opened` and `made`
-    count data keys, `size` and `root` (base64url) are the checkpoint's that it lay under.
+    count data keys, `size` and `root` (base64url) are the checkpoint's that it lay under. Of an object that its owner
+    opened, `envelope` is the digest of the header that was handed in and `wrapped` that of the wrapped data key in it,
+    which says which data key it was, whatever the rest of the header.
     """
 
     v: Literal[1]
@@ -70,6 +73,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     made: int = 0
     size: int = 0
     root: str = ""
+    envelope: str = ""
+    wrapped: str = ""
 
 
 class Journal:

@@ -11,6 +11,10 @@ Sealed means: base64 of the Ed25519 signature, a newline, canonical JSON (`sekis
 milliseconds since the epoch. Over HTTP, POST with canonical JSON under the custodian's URL: RELEASE_PATH and FACTS_PATH
 from anybody (the order is the authority, facts are public), the others with `Authorization: Bearer <token>`.
 A refusal is JSON problem details with a stable `code`.
+
+An owner needs no order to open what lies under its own key: it sends one envelope's header and a one-time X25519 key
+to OPEN_PATH, with its token, and gets an OPENING: signed, the one data key sealed as in a release, with `info` =
+OPEN_CONTEXT and the header's digest. The control plane has no part in it; the custodian's journal has.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from sekisho_verify.canonical import from_base64url, to_base64url
 from sekisho_verify.checkpoint import Sign
 from sekisho_verify.errors import CanonicalError, SignatureError, VerifyError
 from sekisho_verify.sealed import open_sealed, seal
-from sekisho_wire.envelope import AES_KW, DATA_KEY_BYTES, WRAPPED_BYTES, Wrapped
+from sekisho_wire.envelope import AES_KW, DATA_KEY_BYTES, WRAPPED_BYTES, Header, Wrapped
 from sekisho_wire.messages import Count, Digest, MediumText, Positive, ShortText
 
 RELEASE_ACTION: Final = "data.key.release"
@@ -36,6 +40,7 @@ RELEASE_ACTION: Final = "data.key.release"
 RELEASE_PATH: Final = "/custody/v1/release"
 FACTS_PATH: Final = "/custody/v1/facts"
 WRAP_PATH: Final = "/custody/v1/wrap"
+OPEN_PATH: Final = "/custody/v1/open"
 MANAGE_PATH: Final = "/custody/v1/manage"
 ASK_BYTES_MAX: Final = 1 << 20
 ANSWER_BYTES_MAX: Final = 256 << 10
@@ -44,6 +49,7 @@ KEYS_MAX: Final = 256
 ORDER_MS_MAX: Final = 10 * 60 * 1000
 """The longest time between an order's `issued_ms` and `not_after_ms`."""
 CONTEXT: Final = b"sekisho key release v1\n"
+OPEN_CONTEXT: Final = b"sekisho key open v1\n"
 
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
@@ -147,6 +153,24 @@ class Release(_Signed, frozen=True, tag="sekisho.key.release"):
     v: Literal[1] = 1
 
 
+class Opening(_Signed, frozen=True, tag="sekisho.key.opening"):
+    """The custodian's answer to its own owner: the data key of the one envelope whose header has the digest `envelope`.
+
+    `box` is as a release's, with 32 bytes inside; `by` the name of the token that asked, `number` the journal's entry.
+    """
+
+    custodian: Visible
+    key: KeyId
+    key_version: Positive
+    envelope: Digest
+    recipient: Bytes32
+    box: Annotated[str, Meta(max_length=1024)]
+    by: ShortText
+    number: Count
+    time_ms: Count
+    v: Literal[1] = 1
+
+
 class Version(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One version of a key; `destroyed_ms` is 0 while it is there."""
 
@@ -222,6 +246,10 @@ class KeyCustodian(Protocol):
         """The sealed release of an order that was never answered before."""
         ...
 
+    def open(self, header: Header, recipient: str, *, by: str) -> bytes:
+        """The sealed `Opening` of one object, for the key's owner, whose token is called `by`."""
+        ...
+
     def rotate(self, key: str) -> Facts:
         """A new version, which wraps from now on; earlier ones still unwrap until destroyed."""
         ...
@@ -243,7 +271,7 @@ class KeyCustodian(Protocol):
         ...
 
 
-SignedT = TypeVar("SignedT", Order, Release, Facts, Destruction)
+SignedT = TypeVar("SignedT", Order, Release, Opening, Facts, Destruction)
 
 
 def read_signed(sealed: bytes, public: bytes, kind: type[SignedT]) -> SignedT:
@@ -263,11 +291,12 @@ def read_signed(sealed: bytes, public: bytes, kind: type[SignedT]) -> SignedT:
 
 def seal_keys(order: Order, keys: list[bytes]) -> str:
     """The box for an order's recipient; CustodyError `custody.recipient` where that is no usable X25519 key."""
-    try:
-        recipient = X25519PublicKey.from_public_bytes(from_base64url(order.recipient))
-        return to_base64url(_SUITE.encrypt(b"".join(keys), recipient, info=_context(order)))
-    except (ValueError, CanonicalError) as error:
-        raise CustodyError("custody.recipient", "not a usable X25519 key") from error
+    return _boxed(b"".join(keys), order.recipient, _context(order))
+
+
+def seal_opening(header: Header, data_key: bytes, recipient: str) -> str:
+    """The box of an `Opening`; CustodyError as `seal_keys`."""
+    return _boxed(data_key, recipient, _open_context(header))
 
 
 def check_release(sealed: bytes, custodian_key: bytes, order: Order) -> Release:
@@ -304,5 +333,37 @@ def open_release(release: Release, order: Order, recipient: X25519PrivateKey) ->
     return Opened(keys[: len(order.headers)], list(zip(named, keys[len(order.headers) :], strict=True)))
 
 
+def open_opening(sealed: bytes, custodian_key: bytes, header: Header, recipient: X25519PrivateKey) -> bytes:
+    """The data key of this very envelope, out of the sealed answer of the custodian with this key.
+
+    Beside `read_signed`'s codes: `custody.foreign` for an answer about another envelope or to another one-time key,
+    `custody.box` for one that does not open.
+    """
+    opening = read_signed(sealed, custodian_key, Opening)
+    ours = to_base64url(recipient.public_key().public_bytes_raw())
+    said = (opening.key, opening.key_version, opening.envelope, opening.recipient)
+    if said != (header.wrapped.key, header.wrapped.key_version, header.digest(), ours):
+        raise CustodyError("custody.foreign", "an answer about another envelope")
+    try:
+        data_key = _SUITE.decrypt(from_base64url(opening.box), recipient, info=_open_context(header))
+    except (InvalidTag, ValueError, CanonicalError) as error:
+        raise CustodyError("custody.box", "the key does not open with this one-time key") from error
+    if len(data_key) != DATA_KEY_BYTES:
+        raise CustodyError("custody.box", "not one data key")
+    return data_key
+
+
+def _boxed(plain: bytes, recipient: str, info: bytes) -> str:
+    try:
+        public = X25519PublicKey.from_public_bytes(from_base64url(recipient))
+        return to_base64url(_SUITE.encrypt(plain, public, info=info))
+    except (ValueError, CanonicalError) as error:
+        raise CustodyError("custody.recipient", "not a usable X25519 key") from error
+
+
 def _context(order: Order) -> bytes:
     return CONTEXT + order.digest().encode("ascii")
+
+
+def _open_context(header: Header) -> bytes:
+    return OPEN_CONTEXT + header.digest().encode("ascii")

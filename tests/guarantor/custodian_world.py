@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sekisho_guarantor.custodian import Custodian
 from sekisho_guarantor.journal import JOURNAL_FILE, Journal, create_journal
 from sekisho_guarantor.keystore import DevelopmentStore, KeyStore
 from sekisho_guarantor.state import make_key_file, read_key
-from sekisho_wire.custody import KeyCustodian, Opened, Order, check_release, open_release
+from sekisho_verify.canonical import to_base64url
+from sekisho_wire.custody import KeyCustodian, Opened, Order, check_release, open_opening, open_release
 from sekisho_wire.envelope import Header, new_data_key, new_header
 from tests.wire.custody_world import KEY, NAME, NOW_MS, Asker
 
@@ -73,6 +75,13 @@ class CustodyHouse:
         sealed = self.custodian.release(self.asker.ask(order, headers))
         release = check_release(sealed, self.custodian.public, order)
         return open_release(release, order, self.asker.one_time)
+
+    def open_own(self, head: Header) -> bytes:
+        """What the key's owner gets, without an order."""
+        one_time = X25519PrivateKey.generate()
+        recipient = to_base64url(one_time.public_key().public_bytes_raw())
+        sealed = self.contract.open(head, recipient, by="owner")
+        return open_opening(sealed, self.custodian.public, head, one_time)
 
 
 @contextlib.contextmanager

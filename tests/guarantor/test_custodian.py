@@ -18,6 +18,7 @@ from sekisho_guarantor import custodian as custodian_file
 from sekisho_guarantor.errors import GuarantorError
 from sekisho_guarantor.journal import JOURNAL_FILE, verify_journal
 from sekisho_guarantor.keystore import KEYS_FILE, DevelopmentStore
+from sekisho_verify.canonical import digest
 from sekisho_wire.custody import CustodyError, Destruction, read_signed
 from sekisho_wire.envelope import AES_KW, AES_KWP, Header, Wrapped, new_header
 from tests.guarantor.custodian_world import CustodyHouse, custody
@@ -163,6 +164,84 @@ def test_stop_holds_for_a_release_that_the_store_is_busy_with(
     thread.join(10)
     assert codes == ["custody.key_stopped"]
     assert b'"released"' not in (house.folder / JOURNAL_FILE).read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------------- the owner
+def not_opened(house: CustodyHouse, head: Header) -> str:
+    with pytest.raises((GuarantorError, CustodyError)) as caught:
+        house.open_own(head)
+    return caught.value.code
+
+
+def test_an_owner_opens_without_an_order_and_it_is_in_the_journal(house: CustodyHouse) -> None:
+    head, data_key = house.object()
+    assert house.open_own(head) == data_key
+    content = (house.folder / JOURNAL_FILE).read_bytes()
+    entry = msgspec.json.decode(content.splitlines()[-1])
+    assert (entry["event"], entry["by"], entry["envelope"]) == ("opened", "owner", head.digest())
+    assert verify_journal(content, house.custodian.public) == 4
+    assert data_key.hex().encode() not in content
+    house.reopen()
+    assert house.open_own(head) == data_key
+
+
+def test_whatever_header_is_handed_in_the_journal_says_which_data_key_it_was(house: CustodyHouse) -> None:
+    head, data_key = house.object()
+    other = new_header("tree", head.wrapped)
+    assert house.open_own(other) == data_key
+    entry = msgspec.json.decode((house.folder / JOURNAL_FILE).read_bytes().splitlines()[-1])
+    assert entry["envelope"] == other.digest() != head.digest()
+    assert entry["wrapped"] == digest(head.wrapped.data)
+
+
+def test_an_owner_opens_no_key_that_is_stopped_destroyed_unknown_or_not_its_wrap(house: CustodyHouse) -> None:
+    head, data_key = house.object()
+    house.custodian.stop(KEY)
+    for _ in range(2):
+        assert not_opened(house, head) == "custody.key_stopped"
+        house.reopen()
+    house.custodian.resume(KEY)
+    assert house.open_own(head) == data_key
+    for odd, code in (
+        (header(bytes(40)), "custody.not_opened"),
+        (new_header("file", Wrapped(KEY, 1, AES_KWP, head.wrapped.data)), "custody.not_opened"),
+        (new_header("file", Wrapped(KEY, 2, AES_KW, head.wrapped.data)), "custody.version_unknown"),
+        (new_header("file", Wrapped("other", 1, AES_KW, head.wrapped.data)), "custody.key_unknown"),
+    ):
+        assert not_opened(house, odd) == code
+    house.custodian.destroy(KEY)
+    assert not_opened(house, head) == "custody.version_unknown"
+    assert (house.folder / JOURNAL_FILE).read_bytes().count(b'"event":"opened"') == 1
+
+
+def test_stop_holds_for_an_owner_that_the_store_is_busy_with(
+    house: CustodyHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, _ = house.object()
+    unwrap = house.store.unwrap
+
+    def stops(name: str, wrapped: bytes) -> bytes:
+        house.custodian.stop(KEY)
+        return unwrap(name, wrapped)
+
+    monkeypatch.setattr(house.store, "unwrap", stops)
+    assert not_opened(house, head) == "custody.key_stopped"
+    assert b'"opened"' not in (house.folder / JOURNAL_FILE).read_bytes()
+
+
+def test_nothing_is_opened_that_cannot_be_written_down_or_timed(
+    house: CustodyHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, _ = house.object()
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fails)
+        assert not_opened(house, head) == "custody.not_kept"
+    house.now_ms -= 600_000
+    assert not_opened(house, head) == "custody.clock"
 
 
 def test_one_order_from_many_threads_is_answered_once(house: CustodyHouse) -> None:

@@ -21,6 +21,7 @@ from sekisho_verify.canonical import digest, from_base64url, to_base64url
 from sekisho_wire.custody import (
     FACTS_PATH,
     MANAGE_PATH,
+    OPEN_PATH,
     RELEASE_PATH,
     WRAP_PATH,
     Destruction,
@@ -35,12 +36,16 @@ from tests.support.softhsm import Token
 from tests.verify.builders import AGENT, AGENT_ID
 from tests.wire.custody_world import KEY, Asker
 
-WRAPPER, STOPPER = "t" * 40, "s" * 40
+WRAPPER, OPENER, STOPPER = "t" * 40, "o" * 40, "s" * 40
 PEOPLE = f"""
 [[people]]
 name = "training-team"
 token = "{digest(WRAPPER.encode())}"
 may = ["wrap"]
+[[people]]
+name = "archive"
+token = "{digest(OPENER.encode())}"
+may = ["open"]
 [[people]]
 name = "on-call"
 token = "{digest(STOPPER.encode())}"
@@ -125,11 +130,21 @@ def test_who_may_what_is_by_token(tmp_path: Path) -> None:
         wrap = msgspec.json.encode({"key": KEY, "data_key": to_base64url(bytes(32))})
         stop = msgspec.json.encode({"verb": "stop", "key": KEY})
         rotate = msgspec.json.encode({"verb": "rotate", "key": KEY})
+        told = ask(custodian.url, WRAP_PATH, wrap, WRAPPER).json()
+        under = Wrapped(KEY, 1, AES_KW, from_base64url(told["wrapped"]))
+        header = to_base64url(new_header("tree", under).data)
+        opens = msgspec.json.encode({"header": header, "recipient": to_base64url(b"\x09" + bytes(31))})
         owner = (tmp_path / "state" / "owner.token").read_text()
         for path, body, token, status in (
             (WRAP_PATH, wrap, WRAPPER, 200),
             (WRAP_PATH, wrap, STOPPER, 401),
+            (WRAP_PATH, wrap, OPENER, 401),
             (WRAP_PATH, wrap, "", 401),
+            (OPEN_PATH, opens, OPENER, 200),
+            (OPEN_PATH, opens, owner, 200),
+            (OPEN_PATH, opens, WRAPPER, 401),
+            (OPEN_PATH, opens, STOPPER, 401),
+            (OPEN_PATH, opens, "", 401),
             (MANAGE_PATH, stop, STOPPER, 200),
             (MANAGE_PATH, stop, WRAPPER, 401),
             (MANAGE_PATH, rotate, STOPPER, 401),
@@ -149,6 +164,7 @@ def test_who_may_what_is_by_token(tmp_path: Path) -> None:
             assert (answer.status_code, answer.json()["code"]) == (400, "custody.shape")
         assert ask(custodian.url, "/custody/v1/other", b"{}").status_code == 404
         assert ask(custodian.url, FACTS_PATH, b" " * 5000).status_code == 413
+        assert ask(custodian.url, OPEN_PATH, b" " * 10_000).status_code == 413
         alive = httpx2.get(f"{custodian.url}/healthz", timeout=10, trust_env=False).json()
         assert (alive["custody"], alive["store"][:16]) == ("development", "DEVELOPMENT ONLY")
 

@@ -136,6 +136,7 @@ def _whole_life(house: CustodyHouse) -> None:
     assert "SoftHSM" in facts.store
     head, data_key = house.object()
     assert house.release(house.order(head), head).keys == [data_key]
+    assert house.open_own(head) == data_key
     house.custodian.destroy(KEY)
     with pytest.raises(GuarantorError) as caught:
         house.release(house.order(head), head)

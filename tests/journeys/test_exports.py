@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from sekisho.kernel.proposals import ApproveProposal, Proposed
 from sekisho.kernel.tx import Tx
 from sekisho_agent import registration
 from sekisho_agent.client import ControlClient
-from sekisho_agent.folders import collect
 from sekisho_agent.handing import HandOvers
 from sekisho_agent.state import AgentState
-from sekisho_client import cli
+from sekisho_client import cli, sealing, transfer
+from sekisho_client.sealing import Sealed
+from sekisho_client.transfer import Local
 from sekisho_wire.messages import Capabilities, Capacity, HandOver, Poll
 from sekisho_wire.objects import ObjectsByDigest
 from tests.journeys.world import House, house, until
+from tests.support.custodians import KEY, custodian_of
 
 POLL = Poll(
     wait_s=0,
@@ -55,10 +58,21 @@ class Person:
         return self.client.call("kernel.proposal.approve", proposal=proposal, binding=seen["binding"])
 
 
+def _as_it_is(local: Local) -> AbstractContextManager[Sealed]:
+    return nullcontext(Sealed(local, {}))
+
+
 class Site:
     """A registered agent with a store that holds one artefact of level 2, and nothing of it at the control plane."""
 
-    def __init__(self, served: House, folder: Path, owner: str) -> None:
+    def __init__(
+        self,
+        served: House,
+        folder: Path,
+        owner: str,
+        *,
+        sealed: Callable[[Local], AbstractContextManager[Sealed]] = _as_it_is,
+    ) -> None:
         self.id = served.site("tokyo", owner, "JP")
         code = served.administrator.call("identity.agent.invite", site=self.id)["code"]
         self.state = AgentState.open(folder / "agent")
@@ -66,10 +80,12 @@ class Site:
         self.client = ControlClient(served.url, known, self.state)
         self.store = ObjectsByDigest.open(f"file://{folder}/store", folder / "scratch")
         (folder / "model" / "deep").mkdir(parents=True)
-        (folder / "copies").mkdir()
         (folder / "model" / "weights").write_bytes(b"w" * 100_000)
         (folder / "model" / "deep" / "config").write_bytes(b"{}")
-        self.tree = collect(self.store, folder / "model", folder / "copies", size_bytes_max=1 << 20)
+        with sealed(transfer.scan(folder / "model", lambda *_: None)) as (self.tree, named):
+            for file, path in zip(self.tree.files, self.tree.paths, strict=True):
+                self.store.put_file(path, file.digest)
+        self.store.put_bytes(self.tree.manifest)
         now_ms = served.control.clock.now_ms()
         artefact = ArtefactView(
             id=new_id("art", now_ms),
@@ -88,6 +104,7 @@ class Site:
             created_ms=now_ms,
             copies=[],
             record_id="",
+            **named,
         )
 
         def work(tx: Tx) -> None:
@@ -174,6 +191,52 @@ def test_an_artefact_that_lies_at_a_site_arrives_at_whoever_asked(
     assert sekisho(asks, *fetch)[0] == 0
     assert (target / "deep" / "config").read_bytes() == b"{}"
     assert sekisho(other, *fetch)[1]["code"] == "not_found"
+    site.close()
+
+
+def test_a_sealed_export_is_opened_by_whoever_holds_the_owners_token(
+    served: House, tmp_path: Path, sekisho: Any
+) -> None:
+    """The one who asked is a releaser, who may run nothing and add nothing."""
+    office, laboratory = served.organisation("Office two"), served.organisation("Laboratory")
+    asks, own = Person(served, "asks", office), Person(served, "own", office)
+    other = Person(served, "other", laboratory)
+    engineer = served.account("engineer", office, "engineer")
+    with custodian_of(served, tmp_path / "custodian") as keeper:
+        registered = engineer.call(
+            "data.key.register",
+            name=KEY,
+            address=keeper.url,
+            public_key=keeper.public_key,
+            statement=keeper.facts.decode(),
+        )
+        token = sealing.token(str(keeper.token_file))
+        site = Site(served, tmp_path, office, sealed=lambda local: sealing.sealed(local, registered, token))
+        approvers, target = f"{own.id},{other.id}", tmp_path / "fetched"
+        words = ("artefact", "export", site.artefact, "--to", "JP", "--reason", "journal", "--detach")
+        proposal = sekisho(asks, *words, "--approver", approvers)[1]["proposal"]
+        own.approve(proposal)
+        other.approve(proposal)
+        show = served.client(asks.token)
+        until(
+            lambda: show.call("data.release.show", release=proposal)["state"] == "waiting",
+            what="a checkpoint",
+        )
+        (order,) = site.orders()
+        HandOvers(site.client, site.store).send(order.wanted)
+        fetch = ("release", "fetch", proposal, "--folder", str(target), "--timeout", "1")
+        status, problem = sekisho(asks, *fetch)
+        assert (status, problem["code"], target.exists()) == (2, "key.no_token", False)
+        status, done = sekisho(asks, *fetch, "--token-file", str(keeper.token_file))
+        assert (status, done["object"], done["size_bytes"], done["key"]) == (
+            0,
+            site.tree.digest,
+            100_002,
+            KEY,
+        )
+        assert (target / "deep" / "config").read_bytes() == b"{}"
+        status, problem = sekisho(asks, *fetch, "--token-file", str(keeper.token_file))
+        assert (status, problem["code"]) == (2, "input.exists")
     site.close()
 
 

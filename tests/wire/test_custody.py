@@ -16,13 +16,16 @@ from sekisho_wire.custody import (
     CustodyError,
     Destruction,
     Facts,
+    Opening,
     Order,
     Release,
     Version,
     check_release,
+    open_opening,
     open_release,
     read_signed,
     seal_keys,
+    seal_opening,
 )
 from sekisho_wire.custody_checks import CLOCK_MS_MAX, check_ask, read_ask
 from sekisho_wire.envelope import AES_KW, Wrapped
@@ -65,6 +68,74 @@ def ask_code(asker: Asker, ask: Any, *, agents: bool = False, now_ms: int = NOW_
     with pytest.raises(CustodyError) as caught:
         check_ask(ask, asker.trusted(agents=agents), now_ms)
     return caught.value.code
+
+
+# --------------------------------------------------------------------------------------------- what an owner opens
+HEAD = header(bytes([5] * 40))
+ONE_TIME = X25519PrivateKey.from_private_bytes(bytes(range(32)))
+
+
+def opening(**changes: Any) -> bytes:
+    recipient = to_base64url(ONE_TIME.public_key().public_bytes_raw())
+    fields: dict[str, Any] = {
+        "custodian": NAME,
+        "key": KEY,
+        "key_version": 1,
+        "envelope": HEAD.digest(),
+        "recipient": recipient,
+        "box": seal_opening(HEAD, KEYS[0], recipient),
+        "by": "owner",
+        "number": 9,
+        "time_ms": NOW_MS,
+    }
+    return Opening(**(fields | changes)).sealed(CUSTODIAN.sign)
+
+
+def opening_code(sealed: bytes, signer: Signer = CUSTODIAN) -> str:
+    with pytest.raises(CustodyError) as caught:
+        open_opening(sealed, signer.key.public, HEAD, ONE_TIME)
+    return caught.value.code
+
+
+def test_an_opening_holds_the_one_data_key_of_its_envelope() -> None:
+    assert open_opening(opening(), CUSTODIAN.key.public, HEAD, ONE_TIME) == KEYS[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"key": "others"}, "custody.foreign"),
+        ({"key_version": 2}, "custody.foreign"),
+        ({"envelope": digest(b"another")}, "custody.foreign"),
+        ({"recipient": "B" * 43}, "custody.foreign"),
+        ({"box": ""}, "custody.box"),
+        ({"box": "%"}, "custody.box"),
+        ({"box": "A" * 200}, "custody.box"),
+    ],
+)
+def test_an_opening_of_anything_else_is_refused(changes: dict[str, Any], code: str) -> None:
+    assert opening_code(opening(**changes)) == code
+
+
+def test_a_box_of_a_release_or_of_another_envelope_or_size_is_no_opening() -> None:
+    recipient = to_base64url(ONE_TIME.public_key().public_bytes_raw())
+    order = Asker().order((HEAD,), recipient=recipient)
+    other = header(bytes([6] * 40))
+    for box in (
+        seal_keys(order, KEYS[:1]),
+        seal_opening(other, KEYS[0], recipient),
+        seal_opening(HEAD, KEYS[0][:31], recipient),
+    ):
+        assert opening_code(opening(box=box)) == "custody.box"
+    assert opening_code(answered(order, KEYS[:1])) == "custody.shape"
+    assert opening_code(opening(), Signer.make("stranger")) == "custody.signature"
+
+
+@given(st.integers(0), st.integers(0, 7))
+def test_every_flipped_bit_of_an_opening_is_found(at: int, bit: int) -> None:
+    changed = bytearray(opening())
+    changed[at % len(changed)] ^= 1 << bit
+    assert opening_code(bytes(changed)) in {"custody.signature", "custody.shape"}
 
 
 # ------------------------------------------------------------------------------------------------- the answer

@@ -1,11 +1,11 @@
-"""`sekisho artefact fetch ARTEFACT`: writes an artefact's files to a folder."""
+"""`sekisho artefact fetch ARTEFACT`: writes an artefact's files to a folder, opened where a key seals them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from sekisho_client import transfer
+from sekisho_client import download
 from sekisho_client.client import connect
 from sekisho_client.refusals import Refused
 from sekisho_client.session import Session
@@ -18,7 +18,6 @@ def run(session: Session, values: dict[str, Any]) -> int:
         raise Refused("input.exists", path=str(target))
     with connect(session.settings) as client:
         ticket = client.call("data.artefact.fetch", artefact=values["artefact"])
-        target.mkdir(parents=True)
-        size_bytes = transfer.fetch(client, ticket["object"], ticket["ticket"], target)
-    session.screen.answer({"folder": str(target), "size_bytes": size_bytes}, ())
+        found = download.bring(session, client, (ticket, values["artefact"]), target=target, values=values)
+    session.screen.answer(found, ())
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sekisho_client import transfer
+from sekisho_client import download
 from sekisho_client.client import Client, connect
 from sekisho_client.refusals import ProblemError, Refused
 from sekisho_client.session import Session
@@ -32,7 +32,7 @@ def follow(session: Session, client: Client, release: str, values: Mapping[str, 
     while True:
         found = _look(client, release)
         if found.get("state") == "ready":
-            return _write(session, client, found["id"], target)
+            return _write(session, client, found, {**values, "folder": str(target)})
         if found.get("state") == _OVER:
             raise Refused("release.over", release=release)
         doing = _sentence(session, found)
@@ -76,8 +76,10 @@ def _sentence(session: Session, found: Mapping[str, Any]) -> str:
     )
 
 
-def _write(session: Session, client: Client, release: str, target: Path) -> int:
-    ticket = client.call("data.release.fetch", release=release)
-    size_bytes = transfer.resume(client, ticket, target)
-    session.screen.answer({"folder": str(target), "size_bytes": size_bytes, "object": ticket["object"]}, ())
+def _write(session: Session, client: Client, release: Mapping[str, Any], values: Mapping[str, Any]) -> int:
+    ticket = client.call("data.release.fetch", release=release["id"])
+    found = download.bring(
+        session, client, (ticket, release["artefact"]), target=Path(values["folder"]), values=values
+    )
+    session.screen.answer({**found, "object": ticket["object"]}, ())
     return 0

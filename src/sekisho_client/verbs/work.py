@@ -41,6 +41,26 @@ _IMPORTED: list[dict[str, Any]] = [
     },
 ]
 
+_TOKEN_FILE = {
+    "name": "token_file",
+    "help": {
+        "en": "file with a token of the key's custodian, unless SEKISHO_CUSTODIAN_TOKEN holds it",
+        "ja": "鍵の保管者のトークンを含むファイル（SEKISHO_CUSTODIAN_TOKENでも指定できます）",
+    },
+    "sample": "owner.token",
+}
+_OPENING: list[dict[str, Any]] = [
+    {
+        "name": "sealed",
+        "kind": "boolean",
+        "help": {
+            "en": "leave what is encrypted as it is, and ask no custodian",
+            "ja": "暗号化されたまま書き出し、鍵の保管者に問い合わせません",
+        },
+    },
+    _TOKEN_FILE,
+]
+
 _WAITING: list[dict[str, Any]] = [
     {
         "name": "folder",
@@ -182,22 +202,15 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
                 },
                 "sample": "hospital",
             },
-            {
-                "name": "token_file",
-                "help": {
-                    "en": "file with a token of the key's custodian, unless SEKISHO_CUSTODIAN_TOKEN holds it",
-                    "ja": "鍵の保管者のトークンを含むファイル（SEKISHO_CUSTODIAN_TOKENでも指定できます）",
-                },
-                "sample": "owner.token",
-            },
+            _TOKEN_FILE,
         ],
         "examples": ["sekisho data add corpus-ja corpus/ --level 1 --residency JP"],
     },
     "artefact fetch": {
         "module": "artefact_fetch",
         "needs": "data.artefact.fetch",
-        "en": "Write an artefact's files to a new folder.",
-        "ja": "成果物のファイルを新しいフォルダーに書き出します。",
+        "en": "Write an artefact's files to a new folder; what is encrypted under your own key is opened.",
+        "ja": "成果物のファイルを新しいフォルダーに書き出します。自分の鍵で暗号化されたものは復号します。",
         "fields": [
             {
                 "name": "artefact",
@@ -211,8 +224,12 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
                 "help": {"en": "folder to write to", "ja": "書き出し先のフォルダー"},
                 "sample": "model/",
             },
+            *_OPENING,
         ],
-        "examples": ["sekisho artefact fetch art_01kae7x2m4 --to model"],
+        "examples": [
+            "sekisho artefact fetch art_01kae7x2m4 --to model",
+            "sekisho artefact fetch art_01kae7x2m4 --to model --sealed",
+        ],
     },
     "artefact export": {
         "module": "artefact_export",
@@ -254,6 +271,7 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
                 "sample": "METI-2026-0001",
             },
             *_WAITING,
+            *_OPENING,
             {
                 "name": "detach",
                 "kind": "boolean",
@@ -281,6 +299,7 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
                 "sample": "prop_01kae7x2m4",
             },
             *_WAITING,
+            *_OPENING,
         ],
         "examples": ["sekisho release fetch prop_01kae7x2m4 --folder model"],
     },

@@ -1,0 +1,47 @@
+"""What a ticket opens, written to a folder: as it is stored, or opened where it is encrypted under a key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sekisho_client import transfer
+from sekisho_client.client import Client
+from sekisho_client.session import Session
+from sekisho_wire.packing import SEALED_NAME
+
+
+def bring(
+    session: Session,
+    client: Client,
+    what: tuple[Mapping[str, Any], str],
+    *,
+    target: Path,
+    values: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Fetch a ticket's object, which is stored as the named artefact; answers folder, bytes and, if opened, the key.
+
+    With `sealed` among the values nothing is opened. Otherwise what `opening.opened` refuses, before a byte is fetched
+    where that can be told.
+    """
+    ticket, artefact = what
+    stored: Mapping[str, Any] = {}
+    if not values.get("sealed") and [one.path for one in transfer.listed(client, ticket)] == [SEALED_NAME]:
+        stored = client.call("data.artefact.show", artefact=artefact)
+    if not stored.get("envelope"):
+        return {"folder": str(target), "size_bytes": transfer.resume(client, ticket, target)}
+    from sekisho_client import opening, sealing  # noqa: PLC0415 - slow to load, and needed only to decrypt
+
+    token = sealing.token(str(values.get("token_file") or ""))
+    opening.check_free(target)
+    key = client.call("data.key.show", key=stored["key"])
+    screen, said = session.screen, sealing.unpinned(sealing.address_of(key), session.screen.language)
+    if said:
+        screen.progress(said)
+    if key["stand_in"]:
+        screen.progress(sealing.warning(key["name"], screen.language))
+    with opening.draft(target) as folder:
+        transfer.resume(client, ticket, folder / opening.FETCHED)
+        size_bytes = opening.opened(folder / opening.FETCHED, target, stored=stored, key=key, token=token)
+    return {"folder": str(target), "size_bytes": size_bytes, "key": key["name"]}
