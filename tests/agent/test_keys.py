@@ -4,129 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from sekisho.data import RegisterKey, StopKey
+from sekisho.data import StopKey
 from sekisho_agent.errors import AgentError, StoreError
 from sekisho_agent.keys import CUSTODIAN_TRIES, KeyRefusedError, Keys
-from sekisho_agent.sealed_trees import open_tree, seal_tree
-from sekisho_client import sealing, transfer
-from sekisho_verify.canonical import from_base64url
-from sekisho_wire import messages
+from sekisho_agent.sealed_trees import seal_tree
 from sekisho_wire.custody import CustodyError
-from sekisho_wire.keying import KeyPending, WantKey
-from sekisho_wire.messages import Body, Envelope
-from sekisho_wire.objects import ObjectsByDigest
-from tests.compute.world import World, job_file
-from tests.data.world import Folder
+from tests.agent.ward import TEXT, Ward, ward_in
 from tests.guarantor.custodian_process import manage
-from tests.support.custodians import KEY, Keeper, custodian_of
-
-TEXT = {"a.txt": b"patient 1\n", "deep/b.txt": "患者二\n".encode()}
-
-
-class Line:
-    """The control plane as an agent's keys need it: each pending answer brings the next checkpoint about."""
-
-    def __init__(self, world: World, order: Envelope) -> None:
-        self.world = world
-        self.order = order
-        self.pending = 0
-        self.asked: list[WantKey] = []
-
-    @property
-    def control_key(self) -> bytes:
-        return from_base64url(self.world.control.seals.public_key)
-
-    def send(self, body: Body, attempt: str, token: int, *, wanted: Callable[[], bool]) -> Body:
-        assert (attempt, token) == (self.order.attempt, self.order.token)
-        assert wanted()
-        assert isinstance(body, WantKey)
-        self.asked.append(body)
-        answer = self.world.home.say(self.order, body)
-        if isinstance(answer, KeyPending):
-            self.pending += 1
-            self.world.seal_log()
-        return answer
-
-    def keys(self, check: Callable[[], None] = lambda: None) -> Keys:
-        return Keys(self, (self.order.attempt, self.order.token), check=check)
-
-
-class Ward:
-    """A world at today's time, its custodian, data under the custodian's key, and an attempt that reads it."""
-
-    def __init__(self, world: World, keeper: Keeper, folder: Path) -> None:
-        self.world = world
-        self.keeper = keeper
-        self.folder = folder
-        self.store = ObjectsByDigest.open(f"file://{folder / 'store'}", folder / "scratch")
-        command = RegisterKey(
-            name=KEY,
-            address=keeper.url,
-            public_key=keeper.public_key,
-            statement=keeper.facts.decode() + "\n",
-        )
-        self.key = world.perform(world.engineer, command)
-        self.object = self._add()
-        _, order = world.offered(
-            job_file(more="data: [{from: wards, mount: /d}, {to: model, mount: /out}]\n")
-        )
-        world.home.say(order, messages.Accept())
-        self.line = Line(world, order)
-
-    def _add(self) -> str:
-        """As the command line does it: encrypted, then sent; and the site's store has fetched it."""
-        source = self.folder / "source"
-        for name, content in TEXT.items():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes(content)
-        local = transfer.scan(source, lambda _done, _total: None)
-        view = {"id": self.key.id, "name": self.key.name, "address": self.key.address}
-        with sealing.sealed(local, view, sealing.token(str(self.keeper.token_file))) as found:
-            sent = Folder(
-                {
-                    file.path: path.read_bytes()
-                    for file, path in zip(found.local.files, found.local.paths, strict=True)
-                }
-            )
-            self.world.dataset("wards", sent, **found.named)
-        for content in (*sent.contents, sent.manifest):
-            self.store.put_bytes(content)
-        assert b"patient" not in b"".join(sent.contents)
-        return sent.object
-
-    def open(self, name: str, keys: Keys | None = None) -> dict[str, bytes]:
-        """What the object holds, written below a folder of the attempt."""
-        target = self.folder / name
-        target.mkdir()
-        open_tree(
-            self.store,
-            self.object,
-            target,
-            keys=keys or self.line.keys(),
-            size_bytes_max=1 << 20,
-            check=lambda: None,
-        )
-        return {
-            str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()
-        }
+from tests.support.custodians import KEY
 
 
 @pytest.fixture
 def ward(tmp_path: Path, db_url: str) -> Iterator[Ward]:
-    world = World(tmp_path / "world", db_url)
-    # The custodian lives by the machine's clock.
-    world.clock.advance(int(time.time() * 1000) - world.clock.now_ms())
-    world.hear()
-    with custodian_of(world, tmp_path / "custodian") as keeper:
-        yield Ward(world, keeper, tmp_path)
-    world.close()
+    with ward_in(tmp_path, db_url) as found:
+        yield found
 
 
 def test_an_object_opens_and_what_is_left_behind_is_sealed(ward: Ward) -> None:

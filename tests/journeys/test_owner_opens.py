@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +18,11 @@ from sekisho_client import cli
 from sekisho_client.commands import catalogue
 from sekisho_wire import messages
 from sekisho_wire.packing import SEALED_NAME
-from tests.agent.test_keys import TEXT, Ward
-from tests.compute.world import World, started
+from tests.agent.ward import TEXT, Ward, ward_in
+from tests.compute.world import started
 from tests.guarantor.custodian_process import manage
 from tests.support import databases
-from tests.support.custodians import KEY, custodian_of
+from tests.support.custodians import KEY
 
 LOG = b"step 1\nstep 2\n"
 
@@ -52,17 +50,6 @@ def left_behind(ward: Ward, name: str, files: dict[str, bytes]) -> Collected:
     return found
 
 
-@contextmanager
-def ward_in(folder: Path, db_url: str) -> Iterator[Ward]:
-    """A control plane at the machine's time, by which the custodian lives, and an attempt that reads sealed data."""
-    world = World(folder / "world", db_url)
-    world.clock.advance(int(time.time() * 1000) - world.clock.now_ms())
-    world.hear()
-    with custodian_of(world, folder / "custodian") as keeper:
-        yield Ward(world, keeper, folder)
-    world.close()
-
-
 @pytest.fixture
 def ended(
     tmp_path: Path,
@@ -70,10 +57,8 @@ def ended(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Ended]:
-    with (
-        ward_in(tmp_path, databases.sqlite_copy(sqlite_template, tmp_path)) as ward,
-        serving(application(ward.world.control)) as listener,
-    ):
+    db_url = databases.sqlite_copy(sqlite_template, tmp_path)
+    with ward_in(tmp_path, db_url) as ward, serving(application(ward.world.control)) as listener:
         world, order = ward.world, ward.line.order
         world.home.say(order, messages.Staged(), started())
         output, log = left_behind(ward, "model", TEXT), left_behind(ward, "log", {"log.txt": LOG})
