@@ -180,13 +180,14 @@ class AttemptActions:
         if AttemptState(row["state"]) is not AttemptState.RUNNING and event is rules.Event.SUCCEED:
             event = rules.Event.FAIL
         changes, reason = self._egress.take(ctx, row, body, agent_key), body.reason
+        outputs: list[messages.OutputReport] = []
         if was_heard(changes) and not self._bears(ctx, job, row["site"], wall=row["wall"], results=["open"]):
             event, reason = rules.Event.FAIL, messages.REASON_CANARY_OPEN
         elif any(_is_bare(ctx, row, output.envelope) for output in body.outputs):
             event, reason = rules.Event.FAIL, keying.REASON_KEY_UNSEALED
         else:
+            outputs = body.outputs
             _left_behind(ctx, row, body)
-            ctx.detail(outputs={output.name: output.object for output in body.outputs})
         usage = {
             "seconds": body.seconds,
             "cpu_s": body.cpu_s,
@@ -199,7 +200,7 @@ class AttemptActions:
         if body.canaries:
             changes["canaries"] = body.canaries
             ctx.detail(canaries=dict(body.canaries), level=job["level"])
-        ctx.detail(reason=reason)
+        ctx.detail(outputs={output.name: output.object for output in outputs}, reason=reason)
         _end(ctx, row, event, rules.storable(reason), **changes)
 
     def _give(self, ctx: Ctx, row: Row, envelope: Envelope) -> Body:
