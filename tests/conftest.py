@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support import components, databases, measuring, offline, order, postgres
+from tests.support import components, databases, measuring, offline, postgres
 from tests.support.moulds import Moulds, Shelf
 
 KINDS = ("sqlite", "postgres")
@@ -44,23 +44,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first, dealt among the workers; those of one browser or one engine stay with it."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    if workers > 1:
-        slow = [item for item in items if item.get_closest_marker("slow")]
-        groups: dict[str, list[pytest.Item]] = {}
-        for item in slow:
-            together = item.get_closest_marker("browser") or item.path.parent.name == "examples"
-            groups.setdefault(str(item.path) if together else item.nodeid, []).append(item)
-        weighed = [(sum(map(_weight, group)), group) for group in groups.values()]
-        items[:] = order.dealt(
-            weighed, [item for item in items if not item.get_closest_marker("slow")], workers
-        )
+    """Slow tests first, the slowest before all, where several workers share them.
+
+    Each worker is handed an equal, contiguous part of the list and others take from the end of a part. So the first
+    worker does the slow ones, one at a time, since most of them watch a clock, and the others its fast ones.
+    """
+    if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
+        items.sort(key=_turn)
 
 
-def _weight(item: pytest.Item) -> float:
-    """Roughly its seconds: tests that need longer than the usual limit say so."""
-    return 60.0 if item.get_closest_marker("timeout") else 5.0
+def _turn(item: pytest.Item) -> int:
+    """Tests that need longer than the usual limit say so."""
+    if not item.get_closest_marker("slow"):
+        return 2
+    return 0 if item.get_closest_marker("timeout") else 1
 
 
 @pytest.hookimpl(tryfirst=True)
