@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from tests.support import components, databases, measuring, offline, postgres
 from tests.support.moulds import Moulds, Shelf
@@ -67,6 +68,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
     if MEASURING not in config.stash:
         config.stash[MEASURING] = measuring.Measuring()
     config.stash[MEASURING].switch(item.path, Path(__file__).parent)
+
+
+@pytest.fixture(autouse=True)
+def _own_logs() -> Iterator[None]:
+    """A program run in this process writes to the stream that its test captures, which no later test has."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True, scope="session")
