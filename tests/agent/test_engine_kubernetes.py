@@ -131,12 +131,13 @@ def test_a_list_without_end_is_none(
 
     asked: list[str] = []
     monkeypatch.setattr(cluster, "listed", listed)
+    monkeypatch.setattr("sekisho_agent.engines.kubernetes.PAGES_MAX", 5)
     made = native(cluster, tmp_path)
     with pytest.raises(EngineError, match="without end") as caught:
         made.look(["a"])
     made.close()
     assert caught.value.code == "engine.unavailable"
-    assert asked == ["jobs"] * 200
+    assert asked == ["jobs"] * 5
 
 
 def test_the_job_says_what_a_cluster_needs_and_nothing_of_the_payload(
