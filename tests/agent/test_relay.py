@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import resource
 import socket
 import struct
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -299,17 +300,19 @@ def test_a_stranger_that_dribbles_is_closed_in_time(
     begun(door)
 
 
-def test_a_moment_without_a_free_descriptor_is_survived(door: End) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with socket.socket() as early:
-        free = os.dup(early.fileno())
-        os.close(free)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
-        try:
-            early.connect(door.relay.address)
-            time.sleep(0.3)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+def test_a_moment_without_a_free_descriptor_is_survived(door: End, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next connection cannot be taken up; only this relay's, because other threads here need descriptors too."""
+    real, refused = socket.socket.accept, list[int]()
+
+    def accept(listening: socket.socket) -> Any:
+        if listening.getsockname() == door.relay.address and not refused:
+            refused.append(listening.fileno())
+            raise OSError(errno.EMFILE, "no descriptor")
+        return real(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", accept)
+    with socket.create_connection(door.relay.address, 5):
+        until(lambda: bool(refused), what="a refusal")
     begun(door)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 import pytest
@@ -250,10 +251,12 @@ def test_a_look_at_an_array_costs_as_many_queries_however_many_jobs_it_has(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    real = Tx._run
+    real, here = Tx._run, threading.get_ident()
 
     def counted(tx: Tx, sql: str, params: dict[str, Any]) -> Any:
-        asked.append(sql)
+        """Only of this thread: a world of other tests may be at work in this process."""
+        if threading.get_ident() == here:
+            asked.append(sql)
         return real(tx, sql, params)
 
     arrays = [world.submit(array_file(size, name=f"of-{size}")).id for size in (1, 3)]
@@ -268,7 +271,7 @@ def test_a_look_at_an_array_costs_as_many_queries_however_many_jobs_it_has(
         members = world.show(array).members
         assert {member.progress.get("step") for member in members if member.attempts} == {7}
         costs.append(len(asked))
-    assert costs[0] == costs[1]
+    assert costs[0] == costs[1] > 0
 
 
 def test_strangers_see_neither_the_array_nor_its_jobs(world: World) -> None:
