@@ -203,7 +203,7 @@ def test_waiting_in_the_queue_is_told_with_slurms_own_word(
 
 
 def test_a_task_is_given_back_after_too_long_in_the_queue(tokyo: slurm.Cluster, tmp_path: Path) -> None:
-    opened = open_engine(tokyo, tmp_path / "state", queue_seconds_max=1)
+    opened = open_engine(tokyo, tmp_path / "state", queue_seconds_max=4)
     blocking = [make_task(tmp_path, "sleep 60", gpus=8) for _ in tokyo.nodes]
     for task in blocking:
         opened.submit(task)

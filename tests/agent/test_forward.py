@@ -21,10 +21,7 @@ host, port = sys.argv[1].split(":")
 
 def ask(host, port):
     connection = socket.create_connection(("127.0.0.1", 3128), 10)
-    connection.sendall(f"CONNECT {host}:{port} HTTP/1.1\\r\\n\\r\\n".encode())
-    answer = connection.recv(4096)
-    if not answer.startswith(b"HTTP/1.1 200"):
-        raise SystemExit(answer.decode())
+    connection.sendall(f"GET http://{host}:{port}/ HTTP/1.1\\r\\nHost: {host}:{port}\\r\\n\\r\\n".encode())
     return connection
 """
 RUDE = """
@@ -38,7 +35,7 @@ for number in range(30):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 connection = ask(host, port)
-print("got", len(connection.recv(1000, socket.MSG_WAITALL)))
+print("got", connection.recv(1000, socket.MSG_WAITALL).count(b"x"))
 """
 
 
@@ -84,6 +81,7 @@ def client_task(folder: Path, program: str, upstream: Endless) -> Task:
         "",
         argv=("/usr/bin/python3", "-c", CLIENT + program, upstream.name),
         egress=(upstream.name,),
+        egress_private=True,
     )
 
 
