@@ -235,6 +235,19 @@ def test_a_proposer_who_lost_the_right_takes_the_proposal_along(world: toy.World
         world.gate.perform(BEN, ApproveProposal(proposal=proposed.proposal))
 
 
+def test_a_yes_to_something_else_than_was_proposed_is_refused(world: toy.World) -> None:
+    world.gate.perform(ANN, PutThing(id="a"))
+    proposed = world.gate.perform(ANN, SealThing(id="a"))
+    assert isinstance(proposed, Proposed)
+    (waiting,) = world.gate.perform(ANN, ListProposals())
+    with pytest.raises(SekishoError) as caught:
+        world.gate.perform(BEN, ApproveProposal(proposal=proposed.proposal, binding="sha256:" + "0" * 64))
+    assert caught.value.code == "proposal.changed"
+    assert world.rows("select note from toy_things") == [{"note": None}]
+    world.gate.perform(BEN, ApproveProposal(proposal=proposed.proposal, binding=waiting.binding))
+    assert world.rows("select note from toy_things") == [{"note": "sealed"}]
+
+
 def test_an_expired_proposal_is_refused(world: toy.World) -> None:
     world.gate.perform(ANN, PutThing(id="a"))
     proposed = world.gate.perform(ANN, SealThing(id="a"))
