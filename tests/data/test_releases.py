@@ -315,6 +315,17 @@ def test_a_role_lost_in_between_stops_it(desk: Desk) -> None:
     ]
 
 
+def test_a_role_lost_before_saying_yes_makes_it_no_yes(desk: Desk) -> None:
+    world = desk.world
+    proposal = desk.ask()
+    binding = world.open_proposals(desk.own)[proposal].binding
+    revoke = identity.RevokeRole(account=desk.own.ref.id, role="releaser")
+    world.perform(world.administrator, revoke)
+    assert rules_of(functools.partial(world.approve, desk.own, proposal, binding=binding)) == ("no-permit",)
+    assert world.rows("select approver from kernel_approvals") == []
+    assert last(world, "kernel.proposal.approve")["outcome"] == "denied"
+
+
 def test_a_role_that_no_longer_lets_approve_stops_it(desk: Desk) -> None:
     """Still somebody whom a context may name, but no second factor and so nobody the charter lets approve."""
     world = desk.world
