@@ -36,9 +36,13 @@ case $purpose in
     ;;
   run)
     need bubblewrap have bwrap
+    need iproute2 have ip
+    need softhsm2 have softhsm2-util
     ;;
   slurm)
     need bubblewrap have bwrap
+    need iproute2 have ip
+    need softhsm2 have softhsm2-util
     need_slurm
     ;;
   test)
@@ -48,6 +52,7 @@ case $purpose in
     need fonts-ipafont-gothic have_japanese_font
     need postgresql have_initdb
     need softhsm2 have softhsm2-util
+    need linux-libc-dev test -e /usr/include/asm-generic/unistd.h
     need nodejs have node
     need npm have npm
     need_slurm

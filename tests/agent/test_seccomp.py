@@ -17,6 +17,7 @@ from sekisho_agent import seccomp
 from sekisho_agent.engines.local import LocalEngine
 from sekisho_agent.seccomp import ABSENT, ARCHITECTURES, CLONE, PERSONALITY, REFUSED, SOCKET, UNSHARE
 from tests.agent.engine_suite import finish, make_task
+from tests.support import components
 
 MACHINES = list(ARCHITECTURES)
 ALLOW, KILL = 0x7FFF0000, 0x80000000
@@ -127,7 +128,7 @@ def test_only_these_families_and_personalities(machine: str, value: int) -> None
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_numbers_are_the_kernels(machine: str) -> None:
     if not HEADERS[machine].exists():
-        pytest.skip("no kernel headers here")
+        components.missing("the kernel's headers", "apt-get install linux-libc-dev")
     text = HEADERS[machine].read_text(encoding="utf-8")
     known = {name: int(number) for name, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", text)}
     column = MACHINES.index(machine)
