@@ -32,7 +32,7 @@ from sekisho_agent.preparation import Layout, check_offer, prepare
 from sekisho_agent.remains import Remains
 from sekisho_agent.site import Site
 from sekisho_agent.staging import Stager
-from sekisho_agent.state import replace_file
+from sekisho_wire.durable import replace_file
 from sekisho_wire.egress import MECHANISM_OPEN, EgressReport
 from sekisho_wire.messages import (
     REASON_AGENT_STOPPED,

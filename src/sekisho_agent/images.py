@@ -33,8 +33,8 @@ from sekisho_agent.environment import image_digest, settle, skeleton
 from sekisho_agent.errors import ImageError
 from sekisho_agent.folders import remove_tree
 from sekisho_agent.interpreter import Interpreter, base_interpreter
-from sekisho_agent.state import replace_file
 from sekisho_verify import canonical
+from sekisho_wire.durable import replace_file
 from sekisho_wire.messages import IMAGE_SYSTEM
 from sekisho_wire.trees import DIGEST
 

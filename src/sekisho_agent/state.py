@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from sekisho_agent.errors import StateError
 from sekisho_verify import canonical
+from sekisho_wire.durable import MODE_PRIVATE, replace_file
 from sekisho_wire.messages import LANE_ORDER, SEQUENCED_LANES
 from sekisho_wire.signing import decode_public_key
 
 IDENTITY_FILE = "identity.json"
 PENDING_KEY_FILE = "registering.key"
-MODE_PRIVATE = 0o600
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,22 +126,6 @@ class AgentState:
             replace_file(self.folder / f"seq.{LANE_ORDER}", b"%d\n" % seq)
             self._counters[LANE_ORDER] = seq
             return True
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file of mode 0600 so that after any crash it holds either the old bytes or all the new ones."""
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE_PRIVATE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read_counter(folder: Path, lane: str) -> int:

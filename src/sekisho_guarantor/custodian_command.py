@@ -23,10 +23,11 @@ from sekisho_guarantor.custodian_errors import NOT_RUNNING, PKCS11_MISSING
 from sekisho_guarantor.errors import KEY_EXISTS, STATE_UNREADABLE, GuarantorError
 from sekisho_guarantor.journal import JOURNAL_FILE, Journal, create_journal
 from sekisho_guarantor.keystore import DevelopmentStore, KeyStore
-from sekisho_guarantor.state import lock_folder, make_key_file, read_key, read_private, replace_file
+from sekisho_guarantor.state import lock_folder, make_key_file, read_key, read_private
 from sekisho_guarantor.texts import SAYS
 from sekisho_verify import canonical
 from sekisho_wire.custody import FACTS_PATH, MANAGE_PATH
+from sekisho_wire.durable import replace_file
 from sekisho_wire.problems import Language
 
 KEY_FILE: Final = "custodian.pem"

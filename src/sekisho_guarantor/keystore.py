@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from sekisho_guarantor.custodian_errors import STORE_UNUSABLE
 from sekisho_guarantor.errors import GuarantorError
-from sekisho_guarantor.state import read_private, replace_file
+from sekisho_guarantor.state import read_private
 from sekisho_verify.canonical import from_base64url, to_base64url
 from sekisho_verify.errors import CanonicalError
 from sekisho_wire.custody import Custody
 from sekisho_wire.custody_problems import KEY_EXISTS, NOT_OPENED, STORE_FAILED
+from sekisho_wire.durable import replace_file
 
 KEY_BYTES: Final = 32
 KEYS_FILE: Final = "development-keys.json"

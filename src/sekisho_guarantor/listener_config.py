@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from sekisho_guarantor.errors import CONFIG_INVALID, CONFIG_UNREADABLE, KEY_EXISTS, GuarantorError
 from sekisho_guarantor.listener_errors import KEY_UNREADABLE
-from sekisho_guarantor.state import replace_file
+from sekisho_wire.durable import replace_file
 from sekisho_wire.signing import SealError, decode_public_key
 
 KEY_FILE = "listener.key"

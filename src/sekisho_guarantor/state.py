@@ -33,11 +33,11 @@ from sekisho_guarantor.errors import (
 from sekisho_verify.canonical import from_base64url
 from sekisho_verify.errors import CanonicalError
 from sekisho_verify.merkle import EMPTY_ROOT, HASH_BYTES
+from sekisho_wire.durable import MODE_PRIVATE, replace_file
 
 KEY_FILE = "witness.pem"
 HEADS_FILE = "heads.json"
 CONFLICTS_MAX = 100
-_MODE = 0o600
 
 
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,7 +119,7 @@ class WitnessState:
 def lock_folder(folder: Path) -> int:
     """Take a state folder for this process until the descriptor is closed; `guarantor.state_locked` if one has it."""
     try:
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE_PRIVATE)
     except OSError as error:
         raise GuarantorError(STATE_UNREADABLE, name=str(folder)) from error
     try:
@@ -154,22 +154,6 @@ def read_private(path: Path) -> bytes:
         if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
             raise GuarantorError(KEY_EXPOSED, name=path.name)
         return file.read()
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file of mode 0600 so that after any crash it holds either the old bytes or all the new ones."""
-    draft = path.with_name(f".{path.name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read_heads(path: Path) -> Heads:

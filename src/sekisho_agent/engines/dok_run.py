@@ -18,7 +18,7 @@ from sekisho_agent.engines.dok_rules import Parcel, Seen, View
 from sekisho_agent.engines.dok_store import InputStore
 from sekisho_agent.engines.handoff import Handoff
 from sekisho_agent.errors import EngineError
-from sekisho_agent.state import replace_file
+from sekisho_wire.durable import replace_file
 
 FOLDER, KEPT = "dok", "kept.json"
 INLINE_BYTES_MAX: Final = dok_rules.INLINE_LETTERS_MAX // 4 * 3

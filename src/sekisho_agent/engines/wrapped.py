@@ -37,7 +37,7 @@ from sekisho_agent.engines.tending import Tended, handoffs
 from sekisho_agent.engines.verdicts import UNKNOWN, NativeJob
 from sekisho_agent.errors import EngineError
 from sekisho_agent.sealing import KEY_BYTES
-from sekisho_agent.state import replace_file
+from sekisho_wire.durable import replace_file
 from sekisho_wire.messages import REASON_ENGINE_UNAVAILABLE, Capabilities, Capacity
 
 TEND_SECONDS: Final = 0.05
