@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from sekisho_wire.durable import replace_file
 from tests.http.toyserver import kernel_database, served
 
 
@@ -71,6 +75,33 @@ def test_nothing_beside_it(client: httpx2.Client, name: str) -> None:
     assert response.status_code == 404
     assert response.json()["code"] == "not_found"
     assert "secret" not in response.text.replace(name, "").replace("/secret", "")
+
+
+def test_a_checkpoint_that_another_replaces_meanwhile_is_one_of_the_two(
+    client: httpx2.Client, folder: Path
+) -> None:
+    whole, done = (b"short", b"much longer than that"), threading.Event()
+
+    def publish() -> None:
+        for turn in itertools.count():
+            replace_file(folder / "checkpoint", whole[turn % 2])
+            if done.wait(0.001):
+                return
+
+    with ThreadPoolExecutor(1) as publisher:
+        turns = publisher.submit(publish)
+        try:
+            read = {client.get("/log/checkpoint").content for _ in range(100)}
+        finally:
+            done.set()
+        turns.result()
+
+    assert read <= {*whole, b"checkpoint"}
+
+
+def test_without_a_checkpoint_there_is_none(client: httpx2.Client, folder: Path) -> None:
+    (folder / "checkpoint").unlink()
+    assert client.get("/log/checkpoint").json()["code"] == "not_found"
 
 
 def test_it_is_read_only(client: httpx2.Client) -> None:
