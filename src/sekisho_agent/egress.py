@@ -211,6 +211,7 @@ class EgressProxy:
         for family, kind, protocol, _, address in open_to:
             upstream = socket.socket(family, kind, protocol)
             upstream.settimeout(HEAD_SECONDS_MAX)
+            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 upstream.connect(address)
             except OSError:

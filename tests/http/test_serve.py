@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 
@@ -23,6 +25,23 @@ from sekisho.kernel.errors import SekishoError
 
 async def _hello(request: Request) -> Response:
     return PlainTextResponse(request.url.scheme)
+
+
+def test_a_body_is_sent_without_waiting_for_the_acknowledgement_of_its_head() -> None:
+    with serving(APP) as listener, httpx2.Client(trust_env=False) as client:
+        assert client.get(listener.url).text == "http"
+        served = [
+            found
+            for found in gc.get_objects()
+            if isinstance(found, socket.socket) and found.fileno() != -1 and _port(found) == listener.port
+        ]
+        assert len(served) >= 2, "the listening socket and the connection"
+        kept = [found for found in served if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)]
+        assert all(found.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for found in kept)
+
+
+def _port(found: socket.socket) -> int:
+    return int(found.getsockname()[1]) if found.family == socket.AF_INET else 0
 
 
 APP = Starlette(routes=[Route("/", _hello)])
