@@ -59,7 +59,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "sekisho-guarantor"
     sys_version = ""
-    disable_nagle_algorithm = True  # head and body are two writes; the second must not wait 40 ms for the first
+    disable_nagle_algorithm = (
+        True  # head and body are two writes; the second must not wait 40 ms for the first
+    )
     program: Program
 
     # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12

@@ -63,7 +63,7 @@ def put_artefact(world: World, **changes: Any) -> ArtefactView:
 
     def work(tx: Tx) -> None:
         with tx.claimed_by(new_id("rec", START_MS)):
-            tables.insert_artefact(tx, made)
+            tables.insert_artefact(tx, made, "site_far")
             tables.put_copy(tx, made.object, "site_far", START_MS)
 
     world.database.write(work)

@@ -17,6 +17,7 @@ from sekisho.data import (
     ListReleases,
     ShowRelease,
     tables,
+    tables_release,
 )
 from sekisho.data.releases import APPROVE_MS, FETCH_MS
 from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
@@ -42,11 +43,12 @@ class Desk:
     def command(self, *approvers: Actor, **fields: Any) -> ExportArtefact:
         named = [one.ref.id for one in approvers or (self.own, self.other)]
         values: dict[str, Any] = {
+            "artefact": self.artefact.id,
             "destination": "JP",
             "reason": "for the journal",
             "approvers": named,
         } | fields
-        return ExportArtefact(artefact=self.artefact.id, **values)
+        return ExportArtefact(**values)
 
     def ask(self, *approvers: Actor, **fields: Any) -> str:
         return self.world.asked(self.requester, self.command(*approvers, **fields)).proposal
@@ -397,6 +399,24 @@ def test_bytes_that_are_here_already_need_not_come_again(world: World) -> None:
     world.seal_log()
     download = world.perform(desk.requester, FetchRelease(release=release))
     assert world.control.tickets.open(download.ticket).into == desk.artefact.id
+
+
+def test_a_digest_that_somebody_names_is_handed_over_by_nobody(world: World) -> None:
+    """The laboratory's output lies at a site; the office names a folder of that digest at level 0 and sends nothing."""
+    theirs = put_artefact(world, level=2, owner=world.laboratory)
+    named = world.add_workdir_of(theirs.object, theirs.size_bytes)
+    desk = Desk(world, id="art_own", object=digest_of(b"own"))
+    command = desk.command(desk.own, artefact=named)
+    release = world.approve(desk.own, world.asked(desk.requester, command).proposal)
+    world.seal_log()
+    assert world.perform(desk.requester, ShowRelease(release=release["id"])).state == "waiting"
+
+    def wanted(tx: Tx) -> list[str]:
+        return [one.artefact for one in tables_release.wanted_from(tx, "site_far", world.clock.now_ms())]
+
+    assert world.database.read(wanted) == []
+    own = desk.agreed()
+    assert world.database.read(wanted) == [own["artefact"]]
 
 
 def test_an_unknown_release_is_not_found(desk: Desk) -> None:

@@ -97,6 +97,10 @@ class World(SitesWorld):
         self.send(folder, into=upload.id)
         return self.perform(by or self.engineer, SealDataset(dataset=upload.id))
 
+    def add_workdir_of(self, digest: str, size_bytes: int) -> str:
+        """A working folder that names bytes nobody sends; its id."""
+        return self.perform(self.engineer, AddWorkdir(object=digest, size_bytes=size_bytes)).id
+
     def workdir(self, folder: Folder = TEXT, *, by: Actor | None = None, **fields: Any) -> str:
         """A working folder's id, its bytes sent."""
         values = self.sealing(fields.get("level", 0), by) | fields

@@ -109,7 +109,7 @@ class Site:
 
         def work(tx: Tx) -> None:
             with tx.claimed_by(new_id("rec", now_ms)):
-                tables.insert_artefact(tx, artefact)
+                tables.insert_artefact(tx, artefact, self.id)
                 tables.put_copy(tx, artefact.object, self.id, now_ms)
 
         served.control.database.write(work)

@@ -92,7 +92,7 @@ def find_artefact(tx: Tx, artefact: str) -> ArtefactView:
 
 def register_artefact(ctx: Ctx, artefact: ArtefactView, site: str) -> ArtefactView:
     """Note what an attempt left behind, at the site where its bytes lie. Compute calls it under a checked token."""
-    tables.insert_artefact(ctx.tx, artefact)
+    tables.insert_artefact(ctx.tx, artefact, site if artefact.attempt else "")
     tables.put_copy(ctx.tx, artefact.object, site, ctx.now_ms)
     return artefact
 

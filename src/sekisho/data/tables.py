@@ -56,13 +56,13 @@ def page_datasets(tx: Tx, after: str, limit: int) -> list[DatasetView]:
     return [_dataset(row, copies(tx, row["object"])) for row in rows]
 
 
-def insert_artefact(tx: Tx, artefact: ArtefactView) -> None:
-    """Add an artefact; its copies are noted apart."""
+def insert_artefact(tx: Tx, artefact: ArtefactView, site: str = "") -> None:
+    """Add an artefact, with the site whose attempt left it behind; its copies are noted apart."""
     tx.run(
         "insert into data_artefacts (id, name, kind, owner, owners, level, labels, residency, object, object_kind,"
-        " size_bytes, job, attempt, created_ms, key, key_version, envelope, record_id) values (:id, :name, :kind, :owner,"
-        " :owners, :level, :labels, :residency, :object, :object_kind, :size_bytes, :job, :attempt, :created_ms, :key,"
-        " :key_version, :envelope, :record_id)",
+        " size_bytes, job, attempt, created_ms, key, key_version, envelope, site, record_id) values (:id, :name, :kind,"
+        " :owner, :owners, :level, :labels, :residency, :object, :object_kind, :size_bytes, :job, :attempt,"
+        " :created_ms, :key, :key_version, :envelope, :site, :record_id)",
         id=artefact.id,
         name=artefact.name,
         kind=artefact.kind,
@@ -80,6 +80,7 @@ def insert_artefact(tx: Tx, artefact: ArtefactView) -> None:
         key=artefact.key or None,
         key_version=artefact.key_version or None,
         envelope=artefact.envelope or None,
+        site=site or None,
     )
 
 

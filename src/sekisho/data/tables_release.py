@@ -52,10 +52,13 @@ def page(tx: Tx, before: str, limit: int, *, artefact: str) -> list[ReleaseView]
 
 
 def wanted_from(tx: Tx, site: str, now_ms: int) -> list[ReleaseView]:
-    """Releases that still hold and whose bytes lie at a site, oldest first."""
+    """Releases that still hold of what attempts at a site left behind, oldest first.
+
+    Never by digest: whoever names the digest of somebody else's bytes would be handed them.
+    """
     rows = tx.all(
-        "select r.* from data_releases r join data_copies c on c.object = r.object"
-        " where c.site = :site and r.expires_ms > :now order by r.id limit 50",
+        "select r.* from data_releases r join data_artefacts a on a.id = r.artefact"
+        " where a.site = :site and r.expires_ms > :now order by r.id limit 50",
         site=site,
         now=now_ms,
     )

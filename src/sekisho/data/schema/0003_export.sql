@@ -19,3 +19,7 @@ create table data_releases (
 );
 create index data_releases_artefact on data_releases (artefact, id);
 create index data_releases_proposal on data_releases (proposal);
+
+-- The site whose attempt left it behind, which alone is asked for its bytes: who else holds the same digest says nothing
+-- of whose it is there. Null where it was not left behind by an attempt.
+alter table data_artefacts add column site text;
