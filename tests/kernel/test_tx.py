@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho.kernel.db import Database
-from sekisho.kernel.tx import DELETED, Tx, analyse, canonical_key, row_digest
+from sekisho.kernel.tx import DELETED, Row, Tx, analyse, canonical_key, row_digest
 from tests.support import toy
 
 VALUES = st.one_of(
@@ -109,3 +109,25 @@ def test_the_same_row_has_one_digest_on_both_databases(database: Database) -> No
     assert world.database.write(work) == [
         ("toy_things", '["a"]', "sha256:" + hashlib.sha256(text).hexdigest())
     ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 49, 50, 51, 120])
+def test_a_list_of_values_is_asked_in_portions_of_one_text(database: Database, count: int) -> None:
+    world = toy.World(database)
+    names = [f"thing_{number:03}" for number in range(120)]
+
+    def fill(tx: Tx) -> None:
+        with tx.claimed_by("rec_1"):
+            for name in names:
+                tx.run(
+                    "insert into toy_things (id, name, amount, record_id) values (:id, 'x', 1, :record_id)",
+                    id=name,
+                )
+
+    def asked(tx: Tx) -> list[Row]:
+        query = "select id from toy_things where id in (:each) and amount = :amount"
+        assert tx.among(query, names[:count], amount=2) == []
+        return tx.among(query, names[:count], amount=1)
+
+    world.database.write(fill)
+    assert sorted(row["id"] for row in world.database.read(asked)) == names[:count]

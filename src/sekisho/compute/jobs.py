@@ -209,7 +209,8 @@ class JobActions:
             key=lambda row: row["id"],
             seen=lambda row: ctx.allows(ShowJob, entity_of(row)),
         )
-        return JobPage([views.job_view(row, names, _note(ctx.tx, row)) for row in rows], following)
+        notes = _notes(ctx.tx, rows)
+        return JobPage([views.job_view(row, names, notes.get(row["id"])) for row in rows], following)
 
     def cancel(self, ctx: Ctx, command: CancelJob) -> JobView:
         """End a job that waits at once; tell the site of one that runs. An array is cancelled job by job."""
@@ -241,7 +242,7 @@ class JobActions:
 
     def _view(self, ctx: Ctx, row: Row) -> JobView:
         names = {site.id: site.name for site in all_sites(ctx.tx)}
-        return views.job_view(row, names, _note(ctx.tx, row))
+        return views.job_view(row, names, _notes(ctx.tx, [row]).get(row["id"]))
 
 
 def _submission(resolved: Resolved, file_digest: str) -> dict[str, Evidence]:
@@ -263,15 +264,15 @@ def _label(label: Labels) -> dict[str, Evidence]:
     }
 
 
-def _note(tx: Tx, row: Row) -> str | None:
-    """The latest progress line; of an array, how many of its jobs are in which state."""
-    if row["kind"] in GROUPS:
-        counts = tables.member_counts(tx, row["id"])
-        return views.as_json({state.value: count for state, count in counts.items()})
-    if not row["attempts"]:
-        return None
-    beat = heartbeats.last(tx, f"progress:{row['id']}")
-    return beat["note"] if beat else None
+def _notes(tx: Tx, rows: list[Row]) -> dict[str, str]:
+    """The latest progress line of each job; of an array, how many of its jobs are in which state."""
+    begun = [row["id"] for row in rows if row["kind"] not in GROUPS and row["attempts"]]
+    notes = {job: beat["note"] for job, beat in heartbeats.last_of_each(tx, "progress", begun).items()}
+    for row in rows:
+        if row["kind"] in GROUPS:
+            counts = tables.member_counts(tx, row["id"])
+            notes[row["id"]] = views.as_json({state.value: count for state, count in counts.items()})
+    return notes
 
 
 def _draft(principal: Entity, label: Labels) -> Entity:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from sekisho.data.model import AddDataset, ArtefactView, DatasetView
@@ -53,7 +55,8 @@ def page_datasets(tx: Tx, after: str, limit: int) -> list[DatasetView]:
     rows = tx.all(
         "select * from data_datasets where id > :after order by id limit :limit", after=after, limit=limit
     )
-    return [_dataset(row, copies(tx, row["object"])) for row in rows]
+    where = copies_of_each(tx, rows)
+    return [_dataset(row, where[row["object"]]) for row in rows]
 
 
 def insert_artefact(tx: Tx, artefact: ArtefactView, site: str = "") -> None:
@@ -99,7 +102,8 @@ def page_artefacts(tx: Tx, before: str, limit: int, *, job: str) -> list[Artefac
         before=before,
         limit=limit,
     )
-    return [_artefact(row, copies(tx, row["object"])) for row in rows]
+    where = copies_of_each(tx, rows)
+    return [_artefact(row, where[row["object"]]) for row in rows]
 
 
 def newest_checkpoint(tx: Tx, job: str) -> ArtefactView | None:
@@ -144,6 +148,15 @@ def copies(tx: Tx, digest: str) -> list[str]:
     """Ids of the sites where an object lies."""
     rows = tx.all("select site from data_copies where object = :object order by site", object=digest)
     return [row["site"] for row in rows]
+
+
+def copies_of_each(tx: Tx, rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Ids of the sites where the objects of these rows lie, by digest."""
+    found: dict[str, list[str]] = {row["object"]: [] for row in rows}
+    query = "select object, site from data_copies where object in (:each) order by site"
+    for row in tx.among(query, list(found)):
+        found[row["object"]].append(row["site"])
+    return found
 
 
 def _dataset(row: Row, where: list[str]) -> DatasetView:

@@ -86,19 +86,28 @@ def show_organisation(ctx: Ctx, command: m.ShowOrganisation) -> m.OrganisationVi
 
 def list_organisations(ctx: Ctx, command: m.ListOrganisations) -> m.OrganisationPage:
     """Exactly the organisations for which the charter allows showing."""
+    stated: dict[str, dict[str, rules.Fact]] = {}
+
+    def fetch(after: str, count: int) -> list[Row]:
+        rows = tables.organisations(ctx.tx, after, count)
+        stated.update(tables.facts_of_each(ctx.tx, [row["id"] for row in rows]))
+        return rows
 
     def seen(row: Row) -> bool:
-        facts = rules.standing(tables.facts(ctx.tx, row["id"]), ctx.now_ms)
-        return ctx.allows(m.ShowOrganisation, organisation_entity(row["id"], facts))
+        return ctx.allows(
+            m.ShowOrganisation, organisation_entity(row["id"], rules.standing(stated[row["id"]], ctx.now_ms))
+        )
 
-    fetch = functools.partial(tables.organisations, ctx.tx)
     rows, following = ctx.page(fetch, start=command.cursor, limit=command.limit, key=row_id, seen=seen)
-    return m.OrganisationPage([_view_organisation(ctx, row) for row in rows], following)
+    return m.OrganisationPage([_organisation(ctx, row, stated[row["id"]]) for row in rows], following)
 
 
 def _view_organisation(ctx: Ctx, row: Row) -> m.OrganisationView:
-    facts = fact_views(tables.facts(ctx.tx, row["id"]), ctx.now_ms)
-    return m.OrganisationView(row["id"], row["name"], facts, row["created_ms"])
+    return _organisation(ctx, row, tables.facts(ctx.tx, row["id"]))
+
+
+def _organisation(ctx: Ctx, row: Row, stated: dict[str, rules.Fact]) -> m.OrganisationView:
+    return m.OrganisationView(row["id"], row["name"], fact_views(stated, ctx.now_ms), row["created_ms"])
 
 
 def _expire_target(tx: Tx, principal: Entity, command: m.ExpireFact) -> Target:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -89,6 +89,14 @@ def facts(tx: Tx, subject: str) -> dict[str, Fact]:
     """What is stated about one organisation or person, by name."""
     rows = tx.all("select * from identity_facts where subject = :subject", subject=subject)
     return {row["name"]: _fact(row) for row in rows}
+
+
+def facts_of_each(tx: Tx, subjects: Sequence[str]) -> dict[str, dict[str, Fact]]:
+    """Facts of these organisations or persons, by subject and name."""
+    found: dict[str, dict[str, Fact]] = {subject: {} for subject in subjects}
+    for row in tx.among("select * from identity_facts where subject in (:each)", subjects):
+        found[row["subject"]][row["name"]] = _fact(row)
+    return found
 
 
 def facts_of_all(tx: Tx, subject_type: str) -> dict[str, dict[str, Fact]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sekisho.kernel.tx import Row, Tx
 
 
@@ -23,6 +25,15 @@ def last(tx: Tx, subject: str) -> Row | None:
     return tx.one(
         "select at_ms, until_ms, note from kernel_heartbeats where subject = :subject", subject=subject
     )
+
+
+def last_of_each(tx: Tx, kind: str, names: Sequence[str]) -> dict[str, Row]:
+    """The newest signs of life of `<kind>:<name>`, by name; whoever gave none is left out."""
+    rows = tx.among(
+        "select subject, at_ms, until_ms, note from kernel_heartbeats where subject in (:each)",
+        [f"{kind}:{name}" for name in names],
+    )
+    return {row["subject"].removeprefix(f"{kind}:"): row for row in rows}
 
 
 def forget(tx: Tx, subject: str) -> None:

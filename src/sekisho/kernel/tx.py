@@ -13,7 +13,7 @@ import functools
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -51,6 +51,9 @@ PLUMBING = frozenset(
 
 _STATEMENT = re.compile(r"\s*(?:(select|with)\b|(insert\s+into|update|delete\s+from)\s+(\w+))", re.IGNORECASE)
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([a-z_][a-z0-9_]*)")
+_PORTION = 50
+_PLACES = tuple(f"each_{number}" for number in range(_PORTION))
+_EACH = ", ".join(f":{place}" for place in _PLACES)
 _LARGEST = 2**53
 _encoder = msgspec.json.Encoder(order="sorted")
 
@@ -156,6 +159,18 @@ class Tx:
     def all(self, sql: str, /, **params: Any) -> list[Row]:
         """Every row of a query, or every row a write touched."""
         return self._run(sql, params)[0]
+
+    def among(self, sql: str, values: Sequence[str], /, **params: Any) -> list[Row]:
+        """Every row of a query whose `in (:each)` stands for a list of values, without duplicates in `values`.
+
+        Asked in portions of one size, padded with the last value, so that a database prepares the text only once.
+        """
+        text, found = sql.replace(":each", _EACH), list[Row]()
+        for start in range(0, len(values), _PORTION):
+            portion = list(values[start : start + _PORTION])
+            padded = portion + portion[-1:] * (_PORTION - len(portion))
+            found += self.all(text, **params, **dict(zip(_PLACES, padded, strict=True)))
+        return found
 
     def one(self, sql: str, /, **params: Any) -> Row | None:
         """The first row, or None."""

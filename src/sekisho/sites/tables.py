@@ -123,18 +123,20 @@ def every(tx: Tx) -> list[SiteView]:
 
 def views(tx: Tx, rows: list[Row]) -> list[SiteView]:
     """Rows with their accelerators, facts and the time their agent was last heard."""
-    wanted = {row["id"] for row in rows}
+    wanted = [row["id"] for row in rows]
     accelerators: dict[str, list[Accelerator]] = {}
-    for row in tx.all("select site, type, count, yen_per_hour from sites_accelerators order by site, type"):
-        if row["site"] in wanted:
-            accelerators.setdefault(row["site"], []).append(
-                Accelerator(row["type"], row["count"], row["yen_per_hour"])
-            )
+    for row in tx.among(
+        "select site, type, count, yen_per_hour from sites_accelerators where site in (:each) order by type",
+        wanted,
+    ):
+        accelerators.setdefault(row["site"], []).append(
+            Accelerator(row["type"], row["count"], row["yen_per_hour"])
+        )
     facts: dict[str, dict[str, Fact]] = {}
-    for row in tx.all("select * from sites_facts order by site, name"):
-        if row["site"] in wanted:
-            facts.setdefault(row["site"], {})[row["name"]] = _fact(row)
-    return [_view(row, accelerators, facts, heartbeats.last(tx, f"site:{row['id']}")) for row in rows]
+    for row in tx.among("select * from sites_facts where site in (:each) order by name", wanted):
+        facts.setdefault(row["site"], {})[row["name"]] = _fact(row)
+    heard = heartbeats.last_of_each(tx, "site", wanted)
+    return [_view(row, accelerators, facts, heard.get(row["id"])) for row in rows]
 
 
 def _fact(row: Row) -> Fact:
