@@ -59,6 +59,31 @@ def test_not_even_where_answers_to_repeats_are_kept(house: House) -> None:
     assert made.secret[-43:] not in house.everything()
 
 
+def test_who_was_here_this_minute_needs_no_writer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = house.token(house.administrator())
+    session = house.sign_in.open_with_token(made.secret, HERE).secret
+    writes: list[object] = []
+
+    def write(work: Callable[..., Any], **options: Any) -> object:
+        writes.append(work)
+        return original(work, **options)
+
+    original = house.database.write
+    monkeypatch.setattr(house.database, "write", write)
+    for _ in range(3):
+        house.sign_in.authenticate(made.secret, HERE)
+        house.sign_in.session(session)
+    assert writes == []
+
+    house.clock.advance(rules.TOUCH_MS)
+    for _ in range(3):
+        house.sign_in.authenticate(made.secret, HERE)
+        house.sign_in.session(session)
+    assert len(writes) == 2, "each is seen again once a minute"
+    refused("auth.required", lambda: house.sign_in.authenticate("sekisho_pat_nonsense", HERE))
+    assert len(writes) == 3, "a wrong token is counted"
+
+
 def test_a_token_ends_at_its_time(house: House) -> None:
     made = house.token(house.administrator(), expires_ms=house.clock.now_ms() + 5000)
     house.clock.advance(4999)

@@ -441,6 +441,7 @@ class NoteProgress(Command[bytes]):
     kind=Kind.PLUMBING,
     resource="Agent",
     principals=("Anonymous",),
+    rarely_writes=True,
     ja="拠点エージェントの公開鍵を調べます。",
 )
 class FindAgent(Command[AgentView | None]):

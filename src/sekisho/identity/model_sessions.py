@@ -57,6 +57,7 @@ class SessionView(msgspec.Struct, frozen=True):
     kind=Kind.PLUMBING,
     resource="Token",
     principals=("Anonymous",),
+    rarely_writes=True,
     ja="トークンの持ち主を確かめます。",
 )
 class Authenticate(Command[Verdict]):
@@ -96,6 +97,7 @@ class StartSession(Command[OpenVerdict]):
     kind=Kind.PLUMBING,
     resource="Account",
     principals=("Anonymous",),
+    rarely_writes=True,
     ja="セッションの持ち主を確かめます。",
 )
 class ReadSession(Command[SessionView | None]):
@@ -137,6 +139,7 @@ class CloseSession(Command[bool]):
     kind=Kind.PLUMBING,
     resource="Account",
     principals=("Anonymous",),
+    rarely_writes=True,
     ja="接続元がサインインを試みてよいかを確かめます。",
 )
 class CheckSource(Command[Verdict]):

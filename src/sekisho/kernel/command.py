@@ -48,6 +48,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """Writes organisations, sites, keys or charters: moves the facts version."""
     hidden: bool
     """A denial looks like `not_found`, so that nobody learns what exists elsewhere."""
+    rarely_writes: bool
+    """Plumbing that is tried on a reader first, and again as a writer when it turns out to write."""
     shows_secret: bool
     """Answers a secret that is shown once: the answer is not kept for repeats of the request."""
     ja: str
@@ -70,6 +72,7 @@ def command(
     two_people: bool = False,
     changes_facts: bool = False,
     hidden: bool | None = None,
+    rarely_writes: bool = False,
     shows_secret: bool = False,
 ) -> Callable[[CommandType], CommandType]:
     """Give a command its name and kind. The English help is the docstring's first line, the Japanese is `ja`."""
@@ -89,6 +92,7 @@ def command(
             two_people=two_people,
             changes_facts=changes_facts,
             hidden=kind is Kind.READ if hidden is None else hidden,
+            rarely_writes=rarely_writes,
             shows_secret=shows_secret,
             ja=ja,
             en=(cls.__doc__ or "").strip().splitlines()[0],

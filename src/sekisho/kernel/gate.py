@@ -6,6 +6,7 @@ transaction, so nothing is read or written without a decision, and nothing chang
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -38,7 +39,7 @@ from sekisho.kernel.facts import (
     Request,
     Target,
 )
-from sekisho.kernel.tx import Row, Tx
+from sekisho.kernel.tx import ReadOnlyError, Row, Tx
 from sekisho_wire import problems
 from sekisho_wire.problems import Exit, Text
 
@@ -132,7 +133,7 @@ class Gate:
             case Kind.READ:
                 return self._read(call)
             case Kind.PLUMBING:
-                return self._db.write(functools.partial(self._plumb, call), contention=self._turn(call))
+                return self._plumbing(call)
             case Kind.RECORDED:
                 return self._recorded(call)
 
@@ -145,6 +146,13 @@ class Gate:
             spec.name == scope or spec.name.startswith(scope + ".") for scope in actor.scopes
         ):
             raise SekishoError(OUT_OF_SCOPE, action=spec.name)
+
+    def _plumbing(self, call: Call) -> Result:
+        work_on = functools.partial(self._plumb, call)
+        if call.spec.rarely_writes:
+            with contextlib.suppress(ReadOnlyError):
+                return self._db.read(work_on)
+        return self._db.write(work_on, contention=self._turn(call))
 
     def _plumb(self, call: Call, tx: Tx) -> Result:
         handler = self._handlers[type(call.command)]

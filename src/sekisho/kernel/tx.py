@@ -100,6 +100,10 @@ def _to_pyformat(match: re.Match[str]) -> str:
     return f"%({match[1]})s" if match[1] else match[0]
 
 
+class ReadOnlyError(PermissionError):
+    """A write was tried on a reader."""
+
+
 class Executor(Protocol):
     """One open transaction of a driver; implemented in `db.py`."""
 
@@ -240,7 +244,7 @@ class Tx:
     def _check_write(self, statement: Statement) -> None:
         if self._read_only:
             message = "a read command tried to write"
-            raise PermissionError(message)
+            raise ReadOnlyError(message)
         if statement.table and not self._record_id:
             message = f"a write to {statement.table} outside a recorded command"
             raise PermissionError(message)
