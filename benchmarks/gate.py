@@ -23,7 +23,7 @@ import msgspec
 import psycopg
 
 from benchmarks.harness import KINDS, Goal, durable, goal, percentile, report, seconds
-from sekisho import charter, identity, ledger
+from sekisho import identity, ledger
 from sekisho.app import MODULES, Control, Recorder, initialise, opened
 from sekisho.compute import SubmitJob
 from sekisho.kernel import config
@@ -35,6 +35,7 @@ from sekisho.kernel.facts import Actor, Entity, Ref, Target
 from sekisho.kernel.gate import Gate
 from sekisho.kernel.migrate import migrate
 from sekisho.kernel.tx import Row, Tx
+from tests.journeys.world import founding
 
 CALLERS = 64
 EACH = {"sqlite": 24, "postgres": 12}
@@ -222,12 +223,7 @@ def crowd(bench: Bench, raw: Raw, kind: str, *, fresh: bool) -> tuple[float, flo
 def installed(url: str, folder: Path) -> Iterator[Bench]:
     """A fresh installation with one engineer."""
     settings = config.Settings(data=str(folder), database=config.Database(url=url))
-    office = identity.NewOrganisation(
-        name="Bench", jurisdiction="JP", parent_jurisdiction="JP", foreign_control_pct=0
-    )
-    people = [identity.NewPerson(display_name=name, residence="JP") for name in ("First", "Second")]
-    begin = identity.Begin(organisation=office, administrators=people, charter=charter.default_policies())
-    genesis = initialise(settings, begin)
+    genesis = initialise(settings, founding())
     with opened(settings) as control:
         perform = control.gate.perform
         first = control.sign_in.authenticate(genesis.administrators[0].token, "127.0.0.1")

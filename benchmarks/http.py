@@ -24,12 +24,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from benchmarks.harness import KINDS, Goal, durable, goal, paired, report
-from sekisho import charter, identity
+from sekisho import identity
 from sekisho.app import Control, initialise, opened
 from sekisho.http import serving
 from sekisho.kernel import config
 from sekisho.kernel.facts import Actor
 from sekisho.server.service import application
+from tests.journeys.world import founding
 
 EACH, ROUNDS = 20, 15
 _GIVEN = ("name", "jurisdiction", "parent_jurisdiction", "foreign_control_pct")
@@ -39,12 +40,7 @@ _GIVEN = ("name", "jurisdiction", "parent_jurisdiction", "foreign_control_pct")
 def installed(url: str, folder: Path) -> Iterator[tuple[Control, str]]:
     """A fresh installation without background work, and an administrator's token."""
     settings = config.Settings(data=str(folder), database=config.Database(url=url))
-    office = identity.NewOrganisation(
-        name="Bench", jurisdiction="JP", parent_jurisdiction="JP", foreign_control_pct=0
-    )
-    people = [identity.NewPerson(display_name=name, residence="JP") for name in ("First", "Second")]
-    begin = identity.Begin(organisation=office, administrators=people, charter=charter.default_policies())
-    genesis = initialise(settings, begin)
+    genesis = initialise(settings, founding())
     with opened(settings) as control:
         yield control, genesis.administrators[0].token
 
