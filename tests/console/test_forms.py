@@ -19,6 +19,8 @@ def test_a_form_without_its_token_does_nothing(here: World, engineer: Visitor, p
         path.replace("{job}", here.jobs["llm-running"])
         .replace("{code}", "code")
         .replace("{proposal}", "prop_x")
+        .replace("{key}", here.key)
+        .replace("{change}", "stop")
     )
     before = here.detail("llm-running")
     wrong: tuple[dict[str, str], ...] = ({}, {"csrf": ""}, {"csrf": "x" * 43})
@@ -36,6 +38,8 @@ def test_a_form_started_by_another_site_does_nothing(here: World, engineer: Visi
         path.replace("{job}", here.jobs["llm-running"])
         .replace("{code}", "code")
         .replace("{proposal}", "prop_x")
+        .replace("{key}", here.key)
+        .replace("{change}", "stop")
     )
     token = engineer.token("/jobs")
     headers = {"Sec-Fetch-Site": "cross-site"}
@@ -106,3 +110,21 @@ def test_cancelling_asks_first_and_acts_on_a_form_only(here: World, engineer: Vi
     assert here.detail("to-cancel").job.state.value == "cancelled"
     assert engineer.post(address, page=address).status_code == 409
     assert "already ended" in text_of(engineer.get(f"{address}?lang=en"))
+
+
+def test_the_owner_stops_a_key_and_lets_it_be_released_again(here: World, engineer: Visitor) -> None:
+    key = f"/keys/{here.key}"
+    assert "is released to a job only while" in text_of(engineer.get(key))
+    assert engineer.post(f"{key}/stop", page=f"{key}/stop").headers["location"] == key
+    stopped = engineer.get(key)
+    assert "is stopped: no job receives it" in text_of(stopped)
+    assert f'href="{key}/resume"' in stopped.text
+    assert engineer.post(f"{key}/resume", page=f"{key}/resume").headers["location"] == key
+    assert engineer.get(f"{key}.json").json()["state"] == "serving"
+    assert engineer.get(f"{key}/destroy").status_code == 404
+
+
+def test_nobody_else_stops_it(here: World, engineer: Visitor, stranger: Visitor) -> None:
+    assert stranger.get(f"/keys/{here.key}").status_code == 404
+    assert stranger.post(f"/keys/{here.key}/stop", page="/settings").status_code in {403, 404}
+    assert engineer.get(f"/keys/{here.key}.json").json()["state"] == "serving"

@@ -320,6 +320,7 @@ class World:
         file = TreeFile("text.txt", len(content), "sha256:" + hashlib.sha256(content).hexdigest(), MODE_PLAIN)
         manifest = encode_tree([file])
         key = self.gate.perform(self.people.engineer, custody.registration(f"key-of-{name}"))
+        self.key = key.id
         command = AddDataset(
             key=key.id,
             key_version=key.version,

@@ -76,6 +76,7 @@ LINES = _marks(
     {"ok": ("✓", "ok"), "note": ("!", "wait"), "absent": ("○", "idle"), "failed": ("✗", "fail")},
 )
 DATASETS = _marks("dataset.state", {"ready": ("✓", "ok"), "uploading": ("…", "wait")})
+KEYS = _marks("key.state", {"serving": ("✓", "ok"), "stopped": ("‖", "wait"), "destroyed": ("○", "idle")})
 EVENTS: dict[str, str] = {
     "accepted": "●",
     "placed": "✓",

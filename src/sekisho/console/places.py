@@ -11,7 +11,7 @@ from sekisho.console import japan, marks, shapes
 from sekisho.console.asked import Answer, Page
 from sekisho.console.drawing import known, say
 from sekisho.console.visit import Visit
-from sekisho.data import DatasetView, ListDatasets, ShowDataset
+from sekisho.data import DatasetView, ListDatasets, ShowDataset, ShowKey
 from sekisho.identity import ShowOrganisation
 from sekisho.sites import (
     STAND_IN_SOURCE,
@@ -83,7 +83,7 @@ def sites(visit: Visit) -> Answer:
         values={
             "answer": answer,
             "site_rows": rows,
-            "next": _following("/sites", found.next),
+            "next": following("/sites", found.next),
             "map": japan.draw(found.items, visit.asked.now_ms, visit.part(ListLandmarks()).value or []),
         },
     )
@@ -147,7 +147,7 @@ def data(visit: Visit) -> Answer:
         values={
             "answer": say(visit.language, key, n=len(found.items), ready=ready),
             "datasets": found.items,
-            "next": _following("/data", found.next),
+            "next": following("/data", found.next),
         },
     )
 
@@ -161,16 +161,24 @@ def dataset(visit: Visit) -> Answer:
         nav="data",
         data=found,
         command=f"sekisho data show {found.name} --json",
-        values={"one": found, "answer": _data_answer(visit, found)},
+        values={"one": found, "answer": _data_answer(visit, found), "key_name": _key_name(visit, found)},
     )
 
 
-def _following(path: str, cursor: str | None) -> str:
+def following(path: str, cursor: str | None) -> str:
+    """The address of a list's next page; empty at its end."""
     return f"{path}?{urlencode({'cursor': cursor})}" if cursor else ""
 
 
 def _data_answer(visit: Visit, found: DatasetView) -> str:
     return say(visit.language, f"data.answer.{found.state}", countries=", ".join(found.residency))
+
+
+def _key_name(visit: Visit, found: DatasetView) -> str:
+    """The name of its key, or the id where the key may not be seen."""
+    key = visit.part(ShowKey(key=found.key)).value if found.key else None
+    name = key.name if key else found.key
+    return say(visit.language, "key.versioned", name=name, version=found.key_version)
 
 
 def _site_answer(visit: Visit, found: SiteView, mark: marks.Mark) -> str:

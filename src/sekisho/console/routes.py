@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from sekisho.console import charter, entry, evidence, jobs, ledger, overview, places, proposals, submit
+from sekisho.console import charter, entry, evidence, jobs, keys, ledger, overview, places, proposals, submit
 from sekisho.console.asked import Row
 from sekisho.console.door import HEADERS, ROUTE, Door
 from sekisho.console.live import Live
@@ -47,6 +47,10 @@ ROWS: tuple[Row, ...] = (
     Row("GET", "/sites/{site}", places.site, as_json=True),
     Row("GET", "/data", places.data, as_json=True),
     Row("GET", "/data/{dataset}", places.dataset, as_json=True),
+    Row("GET", "/keys", keys.listing, as_json=True),
+    Row("GET", "/keys/{key}", keys.show, as_json=True),
+    Row("GET", "/keys/{key}/{change}", keys.ask),
+    Row("POST", "/keys/{key}/{change}", keys.change),
     Row("GET", "/charter", charter.show, as_json=True),
     Row("GET", "/charter/{version}/test", charter.tried, as_json=True),
     Row("GET", "/ledger", ledger.ledger, open=True, as_json=True),

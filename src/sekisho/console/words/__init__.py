@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sekisho.console.words import charter, evidence, frame, jobs, places, problems, states
+from sekisho.console.words import charter, evidence, frame, jobs, keys, places, problems, states
 from sekisho_wire.problems import Text
 
 WORDS: Mapping[str, Text] = {
@@ -18,6 +18,7 @@ WORDS: Mapping[str, Text] = {
         evidence.WORDS,
         frame.WORDS,
         jobs.WORDS,
+        keys.WORDS,
         places.WORDS,
         problems.WORDS,
         states.WORDS,
