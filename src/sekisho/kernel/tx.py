@@ -192,7 +192,9 @@ class Tx:
         if self._read_only or not statement.writes or statement.table:
             message = "run_many writes plumbing tables only"
             raise ValueError(message)
-        if rows:
+        if len(rows) == 1:
+            self._run(sql, rows[0])
+        elif rows:
             self._forget(statement.written)
             self._executor.execute_many(statement, rows)
 
