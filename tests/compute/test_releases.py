@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from sekisho.app import Control
 from sekisho.charter import ActivateVersion, DraftVersion, default_policies
 from sekisho.compute import releases, rules
-from sekisho.data import ConfirmRelease, ListArtefacts, StopKey
+from sekisho.data import ConfirmRelease, ListArtefacts, ReleaseKey, StopKey
 from sekisho.kernel.errors import NotFoundError
-from sekisho.kernel.facts import SYSTEM
+from sekisho.kernel.facts import SYSTEM, Actor, Ref
 from sekisho_verify.canonical import digest
 from sekisho_wire import messages
 from sekisho_wire.custody import CustodyError
 from sekisho_wire.keying import KeyGranted, KeyPending, KeyRefused
 from sekisho_wire.messages import Envelope
-from sekisho_wire.signing import seal
+from sekisho_wire.signing import encode_public_key, seal
 from tests.compute.sealed_world import READS, SealedWorld, recipient, want
 from tests.compute.world import FINISHED, code_of, job_file, started
-from tests.support import custody
+from tests.support import custody, statements
 
 SEALED = messages.OutputReport(
     name="model", object=digest(b"model"), size_bytes=9, envelope=digest(b"header")
@@ -230,3 +230,30 @@ def test_a_key_is_decided_about_again_however_lately_another_was_released(sealed
     assert sealed.home.renew(order).reason == "key.unconfirmed"
     sealed.settle()
     assert not sealed.home.renew(order).cancel, "the renewal had it decided"
+
+
+def test_a_release_asks_the_database_for_each_thing_once(sealed: SealedWorld) -> None:
+    """On PostgreSQL each statement is a way there and back: more of them is a decision to be taken knowingly."""
+    _, order = sealed.staging()
+    sealed.granted(order)
+    question = want()
+    asked = [
+        ReleaseKey(
+            envelope=envelope,
+            sealed=seal(sealed.home.key, envelope).decode(),
+            agent_key=encode_public_key(sealed.home.key.public_key()),
+        )
+        for envelope in (sealed.home.envelope("main", order, question) for _ in range(2))
+    ]
+    agent = Actor(Ref("Agent", sealed.home.id), via="seal")
+    with statements.counted() as decided:
+        sealed.perform(agent, asked[0])
+    sealed.seal_log()
+    with statements.counted() as handed_out:
+        sealed.perform(agent, asked[1])
+    facts = "select version from kernel_facts"
+    found = [[text for text in seen if text != facts] for seen in (decided, handed_out)]
+    assert [len(seen) for seen in found] == [15, 13]
+    assert all(len(set(seen)) == len(seen) - 1 for seen in found), (
+        "two accounts: the agent's, the submitter's"
+    )

@@ -65,15 +65,13 @@ class ReleaseActions:
     def release(self, ctx: Ctx, command: ReleaseKey) -> bytes:
         """One message of the main lane that asks for data keys."""
         envelope = command.envelope
-        lane, digest = (envelope.agent, envelope.lane), digest_of(command.sealed)
-        lanes.repeated(ctx.tx, lane, envelope.seq, digest)
+        # The answer is made again for a repeat, like every one that opens something: it belongs into no table.
+        lanes.take(ctx.tx, (envelope.agent, envelope.lane), envelope.seq, digest_of(command.sealed))
         row = held(ctx.tx, envelope)
         taken(row, envelope)
         if not isinstance(envelope.body, WantKey):
             raise SekishoError(FENCED, attempt=row["id"], token=envelope.token)
         body = self._answered(ctx, row, command, envelope.body)
-        # Made again for a repeat, like every answer that opens something: it belongs into no table.
-        lanes.applied(ctx.tx, lane, envelope.seq, (digest, b""))
         return self._signer.answer(envelope, body, ctx.now_ms)
 
     def _answered(self, ctx: Ctx, row: Row, command: ReleaseKey, want: WantKey) -> Body:
