@@ -4,8 +4,8 @@ A release is the whole of what the control plane does for one: message of an age
 charter asked three times (is it this agent's attempt, may it run there now, may the data lie there), order and evidence
 written, two records, in one transaction. The goal is against the gate's own command with a decision of its own
 (`one_command_fresh` of `benchmarks.gate`); the figures also say what it is against one whose decision is remembered,
-where a release, which asks the database for twice as much, comes out lower, and how many statements each sends: on a busy
-machine that says more than time. Neither waits for a checkpoint.
+where a release, which asks the database for twice as much, comes out lower, and how many statements each sends, which
+on a busy machine says more than time. Neither waits for a checkpoint.
 """
 
 from __future__ import annotations

@@ -257,3 +257,15 @@ def test_a_release_asks_the_database_for_each_thing_once(sealed: SealedWorld) ->
     assert all(len(set(seen)) == len(seen) - 1 for seen in found), (
         "two accounts: the agent's, the submitter's"
     )
+
+
+def test_answers_about_keys_are_counted_by_what_they_were(sealed: SealedWorld) -> None:
+    _, order = sealed.staging()
+    sealed.granted(order)
+    sealed.perform(sealed.engineer, StopKey(key="hospital"))
+    for _ in range(2):
+        assert isinstance(sealed.ask(order), KeyRefused)
+    sealed.home.say(order, messages.Staged())
+    (family,) = sealed.home.door.key_answers.collect()
+    counted = {one.labels["result"]: one.value for one in family.samples if one.name.endswith("_total")}
+    assert counted == {"pending": 1, "granted": 1, "key.stopped": 2}
