@@ -98,7 +98,7 @@ class Bench:
 
     def log(self, drafts: Sequence[Draft]) -> None:
         """Append in one transaction, as bulk work does, then order them: two commits."""
-        self.database.write(lambda tx: self.ledger.append_many(tx, drafts))
+        self.database.write(lambda tx: self.ledger.append(tx, *drafts))
         self.sequence(len(drafts))
 
     def log_one_by_one(self, drafts: Sequence[Draft]) -> None:

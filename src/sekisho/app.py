@@ -41,12 +41,11 @@ class Recorder:
         self._log = log
         self._engine = engine
 
-    def append(self, tx: Tx, draft: Draft) -> None:
-        """Record and facts stand or fall with the same transaction."""
-        self._log.append(tx, draft)
-        body = self._engine.facts_body(draft.decision)
-        if body is not None:
-            self._log.keep_facts(tx, draft.decision.facts, body)
+    def append(self, tx: Tx, *drafts: Draft) -> None:
+        """Records and facts stand or fall with the same transaction."""
+        self._log.append(tx, *drafts)
+        facts = {draft.decision.facts: self._engine.facts_body(draft.decision) for draft in drafts}
+        self._log.keep_facts(tx, {digest: body for digest, body in facts.items() if body is not None})
 
     def known(self, tx: Tx, record_id: str) -> bool:
         """Whether the record was committed."""

@@ -169,3 +169,10 @@ def test_forbidden_words(text: str) -> None:
 )
 def test_allowed_words(text: str) -> None:
     assert list(words.forbidden(text, "x")) == []
+
+
+@pytest.mark.parametrize(
+    "hidden", ["create view v as select 1;", "CREATE TRIGGER t", "references b on delete cascade"]
+)
+def test_schema_that_writes_unseen(hidden: str) -> None:
+    assert len(style.schema(f"-- {hidden}", "x", plumbing=frozenset())) == 1

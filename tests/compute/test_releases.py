@@ -11,17 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho.app import Control
+from sekisho.charter import ActivateVersion, DraftVersion, default_policies
 from sekisho.compute import releases, rules
-from sekisho.data import ConfirmRelease, ListArtefacts, StopKey
+from sekisho.data import ConfirmRelease, ListArtefacts, ReleaseKey, StopKey
 from sekisho.kernel.errors import NotFoundError
-from sekisho.kernel.facts import SYSTEM
+from sekisho.kernel.facts import SYSTEM, Actor, Ref
 from sekisho_verify.canonical import digest
 from sekisho_wire import messages
 from sekisho_wire.custody import CustodyError
 from sekisho_wire.keying import KeyGranted, KeyPending, KeyRefused
-from sekisho_wire.signing import seal
+from sekisho_wire.messages import Envelope
+from sekisho_wire.signing import encode_public_key, seal
 from tests.compute.sealed_world import READS, SealedWorld, recipient, want
 from tests.compute.world import FINISHED, code_of, job_file, started
+from tests.support import custody, statements
 
 SEALED = messages.OutputReport(
     name="model", object=digest(b"model"), size_bytes=9, envelope=digest(b"header")
@@ -179,3 +182,90 @@ def test_a_decision_about_a_running_attempt_is_recorded_either_way(sealed: Seale
     assert not sealed.perform(SYSTEM, ConfirmRelease(attempt=order.attempt))
     with pytest.raises(NotFoundError):
         sealed.perform(SYSTEM, ConfirmRelease(attempt="att_" + "0" * 26))
+
+
+OTHER = digest(b"another header")
+
+
+def under_two_keys(world: SealedWorld, **fields: Any) -> tuple[str, Envelope]:
+    """An accepted job that reads under `hospital`, and under `second` what has the header OTHER."""
+    second = world.key("second", statement=custody.hsm(key="second"), **fields)
+    world.dataset("scans", level=2, key=second.id, key_version=1, envelope=OTHER)
+    reads = "data: [{from: patients, mount: /data}, {from: scans, mount: /scans}, {to: model, mount: /out}]\n"
+    job, order = world.offered(job_file(more=reads))
+    world.home.say(order, messages.Accept())
+    world.granted(order)
+    return job, order
+
+
+def test_a_refused_key_is_not_masked_by_what_was_decided_later_about_another(sealed: SealedWorld) -> None:
+    job, order = under_two_keys(sealed, custodian=sealed.laboratory)
+    sealed.granted(order, want(headers=[OTHER]))
+    assert not sealed.home.renew(order).cancel
+    rule = (
+        '@id("X1-own")\n@en("Own custody.")\n@ja("自社保管。")\nforbid (principal, action in Action::"at_rest",'
+        " resource) when { context.key has owner && context.key.custodian == context.key.owner };\n"
+    )
+    drafted = sealed.perform(sealed.administrator, DraftVersion(policies=f"{default_policies()}\n{rule}"))
+    sealed.both(ActivateVersion(version=drafted.version))
+    sealed.later(1)
+    assert not sealed.perform(SYSTEM, ConfirmRelease(attempt=order.attempt))
+    told = [record["detail"] for record in sealed.records(job, "data.key.confirm")]
+    assert {one["key"]: one["reason"] for one in told if "key" in one} == {
+        "hospital": "key.refused",
+        "second": "",
+    }
+    sealed.later(1)
+    sealed.granted(order, want(headers=[OTHER]))
+    lease = sealed.home.renew(order)
+    assert (lease.cancel, lease.reason) == (True, "key.refused")
+
+
+def test_a_key_is_decided_about_again_however_lately_another_was_released(sealed: SealedWorld) -> None:
+    _, order = under_two_keys(sealed)
+    for _ in range(4):
+        sealed.later(4)
+        sealed.yard.prove()
+        sealed.granted(order, want(headers=[OTHER]))
+    assert sealed.home.renew(order).reason == "key.unconfirmed"
+    sealed.settle()
+    assert not sealed.home.renew(order).cancel, "the renewal had it decided"
+
+
+def test_a_release_asks_the_database_for_each_thing_once(sealed: SealedWorld) -> None:
+    """On PostgreSQL each statement is a way there and back: more of them is a decision to be taken knowingly."""
+    _, order = sealed.staging()
+    sealed.granted(order)
+    question = want()
+    asked = [
+        ReleaseKey(
+            envelope=envelope,
+            sealed=seal(sealed.home.key, envelope).decode(),
+            agent_key=encode_public_key(sealed.home.key.public_key()),
+        )
+        for envelope in (sealed.home.envelope("main", order, question) for _ in range(2))
+    ]
+    agent = Actor(Ref("Agent", sealed.home.id), via="seal")
+    with statements.counted() as decided:
+        sealed.perform(agent, asked[0])
+    sealed.seal_log()
+    with statements.counted() as handed_out:
+        sealed.perform(agent, asked[1])
+    facts = "select version from kernel_facts"
+    found = [[text for text in seen if text != facts] for seen in (decided, handed_out)]
+    assert [len(seen) for seen in found] == [15, 13]
+    assert all(len(set(seen)) == len(seen) - 1 for seen in found), (
+        "two accounts: the agent's, the submitter's"
+    )
+
+
+def test_answers_about_keys_are_counted_by_what_they_were(sealed: SealedWorld) -> None:
+    _, order = sealed.staging()
+    sealed.granted(order)
+    sealed.perform(sealed.engineer, StopKey(key="hospital"))
+    for _ in range(2):
+        assert isinstance(sealed.ask(order), KeyRefused)
+    sealed.home.say(order, messages.Staged())
+    (family,) = sealed.home.door.key_answers.collect()
+    counted = {one.labels["result"]: one.value for one in family.samples if one.name.endswith("_total")}
+    assert counted == {"pending": 1, "granted": 1, "key.stopped": 2}

@@ -197,7 +197,6 @@ def test_active_attempts_hold_room(world: World) -> None:
     assert [row["id"] for row in world.database.read(lambda tx: tables.active_attempts(tx, "site_b"))] == [
         "att_2"
     ]
-    assert [row["id"] for row in world.database.read(lambda tx: tables.offered_at(tx, "site_a"))] == ["att_1"]
     one = world.database.read(lambda tx: tables.active_of_job(tx, "job_1"))
     assert one is not None
     assert world.database.read(lambda tx: tables.active_of_job(tx, "job_9")) is None

@@ -35,7 +35,6 @@ KEY = KeyView(
     created_ms=1,
     record_id="rec_1",
 )
-STATES = st.lists(st.sampled_from(["serving", "stopped", "destroyed"]), min_size=1, max_size=3)
 
 
 def code_of(call: Callable[[], Any]) -> str:
@@ -141,21 +140,42 @@ def test_why_a_key_is_not_released(state: Any, decided: list[str], expected: str
     assert refusal(None, decided, allowed=allowed) == "key.destroyed"
 
 
-@given(st.integers(0, 4), STATES, st.integers(0, 3 * FRESH_MS), st.sampled_from(["", "key.refused"]))
-def test_a_lease_never_outlives_what_it_rests_on(level: int, states: Any, age_ms: int, reason: str) -> None:
-    found = lease_refusal(level, (1, reason), states, 1 + age_ms)
-    assert lease_refusal(level, None, states, 1 + age_ms) == ""
-    if reason or set(states) != {"serving"}:
-        assert found
-    else:
-        assert (found == "key.unconfirmed") is (level >= 2 and age_ms > FRESH_MS)
+HELD = st.lists(
+    st.tuples(
+        st.integers(1, 3 * FRESH_MS),
+        st.sampled_from(["", "", "key.refused", "key.stopped"]),
+        st.sampled_from(["serving", "serving", "stopped", "destroyed"]),
+    ),
+    max_size=3,
+)
+
+
+@given(st.integers(0, 4), HELD)
+def test_a_lease_never_outlives_what_any_of_its_keys_rests_on(level: int, held: Any) -> None:
+    now_ms = 3 * FRESH_MS
+    found = lease_refusal(level, held, now_ms)
+    alone = [lease_refusal(level, [one], now_ms) for one in held]
+    assert bool(found) is any(alone)
+    assert not found or found in alone
+    assert found == lease_refusal(level, held[::-1], now_ms)
+    for decided_ms, reason, state in held:
+        if reason or state != "serving":
+            assert found not in {"", "key.unconfirmed"}
+        elif found in {"", "key.unconfirmed"} and level >= 2 and now_ms - decided_ms > FRESH_MS:
+            assert found == "key.unconfirmed"
+    assert lease_refusal(level, [], now_ms) == ""
+
+
+@given(st.integers(0, 4), st.integers(0, 3 * FRESH_MS))
+def test_a_decision_is_taken_again_while_there_is_time_for_another_try(level: int, age_ms: int) -> None:
     assert confirm_due(level, 1, 1 + age_ms) is (level >= 2 and age_ms >= CONFIRM_MS)
-    assert CONFIRM_MS * 2 < FRESH_MS, "one try that came to nothing leaves time for another"
+    assert CONFIRM_MS * 2 < FRESH_MS
 
 
 def test_who_stops_it_names_the_reason() -> None:
-    assert lease_refusal(1, (1, ""), ["serving", "stopped"], 2) == "key.stopped"
-    assert lease_refusal(1, (1, ""), ["stopped", "destroyed"], 2) == "key.destroyed"
+    assert lease_refusal(1, [(1, "", "serving"), (1, "", "stopped")], 2) == "key.stopped"
+    assert lease_refusal(1, [(1, "", "stopped"), (1, "", "destroyed")], 2) == "key.destroyed"
+    assert lease_refusal(2, [(2, "", "stopped"), (1, "key.refused", "serving")], 2) == "key.refused"
 
 
 def test_a_key_is_registered_stopped_resumed_rotated_and_destroyed(world: World) -> None:

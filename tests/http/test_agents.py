@@ -159,3 +159,7 @@ def test_a_silent_socket_takes_no_agents_place(
         content = seal(world.home.key, world.home.envelope("poll", nobody, poll, 0))
         assert door.post("/agent/v1/poll", content=content, headers=SEALED).status_code == 200
         assert silent.recv(12) == b"HTTP/1.1 408"
+
+
+def test_what_agents_were_answered_about_keys_is_among_the_figures(door: httpx2.Client) -> None:
+    assert "# TYPE sekisho_key_answers_total counter" in door.get("/metrics").text

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-
 from sekisho.kernel import heartbeats
 from sekisho.kernel.db import Database
 
 
 def beat(database: Database, subject: str, at_ms: int, note: str = "") -> None:
-    write = functools.partial(heartbeats.beat, subject=subject, at_ms=at_ms, until_ms=at_ms + 5, note=note)
-    database.write(write)
+    database.write(lambda tx: heartbeats.beat(tx, subject, at_ms=at_ms, until_ms=at_ms + 5, note=note))
 
 
 def last(database: Database, subject: str) -> tuple[int, int, str] | None:
@@ -41,3 +38,11 @@ def test_what_ended_is_forgotten(database: Database) -> None:
         database.write(lambda tx: heartbeats.forget(tx, "attempt:a"))
     assert last(database, "attempt:a") is None
     assert last(database, "attempt:b") is not None
+
+
+def test_several_beat_and_are_forgotten_at_once(database: Database) -> None:
+    names = ("agent:x", "site:x", "attempt:x")
+    database.write(lambda tx: heartbeats.beat(tx, *names, at_ms=1, until_ms=2, note="n"))
+    assert [last(database, name) for name in names] == [(1, 2, "n")] * 3
+    database.write(lambda tx: heartbeats.forget(tx, *names[1:]))
+    assert [last(database, name) for name in names] == [(1, 2, "n"), None, None]

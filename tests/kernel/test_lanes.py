@@ -89,3 +89,35 @@ def test_whatever_comes_each_number_takes_effect_at_most_once_and_in_order(
             assert effects
             assert seq <= effects[-1]
     assert effects == sorted(set(effects))
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from("ab")), max_size=15))
+def test_taking_refuses_what_looking_and_remembering_would(
+    database: Database, said: list[tuple[int, str]]
+) -> None:
+    number = len(database.read(lambda tx: tx.all("select distinct agent from kernel_lanes")))
+    looked, taken = (f"agt_{number}", "main"), (f"agt_{number}", "lease")
+
+    def outcome(seq: int, digest: str, *, at_once: bool) -> str:
+        def work(tx: Tx) -> None:
+            if at_once:
+                lanes.take(tx, taken, seq, digest)
+            else:
+                lanes.repeated(tx, looked, seq, digest)
+                lanes.applied(tx, looked, seq, (digest, b""))
+
+        try:
+            database.write(work)
+        except SekishoError as error:
+            return error.code
+        return ""
+
+    for seq, digest in said:
+        assert outcome(seq, digest, at_once=True) == outcome(seq, digest, at_once=False)
+    both = database.read(
+        lambda tx: tx.all(
+            "select seq, message_digest, answer from kernel_lanes where agent = :agent", agent=looked[0]
+        )
+    )
+    assert both[:1] == both[1:]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sekisho.kernel.db import Database
-from sekisho.kernel.tx import DELETED, Row, Tx, analyse, canonical_key, row_digest
-from tests.support import toy
+from sekisho.kernel.tx import DELETED, READS_KEPT, ROWS_KEPT, Row, Tx, analyse, canonical_key, row_digest
+from tests.support import statements, toy
 
 VALUES = st.one_of(
     st.none(),
@@ -131,3 +132,91 @@ def test_a_list_of_values_is_asked_in_portions_of_one_text(database: Database, c
 
     world.database.write(fill)
     assert sorted(row["id"] for row in world.database.read(asked)) == names[:count]
+
+
+READS = (
+    "select * from toy_things order by id",
+    "select count(*) as n from toy_things where amount > :least",
+    "select * from kernel_heartbeats order by subject",
+    "select t.id, h.note from toy_things t left join kernel_heartbeats h on h.subject = t.id order by t.id",
+)
+PUT = (
+    "insert into toy_things (id, name, amount, record_id) values (:id, 'n', :amount, :record_id)"
+    " on conflict (id) do update set amount = :amount, record_id = :record_id"
+)
+BEAT = (
+    "insert into kernel_heartbeats (subject, at_ms, until_ms, note) values (:id, 1, 1, :note)"
+    " on conflict (subject) do update set note = :note"
+)
+IDS, NUMBERS = st.sampled_from(["a", "b"]), st.integers(0, 3)
+STEPS = st.one_of(
+    st.tuples(st.just("read"), st.integers(0, len(READS) - 1), NUMBERS),
+    st.tuples(st.just("put"), IDS, NUMBERS),
+    st.tuples(st.just("drop"), IDS, NUMBERS),
+    st.tuples(st.just("beat"), IDS, NUMBERS),
+    st.tuples(st.just("beats"), IDS, NUMBERS),
+)
+
+
+def _step(tx: Tx, what: str, which: Any, number: int) -> None:
+    if what == "put":
+        tx.run(PUT, id=which, amount=number)
+    elif what == "drop":
+        tx.run("delete from toy_things where id = :id", id=which)
+    elif what == "beat":
+        tx.run(BEAT, id=which, note=str(number))
+    elif what == "beats":
+        tx.run_many(BEAT, [{"id": one, "note": str(number)} for one in ("a", which)])
+    else:
+        params = {"least": number} if ":least" in READS[which] else {}
+        found = tx.all(READS[which], **params)
+        assert found == tx._executor.execute(analyse(READS[which]), params)[0]
+        for row in found:
+            row.clear()
+
+
+@given(st.lists(STEPS, max_size=20))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+def test_what_was_asked_before_is_answered_as_the_database_would(
+    toy_world: toy.World, steps: list[tuple[str, Any, int]]
+) -> None:
+    def work(tx: Tx) -> None:
+        with tx.claimed_by("rec_1"):
+            tx.run("delete from toy_things")
+            for step in steps:
+                _step(tx, *step)
+
+    toy_world.database.write(work)
+
+
+def test_a_transaction_asks_once_for_what_nobody_wrote(toy_world: toy.World) -> None:
+    def work(tx: Tx) -> list[str]:
+        with statements.counted() as seen, tx.claimed_by("rec_1"):
+            for number in range(3):
+                tx.all(READS[0])
+                tx.run(BEAT, id="a", note=str(number))
+        return [text for text in seen if text.startswith("select")]
+
+    assert toy_world.database.write(work) == [READS[0]]
+
+
+def test_a_transaction_remembers_little(toy_world: toy.World) -> None:
+    def work(tx: Tx) -> tuple[int, int, int]:
+        with tx.claimed_by("rec_1"):
+            for number in range(ROWS_KEPT + 1):
+                tx.run(PUT, id=f"{number:03}", amount=number)
+        with statements.counted() as many:
+            tx.all(READS[0])
+            tx.all(READS[0])
+        with statements.counted() as few:
+            for least in (*range(READS_KEPT + 1), 0):
+                tx.one(READS[1], least=least)
+            tx.one(READS[1], least=0)
+        return len(many), len(few), len(tx._answers)
+
+    assert toy_world.database.write(work) == (2, READS_KEPT + 2, 2)
+
+
+def test_rows_that_are_locked_are_asked_for_each_time() -> None:
+    assert not analyse("select id from kernel_work for update skip locked").words
+    assert not analyse("delete from kernel_work").words

@@ -304,7 +304,7 @@ def test_a_bulk_of_records_skips_closed_streams(world: World) -> None:
     world.close("job_a")
     world.sequence()
     records = [draft(number, stream=f"job_{'ab'[number % 2]}") for number in range(6)]
-    world.database.write(lambda tx: world.ledger.append_many(tx, records))
+    world.database.write(lambda tx: world.ledger.append(tx, *records))
     world.sequence()
     logged = world.rows("select id, stream from ledger_entries order by log_index desc limit 6")[::-1]
     assert [row["id"] for row in logged] == [record.id for record in records]

@@ -233,7 +233,7 @@ def test_many_deleted_rows_are_followed_in_parts(grown: World, monkeypatch: pyte
 def test_progress_is_told(world: World) -> None:
     told: list[tuple[str, int]] = []
     records = [draft(number, stream=f"job_{number % 3}") for number in range(1100)]
-    world.database.write(lambda tx: world.ledger.append_many(tx, records))
+    world.database.write(lambda tx: world.ledger.append(tx, *records))
     world.sequence()
     world.database.read(
         lambda tx: check(tx, world.keys, progress=lambda stage, count: told.append((stage, count)))

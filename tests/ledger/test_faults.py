@@ -62,7 +62,7 @@ def stop_at(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 def _bulk(world: World) -> None:
     records = [draft(number, stream=f"job_{number % 2}") for number in range(300)]
-    world.database.write(lambda tx: world.ledger.append_many(tx, records))
+    world.database.write(lambda tx: world.ledger.append(tx, *records))
 
 
 def _erase(world: World) -> None:

@@ -20,7 +20,7 @@ from tests.support import postgres
 
 def _grow(world: World, count: int) -> None:
     records = [draft(number, stream=f"job_{number % 5}") for number in range(count)]
-    world.database.write(lambda tx: world.ledger.append_many(tx, records))
+    world.database.write(lambda tx: world.ledger.append(tx, *records))
     world.sequence()
 
 

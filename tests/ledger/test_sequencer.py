@@ -104,7 +104,7 @@ def test_streams_are_gapless_and_keep_their_order_however_batches_fall(
     for step, what in plan:
         if step == "append":
             records = [draft(number, stream=f"job_{stream}") for number, stream in enumerate(what)]
-            world.database.write(lambda tx, records=records: world.ledger.append_many(tx, records))
+            world.database.write(lambda tx, records=records: world.ledger.append(tx, *records))
             order += [record.id for record in records]
         else:
             _sequence(world, what)
@@ -126,7 +126,7 @@ def test_tiles_grow_over_their_edges(world: World) -> None:
     number = 0
     for count in (1, 254, 1, 1, 255, 300, 513):
         records = [draft(number + step, stream=f"job_{step % 7}") for step in range(count)]
-        world.database.write(lambda tx, records=records: world.ledger.append_many(tx, records))
+        world.database.write(lambda tx, records=records: world.ledger.append(tx, *records))
         number += count
         world.sequence()
         assert not world.check().findings
@@ -136,9 +136,9 @@ def test_tiles_grow_over_their_edges(world: World) -> None:
 
 def test_a_batch_says_whether_more_waits(world: World) -> None:
     records = [draft(number) for number in range(5)]
-    world.database.write(lambda tx: world.ledger.append_many(tx, records))
+    world.database.write(lambda tx: world.ledger.append(tx, *records))
     assert world.gate.perform(SYSTEM, SequenceBatch()).more is False
-    world.database.write(lambda tx: world.ledger.append_many(tx, [draft(number) for number in range(4)]))
+    world.database.write(lambda tx: world.ledger.append(tx, *(draft(number) for number in range(4))))
     batch = world.database.write(lambda tx: sequencer.sequence(tx, holder="control-1", now_ms=1, batch_max=3))
     assert (batch.taken, batch.more, batch.size) == (3, True, 8)
 

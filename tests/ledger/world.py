@@ -99,7 +99,7 @@ class World(toy.World):
             database, decider=self.charter, recorder=self.ledger, more=handlers(self.parts), clock=clock
         )
         database.write(lambda tx: self.ledger.keep_charter(tx, CHARTER_DIGEST, CHARTER))
-        database.write(lambda tx: self.ledger.keep_facts(tx, FACTS_DIGEST, FACTS))
+        database.write(lambda tx: self.ledger.keep_facts(tx, {FACTS_DIGEST: FACTS}))
 
     def put(self, name: str, amount: int = 0, who: Actor = ANN) -> None:
         self.gate.perform(who, toy.PutThing(id=name, amount=amount))
@@ -157,6 +157,8 @@ def _statement(sql: str) -> Any:
     return Statement(
         writes=True,
         table="",
+        written="",
+        words=frozenset(),
         deletes=False,
         needs_record=False,
         sqlite=sql,

@@ -178,9 +178,15 @@ def _columns(body: str) -> Iterator[tuple[str, str]]:
             yield match["name"].lower(), match["type"].lower()
 
 
+_UNSEEN = re.compile(
+    r"create (?:temp )?(?:view|trigger|rule)|on (?:delete|update) (?:cascade|set)", re.IGNORECASE
+)
+"""A transaction remembers what it read until a statement writes to a table of that name."""
+
+
 def schema(text: str, where: str, *, plumbing: frozenset[str]) -> list[str]:
-    """Columns of a type that the two databases do not share, and tables no record can claim."""
-    found: list[str] = []
+    """Columns of a type that the two databases do not share, tables no record can claim, writes that nobody sees."""
+    found = [f"{where}: {each[0].lower()} changes what no statement names" for each in _UNSEEN.finditer(text)]
     for table, columns in tables(text).items():
         found += [
             f"{where} {table}.{name}: type {kind}" for name, kind in columns.items() if kind not in _TYPES

@@ -132,10 +132,10 @@ class Memory:
     def __init__(self) -> None:
         self.drafts: dict[str, Draft] = {}
 
-    def append(self, tx: Tx, draft: Draft) -> None:
-        """Keep it."""
+    def append(self, tx: Tx, *drafts: Draft) -> None:
+        """Keep them."""
         del tx
-        self.drafts[draft.id] = draft
+        self.drafts |= {draft.id: draft for draft in drafts}
 
     def known(self, tx: Tx, record_id: str) -> bool:
         """Whether it was kept."""

@@ -128,6 +128,7 @@ class AttemptActions:
 
         A payload behind another wall than the one that was judged has lost what allowed it.
         """
+        job = tables.find_job(ctx.tx, row["job"], "") or {}
         _move(
             ctx,
             row,
@@ -137,7 +138,6 @@ class AttemptActions:
             limits=body.limits,
             image=rules.storable(body.image),
         )
-        job = tables.find_job(ctx.tx, row["job"], "") or {}
         results = rules.canary_results(body.wall, body.canaries)
         tables.add_event(
             ctx.tx,
@@ -298,8 +298,8 @@ def _move(ctx: Ctx, row: Row, event: rules.Event, **changes: Any) -> AttemptStat
 
 def _staged(ctx: Ctx, row: Row) -> None:
     """The inputs lie at the site now."""
-    _move(ctx, row, rules.Event.STAGED)
     job = tables.find_job(ctx.tx, row["job"], "") or {}
+    _move(ctx, row, rules.Event.STAGED)
     for item in spec_of_row(job).inputs:
         note_copy(ctx, item.object, row["site"])
 

@@ -120,8 +120,9 @@ def _wished(ctx: Ctx, site: SiteView, decision: Decision, spec: JobSpec) -> Judg
             f"The job itself asks for {', '.join(spec.sites)} only.",
             f"ジョブ自身が{'、'.join(spec.sites)}のみを指定しています。",
         )
-    country = site_entity(site).attributes["country"]
-    wishes = Wishes(jurisdictions=frozenset({str(country)}) if spec.operator == "domestic" else frozenset())
+    if spec.operator != "domestic":
+        return Judged(site, decision)
+    wishes = Wishes(jurisdictions=frozenset({str(site_entity(site).attributes["country"])}))
     operator = find_organisation_entity(ctx.tx, site.operator, ctx.now_ms)
     candidate = Candidate(site_entity(site), operator, way_out(ctx.tx, site.wall, spec))
     if any(narrow([candidate], wishes).values()):

@@ -23,8 +23,7 @@ def told_cancel(attempt: str) -> str:
 
 def forget_attempt(tx: Tx, attempt: str) -> None:
     """Nobody is asked any more when an ended attempt was heard last, or what its agent was told."""
-    for subject in (f"attempt:{attempt}", told_offer(attempt), told_cancel(attempt)):
-        heartbeats.forget(tx, subject)
+    heartbeats.forget(tx, f"attempt:{attempt}", told_offer(attempt), told_cancel(attempt))
 
 
 def end_job(ctx: Ctx, row: Row, state: JobState, reason: str) -> None:

@@ -130,7 +130,7 @@ class JobActions:
             spec=msgspec.to_builtins(resolved.spec),
             now_ms=ctx.now_ms,
         )
-        tables.insert_job(ctx.tx, new)
+        row = tables.insert_job(ctx.tx, new)
         tables.add_event(ctx.tx, job, "accepted", ctx.now_ms, level=str(label.level))
         ctx.into(job, Ref("Job", job))
         evidence = _submission(resolved, digest)
@@ -139,7 +139,7 @@ class JobActions:
             members = arrays.add_members(ctx, new, resolved.spec.size, evidence)
             ctx.detail(members=[*members])
         ctx.later(PlaceRound(), dedupe="place")
-        return self._view(ctx, find_job(ctx.tx, job, ctx.principal))
+        return self._view(ctx, row)
 
     def plan(self, ctx: Ctx, command: PlanJob) -> Plan:
         """Everything submit would find out, without a job."""
@@ -241,7 +241,8 @@ class JobActions:
         return LogText(content.decode(errors="replace"), command.offset, following, done)
 
     def _view(self, ctx: Ctx, row: Row) -> JobView:
-        names = {site.id: site.name for site in all_sites(ctx.tx)}
+        # A job that was never placed has no site to name.
+        names = {site.id: site.name for site in all_sites(ctx.tx)} if row["site"] else {}
         return views.job_view(row, names, _notes(ctx.tx, [row]).get(row["id"]))
 
 

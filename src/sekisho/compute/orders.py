@@ -83,10 +83,9 @@ class OrderActions:
         As many as one answer holds; the rest follows with the next poll. What ends work goes first.
         """
         agent, site = ctx.actor.ref.id, _site_of(ctx.principal)
-        for subject in (f"agent:{agent}", f"site:{site}"):
-            heartbeats.beat(ctx.tx, subject, at_ms=ctx.now_ms, until_ms=ctx.now_ms, note="")
         wall = rules.storable(command.capabilities.wall)
         found = find_site(ctx.tx, site)
+        heartbeats.beat(ctx.tx, f"agent:{agent}", f"site:{site}", at_ms=ctx.now_ms, until_ms=ctx.now_ms)
         said = command.capabilities
         known = (found.wall, found.nodes, found.holds_leases, found.asks_health)
         if known != (wall, said.nodes, said.holds_leases, said.asks_health):
@@ -99,18 +98,21 @@ class OrderActions:
             )
             ctx.later(report, dedupe=f"capabilities:{site}")
         orders: list[str] = []
-        size = 0
+        size, lane = 0, (agent, messages.LANE_ORDER)
         for row, body in self._due(ctx, msgspec.structs.replace(found, wall=wall)):
-            order, seq = self._seal(ctx, agent, row, body)
+            seq = lanes.last_seq(ctx.tx, lane) + len(orders) + 1
+            attempt = (row["id"], row["token"])
+            order = self._signer.order(agent, attempt, body, seq=seq, now_ms=ctx.now_ms)
             size += len(order)
             if orders and size > ORDERS_BYTES_MAX:
                 break
-            lanes.applied(ctx.tx, (agent, messages.LANE_ORDER), seq, ("", b""))
             told, pause_ms = _telling(row, body)
             heartbeats.beat(ctx.tx, told, at_ms=ctx.now_ms, until_ms=ctx.now_ms + pause_ms)
             orders.append(order)
             if len(orders) == messages.ORDERS_MAX:
                 break
+        if orders:
+            lanes.applied(ctx.tx, lane, lanes.last_seq(ctx.tx, lane) + len(orders), ("", b""))
         return orders
 
     def _due(self, ctx: Ctx, site: SiteView) -> Iterator[tuple[Row, Body]]:
@@ -141,7 +143,9 @@ class OrderActions:
         One that was handed out lately and not taken yet is not handed out again at once: an agent that cannot read it
         would poll in circles.
         """
-        for row in tables.offered_at(ctx.tx, site.id):
+        for row in tables.active_attempts(ctx.tx, site.id):
+            if AttemptState(row["state"]) is not AttemptState.OFFERED:
+                continue
             if _was_told(ctx.tx, told_offer(row["id"]), ctx.now_ms):
                 continue
             job = tables.find_job(ctx.tx, row["job"], "") or {}
@@ -149,11 +153,6 @@ class OrderActions:
                 ctx, self._principals, job, site
             ):
                 yield row
-
-    def _seal(self, ctx: Ctx, agent: str, row: Row, body: Body) -> tuple[str, int]:
-        """An order and its number, which counts only once it is noted."""
-        seq = lanes.last_seq(ctx.tx, (agent, messages.LANE_ORDER)) + 1
-        return self._signer.order(agent, (row["id"], row["token"]), body, seq=seq, now_ms=ctx.now_ms), seq
 
     def _offer(self, ctx: Ctx, row: Row) -> Body:
         job = tables.find_job(ctx.tx, row["job"], "") or {}

@@ -65,15 +65,13 @@ class ReleaseActions:
     def release(self, ctx: Ctx, command: ReleaseKey) -> bytes:
         """One message of the main lane that asks for data keys."""
         envelope = command.envelope
-        lane, digest = (envelope.agent, envelope.lane), digest_of(command.sealed)
-        lanes.repeated(ctx.tx, lane, envelope.seq, digest)
+        # The answer is made again for a repeat, like every one that opens something: it belongs into no table.
+        lanes.take(ctx.tx, (envelope.agent, envelope.lane), envelope.seq, digest_of(command.sealed))
         row = held(ctx.tx, envelope)
         taken(row, envelope)
         if not isinstance(envelope.body, WantKey):
             raise SekishoError(FENCED, attempt=row["id"], token=envelope.token)
         body = self._answered(ctx, row, command, envelope.body)
-        # Made again for a repeat, like every answer that opens something: it belongs into no table.
-        lanes.applied(ctx.tx, lane, envelope.seq, (digest, b""))
         return self._signer.answer(envelope, body, ctx.now_ms)
 
     def _answered(self, ctx: Ctx, row: Row, command: ReleaseKey, want: WantKey) -> Body:
@@ -272,13 +270,13 @@ class ReleaseActions:
 
 def key_hold(ctx: Ctx, row: Row, level: int) -> str:
     """Why an attempt's lease ends with this renewal, empty where it goes on; an old decision is taken again."""
-    last = data.newest_release(ctx.tx, row["id"])
-    if last is None:
+    held = data.decisions_held(ctx.tx, row["id"])
+    if not held:
         return ""
-    if data.confirm_due(level, last.decided_ms, ctx.now_ms):
+    # A newer decision about another key says nothing of the one that was asked about longest ago.
+    if data.confirm_due(level, min(key.decided_ms for key in held), ctx.now_ms):
         ctx.later(ConfirmRelease(attempt=row["id"]), dedupe=f"keys:{row['id']}")
-    states = [key.state for key in data.keys_held(ctx.tx, row["id"])]
-    return data.lease_refusal(level, (last.decided_ms, last.reason), states, ctx.now_ms)
+    return data.lease_refusal(level, [(key.decided_ms, key.reason, key.state) for key in held], ctx.now_ms)
 
 
 def sealed_with(tx: Tx, attempt: str) -> tuple[str, int] | None:

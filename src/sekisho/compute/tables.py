@@ -43,9 +43,9 @@ class Held(msgspec.Struct, frozen=True):
     gpu_type: str
 
 
-def insert_job(tx: Tx, job: NewJob) -> None:
-    """Put a job at the end of the queue."""
-    tx.run(
+def insert_job(tx: Tx, job: NewJob) -> Row:
+    """Put a job at the end of the queue; the row as it stands then."""
+    (row,) = tx.all(
         "insert into compute_jobs (id, name, team, owner, submitter, kind, level, labels, residency, owners, file,"
         " spec, state, reason, site, attempts, cancelling, sites, created_ms, changed_ms, ended_ms, array_job,"
         " array_index, record_id) values (:id, :name, :team, :owner, :submitter, :kind, :level, :labels, :residency,"
@@ -66,6 +66,7 @@ def insert_job(tx: Tx, job: NewJob) -> None:
         index=job.index,
         now=job.now_ms,
     )
+    return row
 
 
 def find_job(tx: Tx, job: str, owner: str) -> Row | None:
@@ -269,13 +270,6 @@ def active_of_job(tx: Tx, job: str) -> Row | None:
     return tx.one(f"select * from compute_attempts where job = :job and state in {_ACTIVE}", job=job)
 
 
-def offered_at(tx: Tx, site: str) -> list[Row]:
-    """Attempts that wait for the site's agent to take them."""
-    return tx.all(
-        "select * from compute_attempts where state = 'offered' and site = :site order by id", site=site
-    )
-
-
 def move_attempt(tx: Tx, attempt: str, state: AttemptState, now_ms: int, **changes: Any) -> None:
     """Change an attempt's state and what its agent reported with it."""
     settings = "".join(f", {name} = :{name}" for name in sorted(changes))
@@ -296,12 +290,11 @@ def move_attempt(tx: Tx, attempt: str, state: AttemptState, now_ms: int, **chang
 
 def add_event(tx: Tx, job: str, what: str, now_ms: int, **params: str) -> None:
     """One line of the timeline."""
-    row = tx.one("select max(number) as last from compute_events where job = :job", job=job) or {}
     tx.run(
         "insert into compute_events (job, number, time_ms, what, params, record_id)"
-        " values (:job, :number, :now, :what, :params, :record_id)",
+        " select :job, coalesce(max(number), 0) + 1, :now, :what, :params, :record_id"
+        " from compute_events where job = :job",
         job=job,
-        number=(row.get("last") or 0) + 1,
         now=now_ms,
         what=what,
         params=as_json(params),

@@ -61,11 +61,11 @@ from sekisho.data.tables import copies as copies
 from sekisho.data.tables import newest_checkpoint as newest_checkpoint
 from sekisho.data.tables_keys import Release as Release
 from sekisho.data.tables_keys import count_releases as count_releases
+from sekisho.data.tables_keys import decisions_held as decisions_held
 from sekisho.data.tables_keys import find_release as find_release
 from sekisho.data.tables_keys import insert_release as insert_release
 from sekisho.data.tables_keys import keys_held as keys_held
 from sekisho.data.tables_keys import newest_made as newest_made
-from sekisho.data.tables_keys import newest_release as newest_release
 from sekisho.data.tickets import Grant as Grant
 from sekisho.data.tickets import Tickets as Tickets
 from sekisho.data.tickets import arrival as arrival

@@ -262,21 +262,20 @@ def refusal(key: KeyView | None, decided: Iterable[str], *, allowed: bool) -> st
     return PROOF_STALE if any(rule.startswith("C02") for rule in decided) else REFUSED
 
 
-def lease_refusal(level: int, last: tuple[int, str] | None, states: Iterable[KeyState], now_ms: int) -> str:
+def lease_refusal(level: int, held: Sequence[tuple[int, str, KeyState]], now_ms: int) -> str:
     """Why an attempt that holds data keys loses its lease; empty while it keeps it.
 
-    `last` is the moment of the newest decision about its keys with its reason, `states` those of the keys it uses. A
-    stop by the owner counts at any level; that nobody decided for a quarter of an hour, from level 2 on.
+    `held` says of each of its keys the moment and the reason of the newest decision, and the state: each has to bear
+    the lease by itself, and the earliest refusal is named. A stop by the owner counts at any level; that nobody decided
+    for a quarter of an hour, from level 2 on.
     """
-    if last is None:
+    refused = [reason for _, reason, _ in sorted(held) if reason]
+    found = {state for _, _, state in held} - {"serving"}
+    if refused or found:
+        return refused[0] if refused else DESTROYED if "destroyed" in found else STOPPED
+    if level < LEASE_LEVEL or not held:
         return ""
-    decided_ms, reason = last
-    found = set(states) - {"serving"}
-    if reason or found:
-        return reason or (DESTROYED if "destroyed" in found else STOPPED)
-    if level < LEASE_LEVEL:
-        return ""
-    return UNCONFIRMED if now_ms - decided_ms > FRESH_MS else ""
+    return UNCONFIRMED if now_ms - min(held)[0] > FRESH_MS else ""
 
 
 def confirm_due(level: int, decided_ms: int, now_ms: int) -> bool:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
-from sekisho.data.model_keys import KeyView, RegisterKey
+from sekisho.data.model_keys import KeyState, KeyView, RegisterKey
 from sekisho.data.rules import as_json
 from sekisho.kernel.tx import Row, Tx
 from sekisho_wire.custody import Facts
+
+
+class HeldKey(msgspec.Struct, frozen=True):
+    """A key whose data keys an attempt has: the newest decision about it, and what its owner lets it do now."""
+
+    key: str
+    decided_ms: int
+    reason: str
+    state: KeyState
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,13 +138,14 @@ def find_release(tx: Tx, attempt: str, recipient: str) -> Release | None:
     return _release(row) if row else None
 
 
-def newest_release(tx: Tx, attempt: str) -> Release | None:
-    """The newest decision about an attempt's keys."""
-    row = tx.one(
-        "select * from data_key_releases where attempt = :attempt order by decided_ms desc, id desc limit 1",
+def decisions_held(tx: Tx, attempt: str) -> list[HeldKey]:
+    """The newest decision about each key of an attempt, by key; ids sort by time."""
+    rows = tx.all(
+        "select r.key, r.decided_ms, r.reason, k.state from data_key_releases r join data_keys k on k.id = r.key"
+        " where r.id in (select max(id) from data_key_releases where attempt = :attempt group by key) order by r.key",
         attempt=attempt,
     )
-    return _release(row) if row else None
+    return [msgspec.convert(row, HeldKey) for row in rows]
 
 
 def newest_made(tx: Tx, attempt: str) -> Release | None:

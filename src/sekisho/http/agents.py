@@ -15,6 +15,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 import msgspec
+from prometheus_client import Counter
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -41,6 +42,7 @@ from sekisho.kernel.gate import Gate
 from sekisho.kernel.ids import is_id
 from sekisho_verify.errors import CanonicalError
 from sekisho_wire import messages, problems
+from sekisho_wire.keying import KeyGranted, KeyRefused
 from sekisho_wire.messages import Envelope
 from sekisho_wire.problems import Exit, Text
 from sekisho_wire.signing import (
@@ -96,13 +98,20 @@ SEAL = problems.define(
 
 
 class AgentDoor:
-    """Starlette endpoints for sites' agents. Owns nothing; one for each server process."""
+    """Starlette endpoints for sites' agents. Owns nothing but its figures; one for each server process."""
 
     def __init__(self, gate: Gate, seals: Seals, clock: Clock) -> None:
         """`seals` signs the answers that no command makes: to registrations and polls."""
         self._gate = gate
         self._seals = seals
         self._clock = clock
+        self.key_answers = Counter(
+            "sekisho_key_answers",
+            "Answers to attempts that asked for data keys: granted, pending, or the code of why not.",
+            ("result",),
+            registry=None,
+        )
+        """Registered by whoever shows metrics."""
         self._polls = 0
         self._limiter: anyio.CapacityLimiter | None = None
 
@@ -216,10 +225,24 @@ class AgentDoor:
         else:
             command = ReportAttempt(envelope=envelope, sealed=sealed, agent_key=key)
         try:
-            return _sealed(self._gate.perform(actor, command))
+            answer = self._gate.perform(actor, command)
+            if isinstance(command, ReleaseKey):
+                self._note_answer(answer)
+            return _sealed(answer)
         except CanonicalError as error:
             # Text that is no base64, or names that evidence cannot hold: signed, and malformed all the same.
             raise SekishoError(SEAL, what=error.detail) from error
+
+    def _note_answer(self, answer: bytes) -> None:
+        """Counted here and not by the handler: only now it is durable, and a transaction may be tried again."""
+        match open_sealed(decode_public_key(self._seals.public_key), answer).body:
+            case KeyRefused(reason=result):
+                pass
+            case KeyGranted():
+                result = "granted"
+            case _:
+                result = "pending"
+        self.key_answers.labels(result).inc()
 
     def _open(self, body: bytes) -> tuple[Envelope, Actor, str]:
         """The opened envelope, its agent as an actor, and the key that sealed it."""

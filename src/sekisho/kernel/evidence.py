@@ -35,8 +35,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 class Recorder(Protocol):
     """The ledger as the gate sees it. `app.py` plugs it in."""
 
-    def append(self, tx: Tx, draft: Draft) -> None:
-        """Store the record in this transaction; it is ordered and logged after the commit."""
+    def append(self, tx: Tx, *drafts: Draft) -> None:
+        """Store the records in this transaction, in this order; they get their places in the log after the commit."""
         ...
 
     def known(self, tx: Tx, record_id: str) -> bool:

@@ -254,12 +254,12 @@ class Gate:
         result = self._handlers[type(call.command)].run(ctx, call.command)
         if call.spec.changes_facts:
             tx.move_facts()
-        for row in ctx.rows:
-            self._recorder.append(tx, msgspec.structs.replace(row, effects=tx.effects(row.id)))
+        drafts = [msgspec.structs.replace(row, effects=tx.effects(row.id)) for row in ctx.rows]
         # A round of the system that found nothing to do, or an agent's message that came twice, leaves no record.
         person = call.actor.ref.type not in {"System", "Agent"}
         if person or ctx.rows or ctx.evidence or tx.effects(call.record_id):
-            self._append(call, tx, outcome="done", ctx=ctx)
+            drafts.append(self._draft(call, tx, outcome="done", ctx=ctx))
+        self._recorder.append(tx, *drafts)
         return result
 
     def _approve(self, call: Call, tx: Tx, row: Row, approval: proposals.ApproveProposal) -> Result:
@@ -448,27 +448,38 @@ class Gate:
         repeats: int = 0,
         stream: str = "",
     ) -> None:
+        draft = self._draft(call, tx, outcome=outcome, ctx=ctx, code=code, repeats=repeats, stream=stream)
+        self._recorder.append(tx, draft)
+
+    def _draft(
+        self,
+        call: Call,
+        tx: Tx,
+        *,
+        outcome: Outcome,
+        ctx: Ctx | None = None,
+        code: str = "",
+        repeats: int = 0,
+        stream: str = "",
+    ) -> Draft:
         target = ctx.target if ctx else call.target
         if call.decision is None or target is None:
             raise SekishoError
         detail = dict(ctx.evidence) if ctx else {}
         detail |= ({"code": code} if code else {}) | ({"repeats": repeats} if repeats else {})
         detail |= {"level": call.level_shown} if call.level_shown else {}
-        self._recorder.append(
-            tx,
-            Draft(
-                id=call.record_id,
-                time_ms=call.now_ms,
-                actor=call.actor.ref.id,
-                approvers=call.approvers,
-                action=call.spec.name,
-                resource=target.resource.ref,
-                decision=call.decision,
-                outcome=outcome,
-                effects=tx.effects(call.record_id),
-                stream=stream or target.stream,
-                detail=detail,
-            ),
+        return Draft(
+            id=call.record_id,
+            time_ms=call.now_ms,
+            actor=call.actor.ref.id,
+            approvers=call.approvers,
+            action=call.spec.name,
+            resource=target.resource.ref,
+            decision=call.decision,
+            outcome=outcome,
+            effects=tx.effects(call.record_id),
+            stream=stream or target.stream,
+            detail=detail,
         )
 
 

@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from sekisho.kernel.tx import Row, Tx
 
 
-def beat(tx: Tx, subject: str, *, at_ms: int, until_ms: int, note: str = "") -> None:
-    """Write one sign of life; `subject` is `agent:<id>` or `attempt:<id>`."""
-    tx.run(
+def beat(tx: Tx, *subjects: str, at_ms: int, until_ms: int, note: str = "") -> None:
+    """Write a sign of life of each subject (`agent:<id>`, `attempt:<id>`)."""
+    tx.run_many(
         "insert into kernel_heartbeats (subject, at_ms, until_ms, note) values (:subject, :at, :until, :note)"
         " on conflict (subject) do update set at_ms = :at, until_ms = :until,"
         " note = case when :note = '' then kernel_heartbeats.note else :note end",
-        subject=subject,
-        at=at_ms,
-        until=until_ms,
-        note=note,
+        [{"subject": subject, "at": at_ms, "until": until_ms, "note": note} for subject in subjects],
     )
 
 
@@ -36,6 +33,9 @@ def last_of_each(tx: Tx, kind: str, names: Sequence[str]) -> dict[str, Row]:
     return {row["subject"].removeprefix(f"{kind}:"): row for row in rows}
 
 
-def forget(tx: Tx, subject: str) -> None:
-    """Remove the sign of life of something that ended."""
-    tx.run("delete from kernel_heartbeats where subject = :subject", subject=subject)
+def forget(tx: Tx, *subjects: str) -> None:
+    """Remove the signs of life of what ended."""
+    tx.run_many(
+        "delete from kernel_heartbeats where subject = :subject",
+        [{"subject": subject} for subject in subjects],
+    )

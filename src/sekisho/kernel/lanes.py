@@ -39,6 +39,23 @@ def repeated(tx: Tx, lane: tuple[str, str], seq: int, digest: str) -> bytes | No
     raise SekishoError(REPLAYED, lane=lane[1], seq=seq)
 
 
+def take(tx: Tx, lane: tuple[str, str], seq: int, digest: str) -> None:
+    """`repeated` and `applied` at once, for a message whose answer is made again each time and kept nowhere."""
+    taken = tx.run(
+        "insert into kernel_lanes (agent, lane, seq, message_digest, answer)"
+        " values (:agent, :lane, :seq, :digest, :answer)"
+        " on conflict (agent, lane) do update set seq = :seq, message_digest = :digest, answer = :answer"
+        " where kernel_lanes.seq < :seq or (kernel_lanes.seq = :seq and kernel_lanes.message_digest = :digest)",
+        agent=lane[0],
+        lane=lane[1],
+        seq=seq,
+        digest=digest,
+        answer=b"",
+    )
+    if not taken:
+        raise SekishoError(REPLAYED, lane=lane[1], seq=seq)
+
+
 def last_seq(tx: Tx, lane: tuple[str, str]) -> int:
     """The newest number of a lane, 0 before its first message."""
     row = tx.one(

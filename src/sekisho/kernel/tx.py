@@ -50,6 +50,7 @@ PLUMBING = frozenset(
 """Tables that carry no effects. `tests/architecture` holds this list equal to the schema files."""
 
 _STATEMENT = re.compile(r"\s*(?:(select|with)\b|(insert\s+into|update|delete\s+from)\s+(\w+))", re.IGNORECASE)
+_WORD = re.compile(r"\w+")
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([a-z_][a-z0-9_]*)")
 _PORTION = 50
 _PLACES = tuple(f"each_{number}" for number in range(_PORTION))
@@ -58,11 +59,21 @@ _LARGEST = 2**53
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
+READS_KEPT, ROWS_KEPT = 64, 16
+"""How many answers a transaction remembers, and of how many rows at most: enough for what handlers ask twice."""
+
+
 class Statement(msgspec.Struct, frozen=True):
-    """One SQL text, looked at once: what it does, to which table, and its spelling for each database."""
+    """One SQL text, looked at once: what it does, to which table, and its spelling for each database.
+
+    `written` is the table of a write, also of one that carries no claim; `words` are what a read may depend on, none
+    where it must be asked each time.
+    """
 
     writes: bool
     table: str
+    written: str
+    words: frozenset[str]
     deletes: bool
     needs_record: bool
     sqlite: str
@@ -80,6 +91,7 @@ def analyse(sql: str) -> Statement:
     verb, table = (match[2].lower().split()[0], match[3].lower()) if writes else ("select", "")
     watched = writes and table not in PLUMBING
     text = sql.strip().rstrip(";")
+    words = frozenset(_WORD.findall(text.lower()))
     if watched:
         if verb != "delete" and ":record_id" not in text:
             message = f"a write to {table} must set record_id = :record_id"
@@ -89,6 +101,8 @@ def analyse(sql: str) -> Statement:
     return Statement(
         writes=writes,
         table=table if watched else "",
+        written=table,
+        words=frozenset() if writes or "update" in words else words,
         deletes=verb == "delete",
         needs_record=watched and verb != "delete",
         sqlite=text,
@@ -127,7 +141,12 @@ DELETED = "deleted"
 
 
 class Tx:
-    """One transaction. Owned by one thread; dead once the gate's work function returns."""
+    """One transaction. Owned by one thread; dead once the gate's work function returns.
+
+    Both databases answer a question of one transaction always from the same snapshot and its own writes. So what was
+    asked before is answered from memory, until a write to a table that the question names: what a decision looked at
+    and what the handler looks at are one reading. There are no views, triggers or cascades that would write elsewhere.
+    """
 
     def __init__(
         self,
@@ -144,6 +163,7 @@ class Tx:
         self._record_id = ""
         self._touched: dict[str, dict[tuple[str, str], Row | None]] = {}
         self._facts_version = facts_version
+        self._answers: dict[tuple[object, ...], tuple[frozenset[str], list[Row]]] = {}
 
     @property
     def dialect(self) -> Dialect:
@@ -191,7 +211,10 @@ class Tx:
         if self._read_only or not statement.writes or statement.table:
             message = "run_many writes plumbing tables only"
             raise ValueError(message)
-        if rows:
+        if len(rows) == 1:
+            self._run(sql, rows[0])
+        elif rows:
+            self._forget(statement.written)
             self._executor.execute_many(statement, rows)
 
     def facts_version(self) -> int:
@@ -232,14 +255,36 @@ class Tx:
 
     def _run(self, sql: str, params: dict[str, Any]) -> tuple[list[Row], int]:
         statement = analyse(sql)
-        if statement.writes:
-            self._check_write(statement)
-            if statement.needs_record:
-                params["record_id"] = self._record_id
+        if not statement.writes:
+            rows = self._ask(statement, params)
+            return rows, len(rows)
+        self._check_write(statement)
+        if statement.needs_record:
+            params["record_id"] = self._record_id
+        self._forget(statement.written)
         rows, count = self._executor.execute(statement, params)
         if statement.table:
             self._claim(statement, rows)
         return rows, count
+
+    def _ask(self, statement: Statement, params: dict[str, Any]) -> list[Row]:
+        """Rows that are the caller's own, from memory where nothing was written to what they come from."""
+        asked = (statement.sqlite, *params.items())
+        found = self._answers.get(asked)
+        if found is not None:
+            return [row.copy() for row in found[1]]
+        rows, _ = self._executor.execute(statement, params)
+        if statement.words and len(rows) <= ROWS_KEPT:
+            if len(self._answers) >= READS_KEPT:
+                self._answers.clear()
+            self._answers[asked] = (statement.words, [row.copy() for row in rows])
+        return rows
+
+    def _forget(self, table: str) -> None:
+        """A write to `table`: whatever was read of it is asked again."""
+        stale = [asked for asked, (words, _) in self._answers.items() if table in words]
+        for asked in stale:
+            del self._answers[asked]
 
     def _check_write(self, statement: Statement) -> None:
         if self._read_only:

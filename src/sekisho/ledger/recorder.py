@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import msgspec
 
@@ -31,11 +31,30 @@ class Ledger:
         """The 64 hexadecimal digits under which a stream stands in the log."""
         return self._pseudonym(stream)
 
-    def append(self, tx: Tx, draft: Draft) -> None:
-        """Store the record; one for a stream that has ended goes to its actor's own stream instead.
+    def append(self, tx: Tx, *drafts: Draft) -> None:
+        """Store the records, in this order; one for a stream that has ended goes to its actor's own stream instead.
 
         InvalidInputError for what no record may hold; then the command must not take effect either.
         """
+        if len(drafts) == 1:
+            self._append_one(tx, drafts[0])
+            return
+        closed = tables.closed_streams_among(tx, sorted({self._pseudonym(draft.stream) for draft in drafts}))
+        rows: list[dict[str, str | bytes]] = []
+        for draft in drafts:
+            stream = self._pseudonym(draft.stream)
+            if closed.get(stream, draft.id) != draft.id:
+                # Rare: what is gathered goes first, so that the order stays the caller's.
+                tables.put_many(tx, rows)
+                rows = []
+                self._append_one(tx, draft)
+                continue
+            body = rules.encode_body(draft, stream=stream, salt=secrets.token_bytes(rules.SALT_BYTES))
+            digest = hashlib.sha256(body).digest()
+            rows.append({"id": draft.id, "stream": stream, "digest": digest, "body": body})
+        tables.put_many(tx, rows)
+
+    def _append_one(self, tx: Tx, draft: Draft) -> None:
         for name in (draft.stream, draft.actor):
             stream = self._pseudonym(name)
             body = rules.encode_body(draft, stream=stream, salt=secrets.token_bytes(rules.SALT_BYTES))
@@ -45,30 +64,15 @@ class Ledger:
                 return
         raise SekishoError(STREAM_CLOSED)
 
-    def append_many(self, tx: Tx, drafts: Sequence[Draft]) -> None:
-        """Store many records of one transaction, in this order, with two statements; else as `append`."""
-        closed = tables.closed_streams_among(tx, sorted({self._pseudonym(draft.stream) for draft in drafts}))
-        rows: list[dict[str, str | bytes]] = []
-        for draft in drafts:
-            stream = self._pseudonym(draft.stream)
-            if closed.get(stream, draft.id) != draft.id:
-                # Rare: what is gathered goes first, so that the order stays the caller's.
-                tables.put_many(tx, rows)
-                rows = []
-                self.append(tx, draft)
-                continue
-            body = rules.encode_body(draft, stream=stream, salt=secrets.token_bytes(rules.SALT_BYTES))
-            digest = hashlib.sha256(body).digest()
-            rows.append({"id": draft.id, "stream": stream, "digest": digest, "body": body})
-        tables.put_many(tx, rows)
-
     def known(self, tx: Tx, record_id: str) -> bool:
         """Whether the record was committed, erased or not."""
         return tables.body(tx, record_id) is not None or tables.erased_claims(tx, record_id) is not None
 
-    def keep_facts(self, tx: Tx, digest: str, body: bytes) -> None:
-        """Keep the request slice that decisions name as `facts`; `ledger.wrong_digest` unless it has that digest."""
-        _keep(tx, "facts", digest, body)
+    def keep_facts(self, tx: Tx, bodies: Mapping[str, bytes]) -> None:
+        """Keep request slices by the digests that decisions name as `facts`; `ledger.wrong_digest` unless they fit."""
+        for digest, body in bodies.items():
+            _check(digest, body)
+        tables.keep_many(tx, "facts", bodies)
 
     def keep_charter(self, tx: Tx, digest: str, body: bytes) -> None:
         """Keep a charter's canonical form, which bundles carry; `ledger.wrong_digest` as above."""
@@ -97,6 +101,10 @@ def newest_time_ms(tx: Tx) -> int | None:
 
 
 def _keep(tx: Tx, kind: str, digest: str, body: bytes) -> None:
+    _check(digest, body)
+    tables.keep(tx, kind, digest, body)
+
+
+def _check(digest: str, body: bytes) -> None:
     if digest != rules.DIGEST_PREFIX + hashlib.sha256(body).hexdigest():
         raise InvalidInputError(WRONG_DIGEST, digest=digest[:80])
-    tables.keep(tx, kind, digest, body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -329,6 +329,11 @@ _KEPT = {
 def keep(tx: Tx, kind: str, digest: str, content: bytes) -> None:
     """Keep content under its digest text; `kind` is charters, facts or files. The same again is nothing new."""
     tx.run(_KEEP[kind], digest=digest, body=content)
+
+
+def keep_many(tx: Tx, kind: str, contents: Mapping[str, bytes]) -> None:
+    """As `keep`, for several at once."""
+    tx.run_many(_KEEP[kind], [{"digest": digest, "body": content} for digest, content in contents.items()])
 
 
 def kept(tx: Tx, kind: str, digest: str) -> bytes | None:

@@ -46,6 +46,7 @@ def application(control: Control, *, stopping: Callable[[], bool] = lambda: Fals
     registry = CollectorRegistry()
     registry.register(control.witness_answers)
     door = AgentDoor(control.gate, control.seals, control.clock)
+    registry.register(door.key_answers)
     store = ObjectDoor(control.objects, control.tickets)
     return build(
         control.gate,

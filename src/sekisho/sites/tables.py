@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
-from sekisho.kernel import heartbeats
 from sekisho.kernel.tx import Row, Tx
 from sekisho.sites.model import Accelerator, Fact, RegisterSite, ReportCapabilities, SiteView
+
+_SITES = (
+    "select s.*, coalesce((select at_ms from kernel_heartbeats where subject = 'site:' || s.id), 0) as heard_ms"
+    " from sites_sites s"
+)
+"""Not as a join: looked up one by one, no round is in the way of agents that no site of it is about."""
+_STATED = (
+    "select site, name, value, grade, issuer, observed_ms, expires_ms, source, null as type, 0 as count,"
+    " 0 as yen_per_hour from sites_facts where (:only = '' or site = :only)"
+    " union all select site, type, '', '', '', 0, 0, '', type, count, yen_per_hour from sites_accelerators"
+    " where (:only = '' or site = :only) order by site, name"
+)
+"""What is stated of all sites or of one: facts, and accelerators under their `type`."""
 
 
 def insert_site(tx: Tx, site_id: str, command: RegisterSite, *, control: bool) -> None:
@@ -93,8 +105,8 @@ def set_capabilities(tx: Tx, site: str, said: ReportCapabilities) -> int:
 
 def find(tx: Tx, site: str) -> SiteView | None:
     """One site by id or name."""
-    row = tx.one("select * from sites_sites where id = :site or name = :site", site=site)
-    return views(tx, [row])[0] if row else None
+    rows = tx.all(f"{_SITES} where s.id = :site or s.name = :site", site=site)
+    return views(tx, rows)[0] if rows else None
 
 
 def away_seconds(tx: Tx, site: str) -> int:
@@ -110,33 +122,27 @@ def named(tx: Tx, name: str) -> bool:
 
 def page(tx: Tx, after: str, limit: int) -> list[SiteView]:
     """Sites by name, after a name."""
-    rows = tx.all(
-        "select * from sites_sites where name > :after order by name limit :limit", after=after, limit=limit
-    )
+    rows = tx.all(f"{_SITES} where s.name > :after order by s.name limit :limit", after=after, limit=limit)
     return views(tx, rows)
 
 
 def every(tx: Tx) -> list[SiteView]:
     """All sites; there are tens of them, not thousands."""
-    return views(tx, tx.all("select * from sites_sites order by name"))
+    return views(tx, tx.all(f"{_SITES} order by s.name"))
 
 
 def views(tx: Tx, rows: list[Row]) -> list[SiteView]:
-    """Rows with their accelerators, facts and the time their agent was last heard."""
-    wanted = [row["id"] for row in rows]
+    """Rows of `_SITES` with their accelerators and facts; of one site without a look at those of others."""
+    only = rows[0]["id"] if len(rows) == 1 else ""
     accelerators: dict[str, list[Accelerator]] = {}
-    for row in tx.among(
-        "select site, type, count, yen_per_hour from sites_accelerators where site in (:each) order by type",
-        wanted,
-    ):
-        accelerators.setdefault(row["site"], []).append(
-            Accelerator(row["type"], row["count"], row["yen_per_hour"])
-        )
     facts: dict[str, dict[str, Fact]] = {}
-    for row in tx.among("select * from sites_facts where site in (:each) order by name", wanted):
-        facts.setdefault(row["site"], {})[row["name"]] = _fact(row)
-    heard = heartbeats.last_of_each(tx, "site", wanted)
-    return [_view(row, accelerators, facts, heard.get(row["id"])) for row in rows]
+    for row in tx.all(_STATED, only=only):
+        if row["type"] is None:
+            facts.setdefault(row["site"], {})[row["name"]] = _fact(row)
+        else:
+            found = Accelerator(row["type"], row["count"], row["yen_per_hour"])
+            accelerators.setdefault(row["site"], []).append(found)
+    return [_view(row, accelerators, facts) for row in rows]
 
 
 def _fact(row: Row) -> Fact:
@@ -151,7 +157,7 @@ def _fact(row: Row) -> Fact:
 
 
 def _view(
-    row: Row, accelerators: dict[str, list[Accelerator]], facts: dict[str, dict[str, Fact]], heard: Row | None
+    row: Row, accelerators: dict[str, list[Accelerator]], facts: dict[str, dict[str, Fact]]
 ) -> SiteView:
     return SiteView(
         id=row["id"],
@@ -171,7 +177,7 @@ def _view(
         holds_leases=row["holds_leases"] != 0,
         asks_health=row["asks_health"] == 1,
         away_seconds=row["away_seconds"] or 0,
-        heard_ms=heard["at_ms"] if heard else 0,
+        heard_ms=row["heard_ms"],
         record_id=row["record_id"],
     )
 

@@ -23,3 +23,6 @@ create index data_releases_proposal on data_releases (proposal);
 -- The site whose attempt left it behind, which alone is asked for its bytes: who else holds the same digest says nothing
 -- of whose it is there. Null where it was not left behind by an attempt.
 alter table data_artefacts add column site text;
+
+-- A renewal looks at the newest decision about each key of an attempt, which may have asked ten thousand times.
+create index data_key_releases_newest on data_key_releases (attempt, key, id);
