@@ -21,7 +21,7 @@ from sekisho_agent.errors import AgentError, ConfigError, UnreachableError
 from sekisho_verify import canonical
 from sekisho_wire.custody import Ask, CustodyError, Opened, Order, open_release, read_signed
 from sekisho_wire.custody_client import Asking
-from sekisho_wire.envelope import Header, Wrapped
+from sekisho_wire.envelope import EnvelopeKey, Header
 from sekisho_wire.keying import (
     REASON_KEY_CUSTODIAN,
     REASON_KEY_UNCONFIRMED,
@@ -86,13 +86,13 @@ class Keys:
         self._ca_file = Path(ca_file) if ca_file else None
         self._custodians = custodians
 
-    def open(self, header: Header) -> bytes:
-        """The data key of one object. KeyRefusedError where there is none to be had."""
+    def open(self, header: Header) -> EnvelopeKey:
+        """The key of one envelope. KeyRefusedError where there is none to be had."""
         (key,) = self._ask([header], make=0).keys
         return key
 
-    def make(self) -> tuple[Wrapped, bytes]:
-        """A new data key, and how its custodian wrapped it. KeyRefusedError as for `open`."""
+    def make(self) -> tuple[Header, EnvelopeKey]:
+        """The header of a new envelope as its custodian made it, and its key. KeyRefusedError as for `open`."""
         (made,) = self._ask([], make=1).made
         return made
 

@@ -157,7 +157,7 @@ def test_bytes_that_were_changed_are_refused(ward: Ward) -> None:
     digest = next(
         path
         for path in (ward.folder / "store" / "objects").rglob("*")
-        if path.is_file() and path.read_bytes()[:8] == b"sekienv1"
+        if path.is_file() and path.read_bytes()[:8] == b"sekienv2"
     )
     content = bytearray(digest.read_bytes())
     content[-1] ^= 1

@@ -41,9 +41,9 @@ ORDER = Order(
 )
 
 
-def header(wrapped: bytes = bytes(40), *, key: str = KEY, version: int = 1) -> Header:
+def header(wrapped: bytes = bytes(40), *, kind: str = "file", key: str = KEY, version: int = 1) -> Header:
     """The header of some object."""
-    return new_header("file", Wrapped(key, version, AES_KW, wrapped))
+    return new_header(kind, Wrapped(key, version, AES_KW, wrapped))
 
 
 class Asker:

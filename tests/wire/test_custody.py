@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -28,14 +29,15 @@ from sekisho_wire.custody import (
     seal_opening,
 )
 from sekisho_wire.custody_checks import CLOCK_MS_MAX, check_ask, read_ask
-from sekisho_wire.envelope import AES_KW, Wrapped
+from sekisho_wire.envelope import EnvelopeKey
 from tests.verify.builders import AGENT, Signer, make_id
 from tests.wire.custody_world import CUSTODIAN, KEY, NAME, NOW_MS, ORDER, Asker, header
 
-KEYS = [bytes([number] * 32) for number in range(3)]
+MADE = header(kind="tree")
+KEYS = [EnvelopeKey(bytes([number] * 32)) for number in range(3)]
 
 
-def release(order: Order, keys: list[bytes], /, **changes: Any) -> Release:
+def release(order: Order, keys: Sequence[EnvelopeKey], /, **changes: Any) -> Release:
     fields: dict[str, Any] = {
         "custodian": order.custodian,
         "order": order.digest(),
@@ -47,14 +49,14 @@ def release(order: Order, keys: list[bytes], /, **changes: Any) -> Release:
         "agent": order.agent,
         "recipient": order.recipient,
         "box": seal_keys(order, keys),
-        "wrapped": [to_base64url(bytes(40))] * order.make,
+        "made": [to_base64url(MADE.data)] * order.make,
         "number": 9,
         "time_ms": NOW_MS,
     }
     return Release(**(fields | changes))
 
 
-def answered(order: Order, keys: list[bytes], /, **changes: Any) -> bytes:
+def answered(order: Order, keys: Sequence[EnvelopeKey], /, **changes: Any) -> bytes:
     return release(order, keys, **changes).sealed(CUSTODIAN.sign)
 
 
@@ -124,7 +126,7 @@ def test_a_box_of_a_release_or_of_another_envelope_or_size_is_no_opening() -> No
     for box in (
         seal_keys(order, KEYS[:1]),
         seal_opening(other, KEYS[0], recipient),
-        seal_opening(HEAD, KEYS[0][:31], recipient),
+        seal_opening(HEAD, EnvelopeKey(KEYS[0][:31]), recipient),
     ):
         assert opening_code(opening(box=box)) == "custody.box"
     assert opening_code(answered(order, KEYS[:1])) == "custody.shape"
@@ -146,7 +148,7 @@ def test_the_keys_of_a_release_open_for_the_one_time_key_of_its_order() -> None:
     found = check_release(answered(order, KEYS), CUSTODIAN.key.public, order)
     opened = open_release(found, order, asker.one_time)
     assert opened.keys == KEYS[:2]
-    assert opened.made == [(Wrapped(KEY, 1, AES_KW, bytes(40)), KEYS[2])]
+    assert opened.made == [(MADE, KEYS[2])]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_the_keys_of_a_release_open_for_the_one_time_key_of_its_order() -> None:
         {"token": 4},
         {"agent": make_id("agt", 8)},
         {"recipient": "B" * 43},
-        {"wrapped": []},
+        {"made": []},
     ],
 )
 def test_an_answer_to_anything_else_is_foreign(changes: dict[str, Any]) -> None:
@@ -203,7 +205,17 @@ def test_one_kind_of_message_does_not_stand_for_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"box": "AAAA"}, {"box": "A"}, {"wrapped": ["AAAA"]}, {"wrapped": ["="]}, {"wrapped": []}]
+    "changes",
+    [
+        {"box": "AAAA"},
+        {"box": "A"},
+        {"made": ["AAAA"]},
+        {"made": ["="]},
+        {"made": []},
+        {"made": [to_base64url(header().data)]},
+        {"made": [to_base64url(header(kind="tree", key="others").data)]},
+        {"made": [to_base64url(header(kind="tree", version=2).data)]},
+    ],
 )
 def test_a_box_that_does_not_open_is_refused(changes: dict[str, Any]) -> None:
     asker = Asker()
