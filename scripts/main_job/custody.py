@@ -60,16 +60,20 @@ class Custodian(NamedTuple):
 
 
 def start(
-    story: Story, store: str = '[store]\nkind = "development"\n', *, name: str = "custodian"
+    story: Story,
+    engineer: Client,
+    store: str = '[store]\nkind = "development"\n',
+    *,
+    name: str = "custodian",
 ) -> Custodian:
-    """Make a custodian that believes this run's control plane, and serve it until the run ends."""
+    """Make a custodian of the engineer's organisation that believes this run's control plane; serve it to the end."""
     folder, data = story.folder / name, story.folder / "data"
     folder.mkdir(mode=0o700)
     port = processes.free_port(PORT)
     orders = (data / "orders.pub").read_text(encoding="ascii").strip()
     config = folder / "custodian.toml"
     config.write_text(
-        f'name = "{name}.example.invalid"\ncountry = "JP"\nstate = "{folder / "state"}"\ntrust = "{data / "trust.json"}"\n'
+        f'name = "{name}.example.invalid"\nowner = "{engineer.call("identity.me")["organisation"]}"\ncountry = "JP"\nstate = "{folder / "state"}"\ntrust = "{data / "trust.json"}"\n'
         f'orders = "{orders}"\nport = {port}\n{store}',
         encoding="utf-8",
     )

@@ -156,6 +156,7 @@ class Custodian:
             found = self._found(key)
             return Facts(
                 custodian=self.name,
+                owner=self._trusted.owner,
                 key=key,
                 country=self._country,
                 custody=self.store.custody,

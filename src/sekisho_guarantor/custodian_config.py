@@ -13,6 +13,7 @@ from sekisho_guarantor.custodian_errors import DEVELOPMENT_REFUSED
 from sekisho_guarantor.errors import CONFIG_INVALID, GuarantorError
 from sekisho_verify.errors import VerifyError
 from sekisho_verify.trust import Trust, parse_trust
+from sekisho_wire.custody import OrganisationId
 from sekisho_wire.custody_checks import Trusted
 from sekisho_wire.signing import SealError, decode_public_key
 
@@ -47,12 +48,15 @@ class PersonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CustodianConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. `name` stands in every order and answer; `country` is where the store is (ISO 3166-1).
 
+    `owner` is the id of the organisation that the keys belong to, as the control plane knows it: nobody else can have
+    them registered or released.
     `trust` is the log's trust file and `orders` the control plane's public key (base64url), both as the owner was
     handed them, not as a running control plane says. With `agents` named, only they get keys, and each must have asked
     itself.
     """
 
     name: Annotated[str, Meta(pattern=r"\A[!-~]{1,255}\Z")]
+    owner: OrganisationId
     country: Annotated[str, Meta(pattern=r"\A[A-Z]{2}\Z")]
     state: str
     store: StoreConfig
@@ -81,7 +85,7 @@ class CustodianConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise GuarantorError(CONFIG_INVALID, name="orders or agents", what=error.detail) from error
         if len(agents) != len(self.agents):
             raise GuarantorError(CONFIG_INVALID, name="agents", what="the same id twice")
-        return Trusted(self.name, self._log(), orders, agents)
+        return Trusted(self.name, self.owner, self._log(), orders, agents)
 
     def _log(self) -> Trust:
         try:

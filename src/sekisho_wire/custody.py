@@ -66,6 +66,8 @@ _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 KeyId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 Visible = Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]
 Bytes32 = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+OrganisationId = Annotated[str, Meta(pattern=r"^org_[0-7][0-9a-hjkmnp-tv-z]{25}\Z")]
+"""An organisation, as the control plane knows it."""
 Custody = Literal["customer-hsm", "development"]
 """How a key is held, in the charter's words: in hardware of its owner's choice, or in a file for trying things out."""
 
@@ -98,6 +100,7 @@ class _Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 class Order(_Signed, frozen=True, tag="sekisho.key.order"):
     """One release, decided. `custodian` is its name; `recipient` the agent's one-time X25519 key.
 
+    `owner` is the organisation whose grants decided, which must be the one that the custodian keeps the key for.
     `headers` are digests of envelope headers (`Header.digest`) whose keys are wanted, all of this key and version;
     `make` counts new envelopes, for objects that the attempt will write. `rules` are the ids that decided, `proof` the
     digest of the location proof it rested on, empty where the charter asked for none.
@@ -105,6 +108,7 @@ class Order(_Signed, frozen=True, tag="sekisho.key.order"):
 
     id: Visible
     custodian: Visible
+    owner: OrganisationId
     key: KeyId
     key_version: Positive
     headers: Annotated[list[Digest], Meta(max_length=KEYS_MAX)]
@@ -192,11 +196,13 @@ class Version(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Facts(_Signed, frozen=True, tag="sekisho.key.facts"):
     """What the custodian says of a key. It is the custodian's word: `attestation` holds a device's own, if it has one.
 
-    `country` is ISO 3166-1; `exportable` whether the key's bytes can be had from where it is kept; `store` names that
-    place for people; `stopped` that its owner lets nothing be released.
+    `owner` is the organisation that it keeps the key for; `country` is ISO 3166-1; `exportable` whether the key's bytes
+    can be had from where it is kept; `store` names that place for people; `stopped` that its owner lets nothing be
+    released.
     """
 
     custodian: Visible
+    owner: OrganisationId
     key: KeyId
     country: Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
     custody: Custody

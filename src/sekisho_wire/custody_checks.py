@@ -34,13 +34,15 @@ CLOCK_MS_MAX: Final = 60_000
 
 
 class Trusted(NamedTuple):
-    """Whom a custodian believes: its own name, the log, the key that signs orders (32 raw bytes), agents by id.
+    """Whom a custodian believes: its own name, whose keys they are, the log, the key that signs orders, agents by id.
 
+    Keys are 32 raw bytes; `owner` is the organisation whose grants may release.
     Where `agents` is empty the control plane's word stands for who the agent is; otherwise each ask needs the agent's
     own signed request that names the one-time key.
     """
 
     name: str
+    owner: str
     log: Trust
     orders: bytes
     agents: Mapping[str, bytes]
@@ -67,7 +69,7 @@ def read_ask(data: bytes) -> Ask:
 def check_ask(ask: Ask, trusted: Trusted, now_ms: int) -> Asked:
     """Everything but state; CustodyError by what is wrong.
 
-    `custody.shape`, `custody.signature` (order or agent's request), `custody.other_custodian`,
+    `custody.shape`, `custody.signature` (order or agent's request), `custody.other_custodian`, `custody.other_owner`,
     `custody.order_expired`, `custody.order_early`, `custody.record` (not the allowed record of this order),
     `custody.checkpoint` (not of the trusted log, or too few witnesses), `custody.inclusion`, `custody.headers`,
     `custody.request`.
@@ -75,6 +77,8 @@ def check_ask(ask: Ask, trusted: Trusted, now_ms: int) -> Asked:
     order = read_signed(ask.order.encode(), trusted.orders, Order)
     if order.custodian != trusted.name:
         raise CustodyError("custody.other_custodian", "an order to another custodian")
+    if order.owner != trusted.owner:
+        raise CustodyError("custody.other_owner", "an order by the grants of another organisation")
     _check_time(order, now_ms)
     checkpoint = _check_logged(ask, order, trusted.log)
     headers = _check_headers(ask, order)

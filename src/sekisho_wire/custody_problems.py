@@ -35,6 +35,12 @@ RECIPIENT: Final = _refusal(
 OTHER_CUSTODIAN: Final = _refusal(
     "other_custodian", 403, "The order is to another custodian.", "別の保管者あての指図です。"
 )
+OTHER_OWNER: Final = _refusal(
+    "other_owner",
+    403,
+    "The order was decided for another organisation than the one that the keys here belong to.",
+    "指図は、ここで保管する鍵の所有者とは別の組織のために決定されたものです。",
+)
 ORDER_EXPIRED: Final = _refusal(
     "order_expired", 403, "The order is past its time.", "指図の有効期限が過ぎています。"
 )

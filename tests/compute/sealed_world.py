@@ -43,7 +43,7 @@ class SealedWorld(World):
         self.yard = Yard(self, self.home.site, agent=f"agent-{self.home.site.name}")
         self.yard.prove()
         self.state_proof(CONTROL_SITE)
-        self.key(statement=custody.hsm())
+        self.key(**custody.HSM)
         self.dataset("patients", level=2)
         return self
 
@@ -94,7 +94,7 @@ class SealedWorld(World):
         """What a custodian that trusts this log reads out of it; CustodyError where it does not believe it."""
         trust = self.perform(SYSTEM, ShowTrust()).text
         agents = {self.home.id: self.home.key.public_key().public_bytes_raw()}
-        trusted = custody.trusted(trust, self.control.seals.public_key, agents=agents)
+        trusted = custody.trusted(self.office, trust, self.control.seals.public_key, agents=agents)
         return check_ask(custody.ask_of(granted, custody.HEADER), trusted, self.clock.now_ms())
 
 

@@ -32,8 +32,8 @@ from sekisho_wire.envelope import (
     new_header,
 )
 from tests.guarantor.custodian_world import CustodyHouse, custody
-from tests.verify.builders import TestLog
-from tests.wire.custody_world import KEY, NOW_MS, header
+from tests.verify.builders import TestLog, make_id
+from tests.wire.custody_world import KEY, NOW_MS, OWNER, header
 
 
 @pytest.fixture
@@ -90,6 +90,11 @@ def test_a_used_order_is_refused_as_long_as_it_could_be_in_time(
             house.custodian.release(ask)
         codes.add(caught.value.code)
     assert codes == {"custody.order_used", "custody.order_expired"}
+
+
+def test_the_grants_of_another_organisation_release_nothing(house: CustodyHouse) -> None:
+    assert house.custodian.facts(KEY).owner == OWNER
+    assert refused(house, owner=make_id("org", 2)) == "custody.other_owner"
 
 
 def test_a_clock_that_was_set_back_releases_nothing(house: CustodyHouse) -> None:

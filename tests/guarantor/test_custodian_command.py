@@ -189,6 +189,8 @@ def test_a_development_store_shouts_and_stays_on_this_machine(
     ("before", "after", "code"),
     [
         ('country = "JP"', 'country = "Japan"', "guarantor.config_invalid"),
+        ('owner = "org_', 'owner = "Hospital', "guarantor.config_invalid"),
+        ('owner = "org_', 'other = "org_', "guarantor.config_invalid"),
         ('orders = "', 'orders = "x', "guarantor.config_invalid"),
         ("trust.json", "missing.json", "guarantor.config_invalid"),
         ('kind = "development"', 'kind = "pkcs11"', "guarantor.config_invalid"),

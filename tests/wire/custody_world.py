@@ -20,10 +20,12 @@ NOW_MS = 1_795_000_000_000
 CONTROL = Signer.make("control")
 CUSTODIAN = Signer.make("custodian")
 NAME = "custodian.example/hospital"
+OWNER = make_id("org", 1)
 KEY = "patients"
 ORDER = Order(
     id="rel_1",
     custodian=NAME,
+    owner=OWNER,
     key=KEY,
     key_version=1,
     headers=[],
@@ -59,7 +61,7 @@ class Asker:
     def trusted(self, *, agents: bool = False) -> Trusted:
         """What a custodian's owner writes down about this control plane."""
         trust = parse_trust(self.log.trust(quorum=self.quorum))
-        return Trusted(NAME, trust, CONTROL.key.public, {AGENT_ID: AGENT.key.public} if agents else {})
+        return Trusted(NAME, OWNER, trust, CONTROL.key.public, {AGENT_ID: AGENT.key.public} if agents else {})
 
     def order(self, headers: Sequence[Header] = (), /, **changes: Any) -> Order:
         """An order for the data keys of these headers."""

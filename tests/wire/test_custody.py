@@ -31,7 +31,7 @@ from sekisho_wire.custody import (
 from sekisho_wire.custody_checks import CLOCK_MS_MAX, check_ask, read_ask
 from sekisho_wire.envelope import EnvelopeKey
 from tests.verify.builders import AGENT, Signer, make_id
-from tests.wire.custody_world import CUSTODIAN, KEY, NAME, NOW_MS, ORDER, Asker, header
+from tests.wire.custody_world import CUSTODIAN, KEY, NAME, NOW_MS, ORDER, OWNER, Asker, header
 
 MADE = header(kind="tree")
 KEYS = [EnvelopeKey(bytes([number] * 32)) for number in range(3)]
@@ -249,6 +249,7 @@ def test_facts_say_which_version_wraps() -> None:
     versions = [Version(1, 5, 6), Version(2, 6), Version(3, 7, 8)]
     facts = Facts(
         custodian=NAME,
+        owner=OWNER,
         key=KEY,
         country="JP",
         custody="customer-hsm",
@@ -279,6 +280,7 @@ def test_an_order_under_a_checkpoint_holds() -> None:
     ("changes", "now_ms", "code"),
     [
         ({"custodian": "another"}, NOW_MS, "custody.other_custodian"),
+        ({"owner": make_id("org", 2)}, NOW_MS, "custody.other_owner"),
         ({}, NOW_MS + 60_001, "custody.order_expired"),
         ({}, NOW_MS - CLOCK_MS_MAX - 1, "custody.order_early"),
         ({"not_after_ms": NOW_MS + 600_001}, NOW_MS, "custody.order_early"),

@@ -113,6 +113,7 @@ class ReleaseActions:
         order = Order(
             id=ctx.new_id("rel"),
             custodian=wish.key.custodian_name,
+            owner=wish.key.owner,
             key=wish.key.name,
             key_version=wish.version,
             headers=want.headers,

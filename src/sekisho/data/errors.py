@@ -162,6 +162,15 @@ KEY_NEEDED = define(
         "sekisho data add NAME PATH --level 1 --key KEY", "sekisho data add 名前 パス --level 1 --key 鍵"
     ),
 )
+KEY_OWNER = define(
+    "data.key_owner",
+    403,
+    Exit.DENIED,
+    Text(
+        "The custodian of key {name} keeps it for another organisation than yours.",
+        "鍵{name}は、保管者があなたの組織以外のために保管している鍵です。",
+    ),
+)
 KEY_TAKEN = define(
     "data.key_taken",
     409,

@@ -63,8 +63,8 @@ class KeyPage(msgspec.Struct, frozen=True):
 class RegisterKey(Command[KeyView]):
     """Register a key that a custodian holds for your organisation; the key itself never comes here.
 
-    `statement` is what the custodian says of the key, signed with `public_key`; `custodian` is the organisation that
-    runs it, your own unless given.
+    `statement` is what the custodian says of the key, your organisation's, signed with `public_key`; `custodian` is the
+    organisation that runs it, your own unless given.
     """
 
     name: Name

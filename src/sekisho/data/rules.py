@@ -21,6 +21,7 @@ from sekisho.data.errors import (
     KEY_CUSTODY,
     KEY_EVIDENCE,
     KEY_NEEDED,
+    KEY_OWNER,
     KEY_STATE,
     KEY_VERSION,
     LOWER_FLOOR,
@@ -215,12 +216,16 @@ def check_rotation(key: KeyView, version: int) -> None:
         raise SekishoError(KEY_VERSION, name=key.name, version=key.version, asked=version)
 
 
-def read_facts(sealed: str, public_key: str, name: str) -> Facts:
+def read_facts(sealed: str, public_key: str, name: str, owner: str) -> Facts:
     """What a custodian says of its key of this name; problem `data.key_evidence` for anybody else's word.
 
+    `data.key_owner` where it keeps the key for another organisation: facts are public, and who registers a key decides
+    by its own grants who gets it.
     A file on a disk can be copied: a development key that is said not to be exportable is refused.
     """
     facts = _read(sealed, public_key, name, Facts)
+    if facts.owner != owner:
+        raise SekishoError(KEY_OWNER, name=name)
     if facts.custody == "development" and not facts.exportable:
         raise SekishoError(KEY_CUSTODY)
     if not facts.newest:
