@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from sekisho_guarantor.config import check_listening, is_loopback, read_config
-from sekisho_guarantor.custodian_errors import DEVELOPMENT_REFUSED
+from sekisho_guarantor.custodian_errors import AGENTS_MISSING, DEVELOPMENT_REFUSED, QUORUM_MISSING
 from sekisho_guarantor.errors import CONFIG_INVALID, GuarantorError
 from sekisho_verify.errors import VerifyError
 from sekisho_verify.trust import Trust, parse_trust
@@ -52,7 +52,7 @@ class CustodianConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     them registered or released.
     `trust` is the log's trust file and `orders` the control plane's public key (base64url), both as the owner was
     handed them, not as a running control plane says. With `agents` named, only they get keys, and each must have asked
-    itself.
+    itself. A development store may go without them and without witnesses; any other may not.
     """
 
     name: Annotated[str, Meta(pattern=r"\A[!-~]{1,255}\Z")]
@@ -108,5 +108,18 @@ def load_config(path: Path) -> CustodianConfig:
         raise GuarantorError(
             CONFIG_INVALID, name="store", what="module, token and pin_file belong to kind pkcs11"
         )
-    config.trusted()
+    _check_trusted(config.trusted(), store.kind)
     return config
+
+
+def _check_trusted(trusted: Trusted, store: str) -> None:
+    """A key that protects something is released to agents that its owner knows, under a log that others have seen.
+
+    A development key protects nothing, so that things can be tried out with neither.
+    """
+    if store == "development":
+        return
+    if not trusted.agents:
+        raise GuarantorError(AGENTS_MISSING)
+    if trusted.log.quorum < 1:
+        raise GuarantorError(QUORUM_MISSING)

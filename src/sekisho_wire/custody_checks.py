@@ -28,6 +28,7 @@ from sekisho_wire.custody import (
     read_signed,
 )
 from sekisho_wire.envelope import EnvelopeError, Header, decode_header
+from sekisho_wire.keying import WantKey
 
 CLOCK_MS_MAX: Final = 60_000
 """How far ahead of the custodian's clock an order may say it was issued."""
@@ -38,7 +39,7 @@ class Trusted(NamedTuple):
 
     Keys are 32 raw bytes; `owner` is the organisation whose grants may release.
     Where `agents` is empty the control plane's word stands for who the agent is; otherwise each ask needs the agent's
-    own signed request that names the one-time key.
+    own signed request, for the very headers and the one-time key of the order.
     """
 
     name: str
@@ -137,7 +138,7 @@ def _check_headers(ask: Ask, order: Order) -> list[Header]:
 
 
 def _check_request(ask: Ask, order: Order, agents: Mapping[str, bytes]) -> None:
-    """The agent itself asked, with the key that the order names."""
+    """The agent itself asked for these very headers and so many new ones, with the key that the order names."""
     public = agents.get(order.agent)
     if public is None:
         raise CustodyError("custody.request", "an agent that this custodian does not know")
@@ -148,6 +149,10 @@ def _check_request(ask: Ask, order: Order, agents: Mapping[str, bytes]) -> None:
         raise CustodyError("custody.signature", "the agent's request is signed by another key") from error
     except (VerifyError, UnicodeEncodeError) as error:
         raise CustodyError("custody.request", "not a request of an agent") from error
-    theirs = (message.agent, message.attempt, value.get("token"), message.body.get("recipient"))
-    if theirs != (order.agent, order.attempt, order.token, order.recipient):
+    try:
+        want = msgspec.convert(message.body, WantKey, strict=True)
+    except msgspec.ValidationError as error:
+        raise CustodyError("custody.request", "not a request for keys") from error
+    asked = (message.agent, message.attempt, value.get("token"), want.recipient, want.headers, want.make)
+    if asked != (order.agent, order.attempt, order.token, order.recipient, order.headers, order.make):
         raise CustodyError("custody.request", "the agent asked for something else")

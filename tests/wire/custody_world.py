@@ -14,6 +14,7 @@ from sekisho_verify.trust import parse_trust
 from sekisho_wire.custody import RELEASE_ACTION, Ask, Order
 from sekisho_wire.custody_checks import Trusted
 from sekisho_wire.envelope import AES_KW, Header, Wrapped, new_header
+from sekisho_wire.keying import WantKey
 from tests.verify.builders import AGENT, AGENT_ID, Signer, TestLog, make_id, record_body
 
 NOW_MS = 1_795_000_000_000
@@ -93,7 +94,8 @@ class Asker:
         )
 
     def request(self, order: Order, *, signer: Signer = AGENT, **body: object) -> str:
-        """The agent's own message that asked for it."""
+        """The agent's own message that asked for it, as agents write it."""
+        want = WantKey(order.recipient, order.headers, order.make)
         content: dict[str, object] = {
             "agent": order.agent,
             "lane": "main",
@@ -101,6 +103,6 @@ class Asker:
             "time": "2026-11-20T05:03:11.123Z",
             "attempt": order.attempt,
             "token": order.token,
-            "body": {"kind": "keys", "recipient": order.recipient, **body},
+            "body": msgspec.to_builtins(want) | body,
         }
         return seal(content, signer.sign).decode()

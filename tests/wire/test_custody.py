@@ -74,6 +74,7 @@ def ask_code(asker: Asker, ask: Any, *, agents: bool = False, now_ms: int = NOW_
 
 # --------------------------------------------------------------------------------------------- what an owner opens
 HEAD = header(bytes([5] * 40))
+ENVELOPE = HEAD.digest()
 ONE_TIME = X25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
@@ -362,6 +363,24 @@ def test_headers_are_exactly_those_of_the_order_and_of_its_key() -> None:
         assert ask_code(asker, asker.ask(asker.order([foreign]), [foreign])) == "custody.headers"
 
 
+def test_what_an_agent_asked_for_is_the_order_of_no_other_object() -> None:
+    """A question for new keys, or for one object, answered by an order for what somebody else would like to see."""
+    asker = Asker()
+    mine, other = header(), header(bytes([1] * 40))
+    for asked, ordered in (
+        ([mine], [other]),
+        ([mine], [mine, other]),
+        ([mine, other], [other, mine]),
+        ([header(bytes([2] * 40))], [other]),
+    ):
+        order = asker.order(ordered, make=1)
+        question = asker.request(asker.order(asked, make=1, id=order.id))
+        ask = msgspec.structs.replace(asker.ask(order, ordered), request=question)
+        assert ask_code(asker, ask, agents=True) == "custody.request"
+    order = asker.order([mine], make=1)
+    check_ask(asker.ask(order, [mine]), asker.trusted(agents=True), NOW_MS)
+
+
 def test_where_agents_are_known_the_agent_itself_must_have_asked() -> None:
     asker = Asker()
     order = asker.order(make=1)
@@ -374,6 +393,15 @@ def test_where_agents_are_known_the_agent_itself_must_have_asked() -> None:
     assert with_request("") == "custody.request"
     assert with_request(asker.request(order, signer=Signer.make("thief"))) == "custody.signature"
     assert with_request(asker.request(order, recipient="B" * 43)) == "custody.request"
+    odd: list[dict[str, Any]] = [
+        {"make": 2},
+        {"headers": [ENVELOPE]},
+        {"kind": "accept"},
+        {"make": "1"},
+        {"x": 1},
+    ]
+    for changes in odd:
+        assert with_request(asker.request(order, **changes)) == "custody.request", changes
     assert with_request(asker.request(replace(order, token=4))) == "custody.request"
     assert with_request(asker.request(replace(order, attempt=make_id("att", 2)))) == "custody.request"
     stranger = asker.ask(asker.order(make=1, agent=make_id("agt", 8)))
