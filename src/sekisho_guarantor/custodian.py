@@ -163,6 +163,7 @@ class Custodian:
                 exportable=self.store.exportable,
                 store=self.store.description,
                 attestation="",
+                quorum=self._trusted.log.quorum,
                 stopped=found.stopped,
                 versions=[found.versions[number] for number in sorted(found.versions)],
                 time_ms=self._now_ms(),

@@ -198,7 +198,7 @@ class Facts(_Signed, frozen=True, tag="sekisho.key.facts"):
 
     `owner` is the organisation that it keeps the key for; `country` is ISO 3166-1; `exportable` whether the key's bytes
     can be had from where it is kept; `store` names that place for people; `stopped` that its owner lets nothing be
-    released.
+    released; `quorum` how many witnesses must have cosigned the checkpoint that an order lies under.
     """
 
     custodian: Visible
@@ -209,6 +209,7 @@ class Facts(_Signed, frozen=True, tag="sekisho.key.facts"):
     exportable: bool
     store: ShortText
     attestation: Annotated[str, Meta(max_length=65_536)]
+    quorum: Count
     stopped: bool
     versions: Annotated[list[Version], Meta(max_length=10_000)]
     time_ms: Count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sekisho.kernel.facts import SYSTEM
@@ -90,9 +91,10 @@ class SealedWorld(World):
         assert isinstance(answer, KeyGranted), answer
         return answer
 
-    def believed(self, granted: KeyGranted) -> Asked:
+    def believed(self, granted: KeyGranted, *, quorum: int = 0) -> Asked:
         """What a custodian that trusts this log reads out of it; CustodyError where it does not believe it."""
-        trust = self.perform(SYSTEM, ShowTrust()).text
+        body = msgspec.json.decode(self.perform(SYSTEM, ShowTrust()).text)
+        trust = msgspec.json.encode(body | {"quorum": quorum}).decode()
         agents = {self.home.id: self.home.key.public_key().public_bytes_raw()}
         trusted = custody.trusted(self.office, trust, self.control.seals.public_key, agents=agents)
         return check_ask(custody.ask_of(granted, custody.HEADER), trusted, self.clock.now_ms())

@@ -31,6 +31,7 @@ KEY = KeyView(
     address="https://custodian.example.invalid",
     public_key=custody.PUBLIC,
     version=1,
+    quorum=0,
     state="serving",
     stand_in=True,
     grade="D",

@@ -33,6 +33,7 @@ FACTS = Facts(
     exportable=True,
     store="a test",
     attestation="",
+    quorum=0,
     stopped=False,
     versions=[Version(version=1, created_ms=1)],
     time_ms=1,

@@ -257,6 +257,7 @@ def test_facts_say_which_version_wraps() -> None:
         exportable=False,
         store="a store",
         attestation="",
+        quorum=0,
         stopped=False,
         versions=versions,
         time_ms=NOW_MS,

@@ -98,7 +98,7 @@ def rotate(ctx: Ctx, command: RotateKey) -> KeyView:
     key = find_key(ctx.tx, command.key, owner_of(ctx.principal))
     facts = rules.read_facts(command.statement, key.public_key, key.name, key.owner)
     rules.check_rotation(key, facts.newest)
-    tables_keys.set_version(ctx.tx, key.id, facts.newest)
+    tables_keys.set_version(ctx.tx, key.id, facts)
     ctx.detail(key=key.id, version=facts.newest, statement=command.statement)
     return find_key(ctx.tx, key.id)
 

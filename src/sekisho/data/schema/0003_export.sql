@@ -23,3 +23,6 @@ create index data_releases_proposal on data_releases (proposal);
 -- The site whose attempt left it behind, which alone is asked for its bytes: who else holds the same digest says nothing
 -- of whose it is there. Null where it was not left behind by an attempt.
 alter table data_artefacts add column site text;
+
+-- How many witnesses must have cosigned the checkpoint under which a key's custodian takes an order. Null for none.
+alter table data_keys add column quorum bigint;
