@@ -16,7 +16,8 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sekisho_agent import clock
-from sekisho_agent.client import open_http, post, within
+from sekisho_agent.client import post
+from sekisho_agent.custodians import open_custodian
 from sekisho_agent.errors import AgentError, ConfigError, UnreachableError
 from sekisho_verify import canonical
 from sekisho_wire.custody import Ask, CustodyError, Opened, Order, open_release, read_signed
@@ -74,10 +75,12 @@ class Keys:
         wanted: Callable[[], bool] = lambda: True,
         ca_file: str = "",
         custodians: Mapping[str, str] = _nobody,
+        permit_private: bool = False,
     ) -> None:
         """`attempt` is its id and fencing token; `ca_file` checks custodians beside the control plane.
 
-        `custodians` are the keys (base64url) that this site pins, by name; empty: whoever the control plane names.
+        `custodians` are the keys (base64url) that this site pins, by name; empty: whoever the control plane names. They
+        are asked at addresses of machines and private networks only with `permit_private`.
         """
         self._control = control
         self._attempt = attempt
@@ -85,6 +88,7 @@ class Keys:
         self._wanted = wanted
         self._ca_file = Path(ca_file) if ca_file else None
         self._custodians = custodians
+        self._permit_private = permit_private
 
     def open(self, header: Header) -> EnvelopeKey:
         """The key of one envelope. KeyRefusedError where there is none to be had."""
@@ -168,5 +172,6 @@ class Keys:
         return canonical.from_base64url(self._custodians[name])
 
     def _post(self, url: str, data: bytes, *, seconds: float, bytes_max: int) -> tuple[int, bytes]:
-        with open_http(url, timeout=within(seconds), ca_file=self._ca_file) as http:
+        way = open_custodian(url, seconds=seconds, ca_file=self._ca_file, permit_private=self._permit_private)
+        with way as http:
             return post(http, url, data, media_type=JSON_MEDIA_TYPE, bytes_max=bytes_max, seconds=seconds)

@@ -164,6 +164,12 @@ AWAY: Final = _refusal(
     "The custodian does not answer. Nothing was released.",
     "保管者が応答しません。鍵は引き渡されていません。",
 )
+ADDRESS: Final = _refusal(
+    "address",
+    403,
+    "The custodian's name leads to an address that this site does not let its agent call.",
+    "保管者の名前が指すアドレスへの接続は、この拠点のエージェントには許可されていません。",
+)
 REFUSED: Final = _refusal(
     "refused",
     403,

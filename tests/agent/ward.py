@@ -48,7 +48,7 @@ class Line:
         return answer
 
     def keys(self, check: Callable[[], None] = lambda: None) -> Keys:
-        return Keys(self, (self.order.attempt, self.order.token), check=check)
+        return Keys(self, (self.order.attempt, self.order.token), check=check, permit_private=True)
 
 
 class Ward:

@@ -115,6 +115,46 @@ def test_a_statement_is_believed_with_or_without_the_line_feed_of_a_file() -> No
 
 
 @pytest.mark.parametrize(
+    ("url", "tried", "production"),
+    [
+        ("https://keys.example.jp:7620", True, True),
+        ("https://8.8.8.8/custody", True, True),
+        ("https://[2001:4860:4860::8888]:7620", True, True),
+        ("http://keys.example.jp", False, False),
+        ("http://8.8.8.8", False, False),
+        ("http://127.0.0.1:7620", True, False),
+        ("https://127.0.0.1:7620", True, False),
+        ("https://[::1]", True, False),
+        ("https://[::ffff:127.0.0.1]", True, False),
+        ("http://localhost:7620", True, False),
+        ("https://keys.localhost", True, False),
+        ("https://10.1.2.3", True, False),
+        ("http://10.1.2.3", False, False),
+        ("https://192.168.0.9", True, False),
+        ("https://[fd00::1]", True, False),
+        ("https://169.254.169.254", False, False),
+        ("https://[fe80::1]", False, False),
+        ("https://[::ffff:169.254.169.254]", False, False),
+        ("https://0.0.0.0", False, False),
+        ("https://224.0.0.1", False, False),
+        ("https://127.1", False, False),
+        ("https://2130706433", False, False),
+        ("https://0x7f000001", False, False),
+        ("https://localhost.", False, False),
+        ("https://[::1", False, False),
+    ],
+)
+def test_no_tenant_sends_agents_to_an_address_of_their_own_networks(
+    url: str, *, tried: bool, production: bool
+) -> None:
+    for allowed, kind in ((tried, False), (production, True)):
+        if allowed:
+            rules.check_address(url, production=kind)
+        else:
+            assert code_of(lambda kind=kind: rules.check_address(url, production=kind)) == "data.key_address"
+
+
+@pytest.mark.parametrize(
     ("changes", "code"),
     [
         ({"custodian": "another.example.invalid"}, "data.key_evidence"),
@@ -209,6 +249,11 @@ def test_nobody_registers_a_key_that_its_custodian_keeps_for_another_organisatio
     assert world.perform(world.engineer, ShowKey(key=mine.id)).version == 1
 
 
+def test_a_key_at_an_address_of_nobodys_is_not_registered(world: World) -> None:
+    inside = custody.registration(owner=world.office, address="https://169.254.169.254/latest")
+    assert code_of(lambda: world.perform(world.engineer, inside)) == "data.key_address"
+
+
 def test_data_names_its_key_and_another_organisations_key_is_none(world: World) -> None:
     foreign = world.key("theirs", by=world.stranger)
     with pytest.raises(NotFoundError):
@@ -233,6 +278,8 @@ def test_a_development_key_is_no_custody_from_level_two_on_and_none_at_all_in_pr
         world.add("patients", level=2)
     assert "C04-key-custody" in caught.value.rules or "C02-location-proof-rest" in caught.value.rules
     ctx: Any = SimpleNamespace(principal=Entity(Ref("User", "u"), {"org": Ref("Org", custody.OWNER)}))
+    here = custody.registration(owner=custody.OWNER, address="https://127.0.0.1")
+    assert code_of(lambda: register_real(ctx, here)) == "data.key_address"
     said = custody.registration(owner=custody.OWNER)
     assert code_of(lambda: register_real(ctx, said)) == "data.key_stand_in"
 

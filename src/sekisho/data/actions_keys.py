@@ -59,6 +59,7 @@ def own_key(tx: Tx, key: str, owner: str) -> KeyView:
 
 def register(ctx: Ctx, command: RegisterKey) -> KeyView:
     """Add a key, as its custodian describes it; nothing here was measured."""
+    rules.check_address(command.address, production=False)
     owner = owner_of(ctx.principal)
     facts = _facts(command, owner)
     if tables_keys.find_key(ctx.tx, command.name, owner):
@@ -78,6 +79,7 @@ def register(ctx: Ctx, command: RegisterKey) -> KeyView:
 
 def register_real(ctx: Ctx, command: RegisterKey) -> KeyView:
     """Add a key, unless it only stands in for one; problem `data.key_stand_in`. For production."""
+    rules.check_address(command.address, production=True)
     if _facts(command, owner_of(ctx.principal)).custody == "development":
         raise SekishoError(KEY_STAND_IN)
     return register(ctx, command)

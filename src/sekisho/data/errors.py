@@ -171,6 +171,16 @@ KEY_OWNER = define(
         "鍵{name}は、保管者があなたの組織以外のために保管している鍵です。",
     ),
 )
+KEY_ADDRESS = define(
+    "data.key_address",
+    422,
+    Exit.USAGE,
+    Text(
+        "No custodian is asked at {host}: agents of every site would call that address of their own networks.",
+        "{host}は保管者のアドレスとして登録できません。各拠点のエージェントが、自分のネットワーク内の"
+        "そのアドレスに接続することになるためです。",
+    ),
+)
 KEY_TAKEN = define(
     "data.key_taken",
     409,
