@@ -25,6 +25,7 @@ from benchmarks.key_releases import release_goals
 from sekisho_guarantor.keystore_pkcs11 import Pkcs11Store
 from sekisho_wire.envelope import (
     AES_KW,
+    EnvelopeKey,
     Header,
     Wrapped,
     decrypt_stream,
@@ -40,7 +41,7 @@ LARGE_BYTES = 1 << 30
 MEMORY_BYTES = 64 << 20
 ROUNDS = 9
 UNWRAPS = 200
-KEY = bytes(range(32))
+KEY = EnvelopeKey(bytes(range(32)))
 _CHUNK = 1 << 20
 
 

@@ -60,19 +60,35 @@ class Custodian(NamedTuple):
 
 
 def start(
-    story: Story, store: str = '[store]\nkind = "development"\n', *, name: str = "custodian"
+    story: Story,
+    engineer: Client,
+    store: str = '[store]\nkind = "development"\n',
+    *,
+    name: str = "custodian",
 ) -> Custodian:
-    """Make a custodian that believes this run's control plane, and serve it until the run ends."""
+    """Make a custodian of the engineer's organisation that believes this run's control plane; serve it to the end.
+
+    It demands the run's witness, and that one of the run's agents has asked.
+    """
     folder, data = story.folder / name, story.folder / "data"
     folder.mkdir(mode=0o700)
     port = processes.free_port(PORT)
     orders = (data / "orders.pub").read_text(encoding="ascii").strip()
+    trust = json.loads((data / "trust.json").read_text(encoding="utf-8")) | {"quorum": 1}
+    (folder / "trust.json").write_text(json.dumps(trust), encoding="utf-8")
+    lines = [
+        f'name = "{name}.example.invalid"',
+        f'owner = "{engineer.call("identity.me")["organisation"]}"',
+        'country = "JP"',
+        f'state = "{folder / "state"}"',
+        f'trust = "{folder / "trust.json"}"',
+        f'orders = "{orders}"',
+        f"agents = [{', '.join(_agents(story))}]",
+        f"port = {port}",
+        store,
+    ]
     config = folder / "custodian.toml"
-    config.write_text(
-        f'name = "{name}.example.invalid"\ncountry = "JP"\nstate = "{folder / "state"}"\ntrust = "{data / "trust.json"}"\n'
-        f'orders = "{orders}"\nport = {port}\n{store}',
-        encoding="utf-8",
-    )
+    config.write_text("\n".join(lines), encoding="utf-8")
     words = [*program("sekisho_guarantor"), "--json", "custodian"]
     log = story.log(name)
     made = processes.run([*words, "init", "--config", str(config)], env={}, log=log)
@@ -86,3 +102,11 @@ def start(
             "protect nothing. An owner holds keys in a device: docs/how-to/hold-your-own-keys.md"
         )
     return Custodian(config, json.loads(made)["key"], f"http://127.0.0.1:{port}")
+
+
+def _agents(story: Story) -> Iterator[str]:
+    """The agents of the run's sites, as a custodian's settings name them."""
+    administrator = story.client(story.second_token)
+    for site in administrator.pages("sites.site.list"):
+        for agent in administrator.pages("identity.agent.list", site=site["id"]):
+            yield f'{{id = "{agent["id"]}", key = "{agent["public_key"]}"}}'

@@ -60,13 +60,14 @@ def agent_folders(
     """A configuration file and a one-time registration code for each site's agent.
 
     `ways` gives, by site, where it finds the control plane; `engines` what runs behind it, where that is not the local
-    engine as it comes.
+    engine as it comes. A run's custodians are on this machine, so its agents are told that they may call them there.
     """
     for name, site in sites.items():
         home = folder / name
         home.mkdir(parents=True, exist_ok=True)
         config = home / "agent.toml"
         text = f'control_url = "{ways[name]}"\nstate_dir = "{home / "state"}"\n'
+        text += "custodians_private = true\n"
         text += engines[name].settings if name in engines else ""
         config.write_text(text, encoding="utf-8")
         yield config, administrator.call("identity.agent.invite", site=site)["code"]

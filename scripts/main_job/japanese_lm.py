@@ -53,7 +53,7 @@ class JapaneseLm:
         processes.run(command + (["--text", own] if own else []), env={}, log=story.log("text"))
         local = transfer.scan(target, quiet)
         story.done(f"text ready: {local.size_bytes / 1e6:.1f} MB in {len(local.files)} files")
-        custodian = custody.start(story)
+        custodian = custody.start(story, engineer)
         key = custodian.register(story, engineer, KEY)
         with custodian.sealed(target, key) as (stored, named):
             upload = engineer.call(

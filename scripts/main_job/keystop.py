@@ -34,7 +34,7 @@ def tell(story: Story, engineer: Client, site: str) -> None:
 
     Both bundles are verified offline and must tell the releases and the refusal; StepFailedError otherwise.
     """
-    custodian = _custodian(story)
+    custodian = _custodian(story, engineer)
     key = custodian.register(story, engineer, KEY)
     level = 1 if key["stand_in"] else 2
     _add(story, engineer, custodian, key)
@@ -50,19 +50,19 @@ def tell(story: Story, engineer: Client, site: str) -> None:
     story.found.places.append(("key of level " + str(level), f"{KEY}: {told}; stopped: {refused}"))
 
 
-def _custodian(story: Story) -> custody.Custodian:
+def _custodian(story: Story, engineer: Client) -> custody.Custodian:
     """Over a token where SoftHSM is there, else over a file, and saying so."""
     folder = Path(story.stack.enter_context(tempfile.TemporaryDirectory(prefix="sekisho-hsm-")))
     try:
         token = softhsm.token(folder)
     except (pytest.skip.Exception, pytest.fail.Exception) as error:
         story.warn(f"The part about keys runs at level 1 with a development key: {error}")
-        return custody.start(story, name="custodian-of-notes")
+        return custody.start(story, engineer, name="custodian-of-notes")
     store = (
         f'[store]\nkind = "pkcs11"\nmodule = "{token.module}"\ntoken = "{token.label}"\n'
         f'pin_file = "{token.pin_file}"\n'
     )
-    return custody.start(story, store, name="custodian-of-notes")
+    return custody.start(story, engineer, store, name="custodian-of-notes")
 
 
 def _add(story: Story, engineer: Client, custodian: custody.Custodian, key: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from scripts.main_job import federation, processes
+from scripts.main_job import federation, processes, witness
 from scripts.main_job.example import Engine, Example, folder_of
 from scripts.main_job.processes import StepFailedError, program
 from scripts.main_job.relay import Relay
@@ -78,6 +78,11 @@ class Story:
         """The command line's settings of the example's engineer, for trying things out afterwards."""
         return self.folder / "client.json"
 
+    @property
+    def control_settings(self) -> Path:
+        """The control plane's settings."""
+        return self.folder / "sekisho.toml"
+
     def log(self, name: str) -> Path:
         """Where a program's output goes."""
         return self.folder / f"{name}.log"
@@ -86,8 +91,8 @@ class Story:
         """Make an installation, serve it, and answer a client in its first administrator's name."""
         port = processes.free_port(PORT)
         self.url = f"http://127.0.0.1:{port}"
-        env = {"SEKISHO_SERVER_PORT": str(port), "SEKISHOD_CONFIG": str(self.folder / "sekisho.toml")}
-        (self.folder / "sekisho.toml").write_text(
+        env = {"SEKISHO_SERVER_PORT": str(port), "SEKISHOD_CONFIG": str(self.control_settings)}
+        self.control_settings.write_text(
             f'data = "{self.folder / "data"}"\n[ledger]\norigin = "example.invalid/sekisho"\n',
             encoding="utf-8",
         )
@@ -107,6 +112,7 @@ class Story:
             log=self.log("init"),
         )
         self.done("installation made: keys, genesis record, trust file")
+        witness.start(self)
         server = self.stack.enter_context(
             processes.running([*program("sekisho.server"), "serve"], env=env, log=self.log("server"))
         )

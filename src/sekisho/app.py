@@ -186,7 +186,9 @@ class Control:
                 releases=releases,
             ),
             keeps=compute.KeepActions(box, self.objects),
-            releases=compute.ReleaseActions(self.seals, principals=principals, keep_file=log.keep_file),
+            releases=compute.ReleaseActions(
+                self.seals, principals=principals, keep_file=log.keep_file, cosigners=self.witnesses
+            ),
         )
 
     def _admission(self) -> sites.Admission:

@@ -280,6 +280,7 @@ class Attempt:
             wanted=self._alive,
             ca_file=config.ca_file,
             custodians={each.name: each.key for each in config.custodians},
+            permit_private=config.custodians_private,
         )
 
     def _watched(self) -> Watch | None:

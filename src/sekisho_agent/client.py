@@ -82,10 +82,10 @@ def check_control_url(url: str) -> str:
 def open_http(url: str, *, timeout: httpx2.Timeout, ca_file: Path | None) -> httpx2.Client:
     """A client of one connection pool that ignores the environment's proxies and follows no redirect."""
     base = check_control_url(url)
-    return httpx2.Client(base_url=base, timeout=timeout, verify=_trusted(base, ca_file), trust_env=False)
+    return httpx2.Client(base_url=base, timeout=timeout, verify=trusted(base, ca_file), trust_env=False)
 
 
-def _trusted(url: str, ca_file: Path | None) -> ssl.SSLContext:
+def trusted(url: str, ca_file: Path | None) -> ssl.SSLContext:
     """Whom to believe. Plain HTTP, to this machine alone, needs nobody: reading every root takes 40 ms of a start."""
     if url.startswith("http://"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -156,7 +156,8 @@ class CustodianConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. `control_url` and `state_dir` are needed; the store defaults to a folder below `state_dir`.
 
-    Without `custodians` the control plane says whose signature on a data key counts.
+    Without `custodians` the control plane says whose signature on a data key counts; with `custodians_private` they are
+    asked at private addresses too, which tenants register.
     """
 
     control_url: str
@@ -173,6 +174,7 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     location: LocationConfig | None = None
     listener: ListenerConfig | None = None
     custodians: list[CustodianConfig] = []
+    custodians_private: bool = False
 
     @property
     def state_folder(self) -> Path:

@@ -16,12 +16,13 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sekisho_agent import clock
-from sekisho_agent.client import open_http, post, within
+from sekisho_agent.client import post
+from sekisho_agent.custodians import open_custodian
 from sekisho_agent.errors import AgentError, ConfigError, UnreachableError
 from sekisho_verify import canonical
 from sekisho_wire.custody import Ask, CustodyError, Opened, Order, open_release, read_signed
 from sekisho_wire.custody_client import Asking
-from sekisho_wire.envelope import Header, Wrapped
+from sekisho_wire.envelope import EnvelopeKey, Header
 from sekisho_wire.keying import (
     REASON_KEY_CUSTODIAN,
     REASON_KEY_UNCONFIRMED,
@@ -74,10 +75,12 @@ class Keys:
         wanted: Callable[[], bool] = lambda: True,
         ca_file: str = "",
         custodians: Mapping[str, str] = _nobody,
+        permit_private: bool = False,
     ) -> None:
         """`attempt` is its id and fencing token; `ca_file` checks custodians beside the control plane.
 
-        `custodians` are the keys (base64url) that this site pins, by name; empty: whoever the control plane names.
+        `custodians` are the keys (base64url) that this site pins, by name; empty: whoever the control plane names. They
+        are asked at addresses of machines and private networks only with `permit_private`.
         """
         self._control = control
         self._attempt = attempt
@@ -85,14 +88,15 @@ class Keys:
         self._wanted = wanted
         self._ca_file = Path(ca_file) if ca_file else None
         self._custodians = custodians
+        self._permit_private = permit_private
 
-    def open(self, header: Header) -> bytes:
-        """The data key of one object. KeyRefusedError where there is none to be had."""
+    def open(self, header: Header) -> EnvelopeKey:
+        """The key of one envelope. KeyRefusedError where there is none to be had."""
         (key,) = self._ask([header], make=0).keys
         return key
 
-    def make(self) -> tuple[Wrapped, bytes]:
-        """A new data key, and how its custodian wrapped it. KeyRefusedError as for `open`."""
+    def make(self) -> tuple[Header, EnvelopeKey]:
+        """The header of a new envelope as its custodian made it, and its key. KeyRefusedError as for `open`."""
         (made,) = self._ask([], make=1).made
         return made
 
@@ -168,5 +172,6 @@ class Keys:
         return canonical.from_base64url(self._custodians[name])
 
     def _post(self, url: str, data: bytes, *, seconds: float, bytes_max: int) -> tuple[int, bytes]:
-        with open_http(url, timeout=within(seconds), ca_file=self._ca_file) as http:
+        way = open_custodian(url, seconds=seconds, ca_file=self._ca_file, permit_private=self._permit_private)
+        with way as http:
             return post(http, url, data, media_type=JSON_MEDIA_TYPE, bytes_max=bytes_max, seconds=seconds)

@@ -11,20 +11,16 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
 
 from sekisho_agent.errors import EngineError, StoreError, store_errors
 from sekisho_agent.folders import Collected, Walk, bounded, read_tree
 from sekisho_agent.keys import Keys
 from sekisho_verify import canonical
-from sekisho_wire.envelope import EnvelopeError, decrypt_stream, encrypt_stream, new_header, read_header
+from sekisho_wire.envelope import TREE, EnvelopeError, decrypt_stream, encrypt_stream, read_header
 from sekisho_wire.messages import REASON_OUTPUT_TOO_LARGE
 from sekisho_wire.objects import CHUNK_BYTES, ObjectsByDigest
 from sekisho_wire.packing import SEALED_NAME, Packer, Reading, Source, Unpacker
 from sekisho_wire.trees import MODE_EXECUTABLE, MODE_PLAIN, TreeError, TreeFile, encode_tree
-
-KIND: Final = "tree"
-"""What such an envelope says it holds."""
 
 
 @store_errors()
@@ -47,7 +43,7 @@ def open_tree(
     source = Reading(store.stream(files[0].digest))
     unpacker = Unpacker(folder, size_bytes_max=size_bytes_max, check=check)
     try:
-        header = read_header(source, kind=KIND)
+        header = read_header(source, kind=TREE)
         decrypt_stream(source, unpacker, header, keys.open(header))
         unpacker.finish()
     except (EnvelopeError, TreeError) as error:
@@ -69,14 +65,13 @@ def seal_tree(
     `size_bytes` of the answer are those of the ciphertext. EngineError as `collect`, KeyRefusedError without a key.
     """
     walk = Walk(folder, skip)
-    wrapped, data_key = keys.make()
-    header = new_header(KIND, wrapped)
+    header, key = keys.make()
     packer = Packer(_sources(walk, size_bytes_max))
     draft = scratch / SEALED_NAME
     try:
         with draft.open("wb") as file:
             target = _Hashing(file.write)
-            encrypt_stream(Reading(packer.stream()), target, header, data_key)
+            encrypt_stream(Reading(packer.stream()), target, header, key)
         sealed = TreeFile(SEALED_NAME, target.size_bytes, target.digest(), MODE_PLAIN)
         store.put_file(draft, sealed.digest)
     except TreeError as error:

@@ -1,4 +1,4 @@
-"""Decryption on this side: a sealed tree becomes a folder again, with a data key that its custodian hands the owner.
+"""Decryption on this side: a sealed tree becomes a folder again, with a key that its custodian hands the owner.
 
 The custodian is asked with the owner's token and a one-time key; the control plane, which has the ciphertext, has no
 part in it. The folder appears under its name only when all of it has held.
@@ -16,11 +16,11 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sekisho_client.refusals import Refused
-from sekisho_client.sealing import KIND, address_of, ask
+from sekisho_client.sealing import address_of, ask
 from sekisho_verify import canonical
 from sekisho_verify.errors import CanonicalError
 from sekisho_wire.custody import ANSWER_BYTES_MAX, OPEN_PATH, CustodyError, open_opening
-from sekisho_wire.envelope import EnvelopeError, Header, decrypt_stream, read_header
+from sekisho_wire.envelope import TREE, EnvelopeError, EnvelopeKey, Header, decrypt_stream, read_header
 from sekisho_wire.packing import SEALED_NAME, Unpacker
 from sekisho_wire.trees import TreeError
 
@@ -62,10 +62,10 @@ def opened(
     path = source / SEALED_NAME
     try:
         with path.open("rb", buffering=0) as file:
-            header = read_header(file, kind=KIND)
+            header = read_header(file, kind=TREE)
             _check(header, stored, key)
             unpacker = Unpacker(folder, size_bytes_max=header.plaintext_bytes(path.stat().st_size))
-            decrypt_stream(file, unpacker, header, data_key(header, key, token))
+            decrypt_stream(file, unpacker, header, envelope_key(header, key, token))
             size_bytes = unpacker.finish()
     except (EnvelopeError, TreeError) as error:
         raise Refused("seal.forged", what=error.code) from error
@@ -78,8 +78,8 @@ def opened(
     return size_bytes
 
 
-def data_key(header: Header, key: Mapping[str, Any], token: str) -> bytes:
-    """The data key of one envelope, from the custodian the key is registered with."""
+def envelope_key(header: Header, key: Mapping[str, Any], token: str) -> EnvelopeKey:
+    """The key of one envelope, from the custodian the key is registered with."""
     address, one_time = address_of(key), X25519PrivateKey.generate()
     asked = {
         "header": canonical.to_base64url(header.data),

@@ -27,10 +27,17 @@ from sekisho_verify import canonical
 from sekisho_verify.errors import CanonicalError
 from sekisho_wire import trees
 from sekisho_wire.custody import WRAP_PATH
-from sekisho_wire.envelope import EnvelopeError, Wrapped, encrypt_stream, new_data_key, new_header
+from sekisho_wire.envelope import (
+    TREE,
+    EnvelopeError,
+    Wrapped,
+    encrypt_stream,
+    envelope_key,
+    new_data_key,
+    new_header,
+)
 from sekisho_wire.packing import SEALED_NAME, Packer, Reading, Source
 
-KIND = "tree"
 TOKEN_VARIABLE = "SEKISHO_CUSTODIAN_TOKEN"  # noqa: S105 - a variable's name
 ADDRESS_VARIABLE = "SEKISHO_CUSTODIAN_URL"
 TIMEOUT_SECONDS = 20.0
@@ -105,7 +112,7 @@ def sealed(local: Local, key: Mapping[str, Any], custodian_token: str) -> Iterat
     wraps the data key, `input.tree` where a file changed since it was scanned.
     """
     data_key = new_data_key()
-    header = new_header(KIND, wrap(address_of(key), custodian_token, str(key["name"]), data_key))
+    header = new_header(TREE, wrap(address_of(key), custodian_token, str(key["name"]), data_key))
     packer = Packer(
         Source(file.path, file.mode, _chunks(path))
         for file, path in zip(local.files, local.paths, strict=True)
@@ -113,7 +120,7 @@ def sealed(local: Local, key: Mapping[str, Any], custodian_token: str) -> Iterat
     with tempfile.TemporaryDirectory(prefix="sekisho-") as folder:
         path = Path(folder) / SEALED_NAME
         with path.open("wb") as target:
-            encrypt_stream(Reading(packer.stream()), target, header, data_key)
+            encrypt_stream(Reading(packer.stream()), target, header, envelope_key(header, data_key))
         if trees.encode_tree(packer.files) != local.manifest:
             raise Refused("input.tree", path=str(local.paths[0].parent), what="changed while it was read")
         digest = hashlib.sha256()
@@ -142,7 +149,7 @@ def wrap(url: str, custodian_token: str, key: str, data_key: bytes) -> Wrapped:
             str(found["wrap"]),
             canonical.from_base64url(str(found["wrapped"])),
         )
-        new_header(KIND, wrapped)
+        new_header(TREE, wrapped)
     except (CanonicalError, EnvelopeError, KeyError, ValueError) as error:
         raise Refused("key.custodian", url=address, what="an answer that is none") from error
     if wrapped.key != key:

@@ -1,4 +1,4 @@
-"""The custodian: releases data keys by order of a control plane whose log it believes, and journals each release.
+"""The custodian: releases keys by order of a control plane whose log it believes, and journals each release.
 
 It implements `sekisho_wire.custody.KeyCustodian` over any `KeyStore`. A key leaves only for an order that is signed,
 recorded under a checkpoint of the trusted log, in time, and new; which of these fails is said by a stable code. The
@@ -46,7 +46,16 @@ from sekisho_wire.custody_problems import (
     VERSION_OLD,
     VERSION_UNKNOWN,
 )
-from sekisho_wire.envelope import AES_KW, Header, Wrapped, new_data_key
+from sekisho_wire.envelope import (
+    AES_KW,
+    TREE,
+    EnvelopeKey,
+    Header,
+    Wrapped,
+    envelope_key,
+    new_data_key,
+    new_header,
+)
 
 CLOCK_MS_MAX = 60_000
 """How far the clock may fall behind the journal's last entry, and how long past its time an order is remembered."""
@@ -116,7 +125,8 @@ class Custodian:
             self._check_new(order, asked.checkpoint)
             self._underway.add(order.id)
         try:
-            box, wrapped = self._unwrapped(asked)
+            keys, made = self._unwrapped(asked)
+            box = seal_keys(order, keys + [key for _, key in made])
             with self._lock:
                 self._check_usable(order)
                 entry = self._journaled(order, asked.checkpoint)
@@ -135,7 +145,7 @@ class Custodian:
             agent=order.agent,
             recipient=order.recipient,
             box=box,
-            wrapped=[to_base64url(data) for data in wrapped],
+            made=[to_base64url(header.data) for header, _ in made],
             number=entry.number,
             time_ms=entry.time_ms,
         ).sealed(self._sign)
@@ -146,12 +156,14 @@ class Custodian:
             found = self._found(key)
             return Facts(
                 custodian=self.name,
+                owner=self._trusted.owner,
                 key=key,
                 country=self._country,
                 custody=self.store.custody,
                 exportable=self.store.exportable,
                 store=self.store.description,
                 attestation="",
+                quorum=self._trusted.log.quorum,
                 stopped=found.stopped,
                 versions=[found.versions[number] for number in sorted(found.versions)],
                 time_ms=self._now_ms(),
@@ -179,7 +191,7 @@ class Custodian:
         with self._lock:
             self._check_clock()
             self._check_opens(key, version)
-        box = seal_opening(header, self._data_key(wrapped), recipient)
+        box = seal_opening(header, self._envelope_key(header), recipient)
         with self._lock:
             self._check_opens(key, version)
             entry = self._journal.append(
@@ -297,19 +309,26 @@ class Custodian:
         if order.make and order.key_version != max(usable):
             raise GuarantorError(VERSION_OLD, key=order.key, newest=max(usable))
 
-    def _unwrapped(self, asked: Asked) -> tuple[str, list[bytes]]:
-        """The box with every data key of the order, and the made ones as wrapped."""
+    def _unwrapped(self, asked: Asked) -> tuple[list[EnvelopeKey], list[tuple[Header, EnvelopeKey]]]:
+        """Every key of the order, and the new ones with the headers they are for."""
         order = asked.order
-        name = _name(order.key, order.key_version)
-        keys = [self._data_key(header.wrapped) for header in asked.headers]
-        made = [new_data_key() for _ in range(order.make)]
-        return seal_keys(order, keys + made), [self.store.wrap(name, key) for key in made]
+        keys = [self._envelope_key(header) for header in asked.headers]
+        return keys, [self._made(order.key, order.key_version) for _ in range(order.make)]
 
-    def _data_key(self, wrapped: Wrapped) -> bytes:
+    def _made(self, key: str, version: int) -> tuple[Header, EnvelopeKey]:
+        """A new envelope's header and key."""
+        data_key = new_data_key()
+        wrapped = self.store.wrap(_name(key, version), data_key)
+        header = new_header(TREE, Wrapped(key, version, AES_KW, wrapped))
+        return header, envelope_key(header, data_key)
+
+    def _envelope_key(self, header: Header) -> EnvelopeKey:
+        """What a header gets; the data key itself goes no further, because it opens whatever lies under it."""
+        wrapped = header.wrapped
         name = _name(wrapped.key, wrapped.key_version)
         if wrapped.algorithm != AES_KW:
             raise GuarantorError(NOT_OPENED, key=name)
-        return self.store.unwrap(name, wrapped.data)
+        return envelope_key(header, self.store.unwrap(name, wrapped.data))
 
     def _journaled(self, order: Order, checkpoint: Checkpoint) -> Entry:
         entry = self._journal.append(

@@ -9,10 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from sekisho_guarantor.config import check_listening, is_loopback, read_config
-from sekisho_guarantor.custodian_errors import DEVELOPMENT_REFUSED
+from sekisho_guarantor.custodian_errors import AGENTS_MISSING, DEVELOPMENT_REFUSED, QUORUM_MISSING
 from sekisho_guarantor.errors import CONFIG_INVALID, GuarantorError
 from sekisho_verify.errors import VerifyError
 from sekisho_verify.trust import Trust, parse_trust
+from sekisho_wire.custody import OrganisationId
 from sekisho_wire.custody_checks import Trusted
 from sekisho_wire.signing import SealError, decode_public_key
 
@@ -47,12 +48,15 @@ class PersonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CustodianConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. `name` stands in every order and answer; `country` is where the store is (ISO 3166-1).
 
+    `owner` is the id of the organisation that the keys belong to, as the control plane knows it: nobody else can have
+    them registered or released.
     `trust` is the log's trust file and `orders` the control plane's public key (base64url), both as the owner was
     handed them, not as a running control plane says. With `agents` named, only they get keys, and each must have asked
-    itself.
+    itself. A development store may go without them and without witnesses; any other may not.
     """
 
     name: Annotated[str, Meta(pattern=r"\A[!-~]{1,255}\Z")]
+    owner: OrganisationId
     country: Annotated[str, Meta(pattern=r"\A[A-Z]{2}\Z")]
     state: str
     store: StoreConfig
@@ -81,7 +85,7 @@ class CustodianConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise GuarantorError(CONFIG_INVALID, name="orders or agents", what=error.detail) from error
         if len(agents) != len(self.agents):
             raise GuarantorError(CONFIG_INVALID, name="agents", what="the same id twice")
-        return Trusted(self.name, self._log(), orders, agents)
+        return Trusted(self.name, self.owner, self._log(), orders, agents)
 
     def _log(self) -> Trust:
         try:
@@ -104,5 +108,18 @@ def load_config(path: Path) -> CustodianConfig:
         raise GuarantorError(
             CONFIG_INVALID, name="store", what="module, token and pin_file belong to kind pkcs11"
         )
-    config.trusted()
+    _check_trusted(config.trusted(), store.kind)
     return config
+
+
+def _check_trusted(trusted: Trusted, store: str) -> None:
+    """A key that protects something is released to agents that its owner knows, under a log that others have seen.
+
+    A development key protects nothing, so that things can be tried out with neither.
+    """
+    if store == "development":
+        return
+    if not trusted.agents:
+        raise GuarantorError(AGENTS_MISSING)
+    if trusted.log.quorum < 1:
+        raise GuarantorError(QUORUM_MISSING)

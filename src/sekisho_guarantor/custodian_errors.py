@@ -31,6 +31,28 @@ DEVELOPMENT_REFUSED = define(
         "開発用の保管先ではループバック以外で待ち受けできません。鍵はファイルに置かれ、何も保護しません。",
     ),
 )
+AGENTS_MISSING = define(
+    "custodian.agents_missing",
+    400,
+    Exit.USAGE,
+    Text(
+        "Setting agents: name the sites' agents that may ask. Without them the control plane alone would say whose"
+        " one-time key a key is sealed to.",
+        "設定agents：鍵を求めてよい拠点のエージェントを記してください。ないと、引き渡し先の使い捨て鍵が誰のものかを"
+        "管理側だけが決めることになります。",
+    ),
+)
+QUORUM_MISSING = define(
+    "custodian.quorum_missing",
+    400,
+    Exit.USAGE,
+    Text(
+        "Setting trust: its quorum is 0. Demand at least one witness: without any, a log that nobody else has seen"
+        " would do.",
+        "設定trust：立会人の必要数（quorum）が0です。1以上にしてください。0では、他の誰も見ていない台帳でも"
+        "通ってしまいます。",
+    ),
+)
 JOURNAL_BROKEN = define(
     "custodian.journal_broken",
     500,

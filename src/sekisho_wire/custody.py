@@ -3,9 +3,10 @@
 An ORDER is signed by the control plane and names one release: which version of which key, for which attempt under
 which fencing token, to whose one-time X25519 key. It leaves for the custodian as an `Ask`, beside the record of the
 gate that decided it, that record's place in the log, a signed checkpoint, and the headers of the objects to be opened.
-A RELEASE is the custodian's signed answer; the data keys in it are sealed to the one-time key by HPKE (RFC 9180, base
-mode: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM) with `info` = CONTEXT and the order's digest, so that they
-open for that order and no other.
+A RELEASE is the custodian's signed answer; the keys in it are sealed to the one-time key by HPKE (RFC 9180, base mode:
+DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM) with `info` = CONTEXT and the order's digest, so that they open
+for that order and no other. They are envelope keys (`envelope.envelope_key`), each good for one header: those that the
+order names, and those that the custodian makes for what is yet to be sealed. No data key leaves a custodian.
 
 Sealed means: base64 of the Ed25519 signature, a newline, canonical JSON (`sekisho_verify.sealed`). Times are
 milliseconds since the epoch. Over HTTP, POST with canonical JSON under the custodian's URL: RELEASE_PATH and FACTS_PATH
@@ -13,12 +14,13 @@ from anybody (the order is the authority, facts are public), the others with `Au
 A refusal is JSON problem details with a stable `code`.
 
 An owner needs no order to open what lies under its own key: it sends one envelope's header and a one-time X25519 key
-to OPEN_PATH, with its token, and gets an OPENING: signed, the one data key sealed as in a release, with `info` =
+to OPEN_PATH, with its token, and gets an OPENING: signed, the envelope key sealed as in a release, with `info` =
 OPEN_CONTEXT and the header's digest. The control plane has no part in it; the custodian's journal has.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -32,7 +34,15 @@ from sekisho_verify.canonical import from_base64url, to_base64url
 from sekisho_verify.checkpoint import Sign
 from sekisho_verify.errors import CanonicalError, SignatureError, VerifyError
 from sekisho_verify.sealed import open_sealed, seal
-from sekisho_wire.envelope import AES_KW, DATA_KEY_BYTES, WRAPPED_BYTES, Header, Wrapped
+from sekisho_wire.envelope import (
+    DATA_KEY_BYTES,
+    TREE,
+    EnvelopeError,
+    EnvelopeKey,
+    Header,
+    Wrapped,
+    decode_header,
+)
 from sekisho_wire.messages import Count, Digest, MediumText, Positive, ShortText
 
 RELEASE_ACTION: Final = "data.key.release"
@@ -45,7 +55,7 @@ MANAGE_PATH: Final = "/custody/v1/manage"
 ASK_BYTES_MAX: Final = 1 << 20
 ANSWER_BYTES_MAX: Final = 256 << 10
 KEYS_MAX: Final = 256
-"""Data keys in one release, opened and made together."""
+"""Keys in one release, opened and made together."""
 ORDER_MS_MAX: Final = 10 * 60 * 1000
 """The longest time between an order's `issued_ms` and `not_after_ms`."""
 CONTEXT: Final = b"sekisho key release v1\n"
@@ -56,6 +66,8 @@ _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 KeyId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 Visible = Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]
 Bytes32 = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+OrganisationId = Annotated[str, Meta(pattern=r"^org_[0-7][0-9a-hjkmnp-tv-z]{25}\Z")]
+"""An organisation, as the control plane knows it."""
 Custody = Literal["customer-hsm", "development"]
 """How a key is held, in the charter's words: in hardware of its owner's choice, or in a file for trying things out."""
 
@@ -88,13 +100,15 @@ class _Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 class Order(_Signed, frozen=True, tag="sekisho.key.order"):
     """One release, decided. `custodian` is its name; `recipient` the agent's one-time X25519 key.
 
-    `headers` are digests of envelope headers (`Header.digest`) whose data keys are wanted, all of this key and version;
-    `make` counts new data keys, for objects that the attempt will write. `rules` are the ids that decided, `proof` the
+    `owner` is the organisation whose grants decided, which must be the one that the custodian keeps the key for.
+    `headers` are digests of envelope headers (`Header.digest`) whose keys are wanted, all of this key and version;
+    `make` counts new envelopes, for objects that the attempt will write. `rules` are the ids that decided, `proof` the
     digest of the location proof it rested on, empty where the charter asked for none.
     """
 
     id: Visible
     custodian: Visible
+    owner: OrganisationId
     key: KeyId
     key_version: Positive
     headers: Annotated[list[Digest], Meta(max_length=KEYS_MAX)]
@@ -133,8 +147,8 @@ class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Release(_Signed, frozen=True, tag="sekisho.key.release"):
     """The custodian's answer to one order. `box` is HPKE's encapsulated key and ciphertext in base64url.
 
-    Inside are 32 bytes for each header, in the order's sequence, then for each key made; `wrapped` are the made ones as
-    the custodian wrapped them (`envelope.AES_KW`). `number` counts the entries of its journal.
+    Inside are envelope keys, 32 bytes for each header in the order's sequence, then for each that was made; `made` are
+    the latter's headers in base64url, of kind `envelope.TREE`. `number` counts the entries of its journal.
     """
 
     custodian: Visible
@@ -147,14 +161,14 @@ class Release(_Signed, frozen=True, tag="sekisho.key.release"):
     agent: Visible
     recipient: Bytes32
     box: Annotated[str, Meta(max_length=16_384)]
-    wrapped: Annotated[list[ShortText], Meta(max_length=KEYS_MAX)]
+    made: Annotated[list[MediumText], Meta(max_length=KEYS_MAX)]
     number: Count
     time_ms: Count
     v: Literal[1] = 1
 
 
 class Opening(_Signed, frozen=True, tag="sekisho.key.opening"):
-    """The custodian's answer to its own owner: the data key of the one envelope whose header has the digest `envelope`.
+    """The custodian's answer to its own owner: the key of the one envelope whose header has the digest `envelope`.
 
     `box` is as a release's, with 32 bytes inside; `by` the name of the token that asked, `number` the journal's entry.
     """
@@ -182,17 +196,20 @@ class Version(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Facts(_Signed, frozen=True, tag="sekisho.key.facts"):
     """What the custodian says of a key. It is the custodian's word: `attestation` holds a device's own, if it has one.
 
-    `country` is ISO 3166-1; `exportable` whether the key's bytes can be had from where it is kept; `store` names that
-    place for people; `stopped` that its owner lets nothing be released.
+    `owner` is the organisation that it keeps the key for; `country` is ISO 3166-1; `exportable` whether the key's bytes
+    can be had from where it is kept; `store` names that place for people; `stopped` that its owner lets nothing be
+    released; `quorum` how many witnesses must have cosigned the checkpoint that an order lies under.
     """
 
     custodian: Visible
+    owner: OrganisationId
     key: KeyId
     country: Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
     custody: Custody
     exportable: bool
     store: ShortText
     attestation: Annotated[str, Meta(max_length=65_536)]
+    quorum: Count
     stopped: bool
     versions: Annotated[list[Version], Meta(max_length=10_000)]
     time_ms: Count
@@ -222,10 +239,10 @@ class Destruction(_Signed, frozen=True, tag="sekisho.key.destruction"):
 
 
 class Opened(NamedTuple):
-    """Data keys of a release: of the order's headers in their sequence, and the made ones, each as it is wrapped."""
+    """Envelope keys of the order's headers in their sequence, and the new ones, each with the header to seal under."""
 
-    keys: list[bytes]
-    made: list[tuple[Wrapped, bytes]]
+    keys: list[EnvelopeKey]
+    made: list[tuple[Header, EnvelopeKey]]
 
 
 class KeyCustodian(Protocol):
@@ -289,14 +306,14 @@ def read_signed(sealed: bytes, public: bytes, kind: type[SignedT]) -> SignedT:
         raise CustodyError("custody.shape", f"not a sealed {kind.__name__.lower()}") from error
 
 
-def seal_keys(order: Order, keys: list[bytes]) -> str:
+def seal_keys(order: Order, keys: Sequence[EnvelopeKey]) -> str:
     """The box for an order's recipient; CustodyError `custody.recipient` where that is no usable X25519 key."""
     return _boxed(b"".join(keys), order.recipient, _context(order))
 
 
-def seal_opening(header: Header, data_key: bytes, recipient: str) -> str:
+def seal_opening(header: Header, key: EnvelopeKey, recipient: str) -> str:
     """The box of an `Opening`; CustodyError as `seal_keys`."""
-    return _boxed(data_key, recipient, _open_context(header))
+    return _boxed(key, recipient, _open_context(header))
 
 
 def check_release(sealed: bytes, custodian_key: bytes, order: Order) -> Release:
@@ -309,32 +326,37 @@ def check_release(sealed: bytes, custodian_key: bytes, order: Order) -> Release:
     ours = (order.custodian, order.digest(), order.id, order.key, order.key_version)
     to_them = (release.attempt, release.token, release.agent, release.recipient)
     to_us = (order.attempt, order.token, order.agent, order.recipient)
-    if theirs != ours or to_them != to_us or len(release.wrapped) != order.make:
+    if theirs != ours or to_them != to_us or len(release.made) != order.make:
         raise CustodyError("custody.foreign", "an answer to another order")
     return release
 
 
 def open_release(release: Release, order: Order, recipient: X25519PrivateKey) -> Opened:
-    """The data keys, opened by the one-time key; forget that key afterwards.
+    """The keys, opened by the one-time key; forget that key afterwards.
 
-    `custody.box` where they do not open. A data key that is not its object's is found by `decrypt_stream`, which
+    `custody.box` where they do not open. A key that is not its object's is found by `decrypt_stream`, which
     refuses it (`envelope.key`) before it writes a byte.
     """
     try:
         plain = _SUITE.decrypt(from_base64url(release.box), recipient, info=_context(order))
-        wrapped = [from_base64url(text) for text in release.wrapped]
+        made = [decode_header(from_base64url(text)) for text in release.made]
     except (InvalidTag, ValueError, CanonicalError) as error:
         raise CustodyError("custody.box", "the keys do not open with this one-time key") from error
-    counted = (len(plain), [len(data) for data in wrapped])
-    if counted != (DATA_KEY_BYTES * (len(order.headers) + order.make), [WRAPPED_BYTES] * order.make):
+    except EnvelopeError as error:
+        raise CustodyError("custody.box", "made for no envelope") from error
+    if len(plain) != DATA_KEY_BYTES * (len(order.headers) + order.make) or len(made) != order.make:
         raise CustodyError("custody.box", "not as many keys as were ordered")
-    keys = [plain[at : at + DATA_KEY_BYTES] for at in range(0, len(plain), DATA_KEY_BYTES)]
-    named = [Wrapped(order.key, order.key_version, AES_KW, data) for data in wrapped]
-    return Opened(keys[: len(order.headers)], list(zip(named, keys[len(order.headers) :], strict=True)))
+    asked_for = (TREE, order.key, order.key_version)
+    if any((head.kind, head.wrapped.key, head.wrapped.key_version) != asked_for for head in made):
+        raise CustodyError("custody.box", "made for an envelope under another key")
+    keys = [EnvelopeKey(plain[at : at + DATA_KEY_BYTES]) for at in range(0, len(plain), DATA_KEY_BYTES)]
+    return Opened(keys[: len(order.headers)], list(zip(made, keys[len(order.headers) :], strict=True)))
 
 
-def open_opening(sealed: bytes, custodian_key: bytes, header: Header, recipient: X25519PrivateKey) -> bytes:
-    """The data key of this very envelope, out of the sealed answer of the custodian with this key.
+def open_opening(
+    sealed: bytes, custodian_key: bytes, header: Header, recipient: X25519PrivateKey
+) -> EnvelopeKey:
+    """The key of this very envelope, out of the sealed answer of the custodian with this key.
 
     Beside `read_signed`'s codes: `custody.foreign` for an answer about another envelope or to another one-time key,
     `custody.box` for one that does not open.
@@ -345,12 +367,12 @@ def open_opening(sealed: bytes, custodian_key: bytes, header: Header, recipient:
     if said != (header.wrapped.key, header.wrapped.key_version, header.digest(), ours):
         raise CustodyError("custody.foreign", "an answer about another envelope")
     try:
-        data_key = _SUITE.decrypt(from_base64url(opening.box), recipient, info=_open_context(header))
+        key = _SUITE.decrypt(from_base64url(opening.box), recipient, info=_open_context(header))
     except (InvalidTag, ValueError, CanonicalError) as error:
         raise CustodyError("custody.box", "the key does not open with this one-time key") from error
-    if len(data_key) != DATA_KEY_BYTES:
-        raise CustodyError("custody.box", "not one data key")
-    return data_key
+    if len(key) != DATA_KEY_BYTES:
+        raise CustodyError("custody.box", "not one key")
+    return EnvelopeKey(key)
 
 
 def _boxed(plain: bytes, recipient: str, info: bytes) -> str:

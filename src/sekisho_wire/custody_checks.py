@@ -28,19 +28,22 @@ from sekisho_wire.custody import (
     read_signed,
 )
 from sekisho_wire.envelope import EnvelopeError, Header, decode_header
+from sekisho_wire.keying import WantKey
 
 CLOCK_MS_MAX: Final = 60_000
 """How far ahead of the custodian's clock an order may say it was issued."""
 
 
 class Trusted(NamedTuple):
-    """Whom a custodian believes: its own name, the log, the key that signs orders (32 raw bytes), agents by id.
+    """Whom a custodian believes: its own name, whose keys they are, the log, the key that signs orders, agents by id.
 
+    Keys are 32 raw bytes; `owner` is the organisation whose grants may release.
     Where `agents` is empty the control plane's word stands for who the agent is; otherwise each ask needs the agent's
-    own signed request that names the one-time key.
+    own signed request, for the very headers and the one-time key of the order.
     """
 
     name: str
+    owner: str
     log: Trust
     orders: bytes
     agents: Mapping[str, bytes]
@@ -67,7 +70,7 @@ def read_ask(data: bytes) -> Ask:
 def check_ask(ask: Ask, trusted: Trusted, now_ms: int) -> Asked:
     """Everything but state; CustodyError by what is wrong.
 
-    `custody.shape`, `custody.signature` (order or agent's request), `custody.other_custodian`,
+    `custody.shape`, `custody.signature` (order or agent's request), `custody.other_custodian`, `custody.other_owner`,
     `custody.order_expired`, `custody.order_early`, `custody.record` (not the allowed record of this order),
     `custody.checkpoint` (not of the trusted log, or too few witnesses), `custody.inclusion`, `custody.headers`,
     `custody.request`.
@@ -75,6 +78,8 @@ def check_ask(ask: Ask, trusted: Trusted, now_ms: int) -> Asked:
     order = read_signed(ask.order.encode(), trusted.orders, Order)
     if order.custodian != trusted.name:
         raise CustodyError("custody.other_custodian", "an order to another custodian")
+    if order.owner != trusted.owner:
+        raise CustodyError("custody.other_owner", "an order by the grants of another organisation")
     _check_time(order, now_ms)
     checkpoint = _check_logged(ask, order, trusted.log)
     headers = _check_headers(ask, order)
@@ -133,7 +138,7 @@ def _check_headers(ask: Ask, order: Order) -> list[Header]:
 
 
 def _check_request(ask: Ask, order: Order, agents: Mapping[str, bytes]) -> None:
-    """The agent itself asked, with the key that the order names."""
+    """The agent itself asked for these very headers and so many new ones, with the key that the order names."""
     public = agents.get(order.agent)
     if public is None:
         raise CustodyError("custody.request", "an agent that this custodian does not know")
@@ -144,6 +149,10 @@ def _check_request(ask: Ask, order: Order, agents: Mapping[str, bytes]) -> None:
         raise CustodyError("custody.signature", "the agent's request is signed by another key") from error
     except (VerifyError, UnicodeEncodeError) as error:
         raise CustodyError("custody.request", "not a request of an agent") from error
-    theirs = (message.agent, message.attempt, value.get("token"), message.body.get("recipient"))
-    if theirs != (order.agent, order.attempt, order.token, order.recipient):
+    try:
+        want = msgspec.convert(message.body, WantKey, strict=True)
+    except msgspec.ValidationError as error:
+        raise CustodyError("custody.request", "not a request for keys") from error
+    asked = (message.agent, message.attempt, value.get("token"), want.recipient, want.headers, want.make)
+    if asked != (order.agent, order.attempt, order.token, order.recipient, order.headers, order.make):
         raise CustodyError("custody.request", "the agent asked for something else")

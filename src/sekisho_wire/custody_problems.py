@@ -35,6 +35,12 @@ RECIPIENT: Final = _refusal(
 OTHER_CUSTODIAN: Final = _refusal(
     "other_custodian", 403, "The order is to another custodian.", "別の保管者あての指図です。"
 )
+OTHER_OWNER: Final = _refusal(
+    "other_owner",
+    403,
+    "The order was decided for another organisation than the one that the keys here belong to.",
+    "指図は、ここで保管する鍵の所有者とは別の組織のために決定されたものです。",
+)
 ORDER_EXPIRED: Final = _refusal(
     "order_expired", 403, "The order is past its time.", "指図の有効期限が過ぎています。"
 )
@@ -157,6 +163,12 @@ AWAY: Final = _refusal(
     503,
     "The custodian does not answer. Nothing was released.",
     "保管者が応答しません。鍵は引き渡されていません。",
+)
+ADDRESS: Final = _refusal(
+    "address",
+    403,
+    "The custodian's name leads to an address that this site does not let its agent call.",
+    "保管者の名前が指すアドレスへの接続は、この拠点のエージェントには許可されていません。",
 )
 REFUSED: Final = _refusal(
     "refused",

@@ -1,9 +1,13 @@
 """Envelope encryption of one object: a random data key of its own, AES-256-GCM in segments, a header naming the key.
 
-    envelope   = magic, header length (4 bytes, big-endian), header, commitment (32 bytes), segments
-    header     = canonical JSON {v, kind, key, key_version, wrap, wrapped, nonce, segment_bytes}
-    key, commitment = HKDF-SHA256(data key, no salt, info = magic, SHA-256(magic .. header)), 32 bytes each (RFC 5869)
-    segment i  = AES-256-GCM(key, nonce, i (4 bytes), 1 if it is the last else 0; associated data = that SHA-256)
+    envelope     = magic, header length (4 bytes, big-endian), header, commitment (32 bytes), segments
+    header       = canonical JSON {v, kind, key, key_version, wrap, wrapped, nonce, segment_bytes}
+    envelope key = HKDF-SHA256(data key, no salt, info = "sekisho envelope key" LF, SHA-256(magic .. header)), 32 bytes
+    key, commitment = HKDF-SHA256(envelope key, no salt, info = magic, the same SHA-256), 32 bytes each (RFC 5869)
+    segment i    = AES-256-GCM(key, nonce, i (4 bytes), 1 if it is the last else 0; associated data = that SHA-256)
+
+Whoever is let open an object is handed its ENVELOPE KEY, never the data key: a header made up over somebody's wrapped
+data key gets a key that opens nothing but what was sealed under that very header.
 
 The segments are STREAM of Hoang, Reyhanitabar, Rogaway and Vizar, "Online Authenticated-Encryption and its Nonce-Reuse
 Misuse-Resistance" (CRYPTO 2015): counter and last flag in the nonce make whatever is cut off, added, swapped or taken
@@ -27,7 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NewType, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -37,9 +41,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sekisho_verify import canonical
 from sekisho_verify.errors import CanonicalError
 
-MAGIC: Final = b"sekienv1"
-VERSION: Final = 1
+MAGIC: Final = b"sekienv2"
+VERSION: Final = 2
 DATA_KEY_BYTES: Final = 32
+"""Of a data key, and of an envelope key."""
 SEGMENT_BYTES: Final = 1 << 20
 SEGMENT_BYTES_MIN: Final = 1 << 10
 SEGMENT_BYTES_MAX: Final = 4 << 20
@@ -53,11 +58,14 @@ AES_KWP: Final = "A256KWP"
 """The same by RFC 5649 (PKCS#11: CKM_AES_KEY_WRAP_KWP): 40 bytes, another initial value."""
 WRAPS: Final = frozenset({AES_KW, AES_KWP})
 WRAPPED_BYTES: Final = 40
+TREE: Final = "tree"
+"""The kind of a packed folder (`packing`), and of the envelopes that a custodian makes keys for."""
 
 _TAG_BYTES: Final = 16
 _NONCE_BYTES: Final = 7
 _COMMITMENT_BYTES: Final = 32
 _LENGTH: Final = struct.Struct(">I")
+_KEY_INFO: Final = b"sekisho envelope key\n"
 _COUNTER_AND_LAST: Final = struct.Struct(">IB")
 _FIELDS: Final = frozenset({"v", "kind", "key", "key_version", "wrap", "wrapped", "nonce", "segment_bytes"})
 
@@ -67,11 +75,15 @@ is_key = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 """A key's id, unique at its custodian."""
 
 
+EnvelopeKey = NewType("EnvelopeKey", bytes)
+"""What opens one envelope and no other: see `envelope_key`."""
+
+
 class EnvelopeError(Exception):
     """Bytes that are not the envelope expected.
 
     `code` is stable: `envelope.shape` (no header that can be read), `envelope.unexpected` (another kind, key or wrap
-    than asked for), `envelope.key` (the data key is not this header's), `envelope.forged` (a segment changed, cut off,
+    than asked for), `envelope.key` (the key is not this header's), `envelope.forged` (a segment changed, cut off,
     added, moved or foreign) or `envelope.too_large`.
     """
 
@@ -169,6 +181,14 @@ def new_data_key() -> bytes:
     return secrets.token_bytes(DATA_KEY_BYTES)
 
 
+def envelope_key(header: Header, data_key: bytes) -> EnvelopeKey:
+    """What seals and opens the envelope with this very header; `envelope.key` for a data key of another length."""
+    if len(data_key) != DATA_KEY_BYTES:
+        raise EnvelopeError("envelope.key", f"a data key has {DATA_KEY_BYTES} bytes")
+    info = _KEY_INFO + sha256(header.data).digest()
+    return EnvelopeKey(HKDF(SHA256(), DATA_KEY_BYTES, salt=None, info=info).derive(data_key))
+
+
 def new_header(kind: str, wrapped: Wrapped, *, segment_bytes: int = SEGMENT_BYTES) -> Header:
     """The header of a new envelope, with a fresh nonce."""
     return Header(kind, wrapped, secrets.token_bytes(_NONCE_BYTES), segment_bytes)
@@ -207,9 +227,9 @@ def decode_header(data: bytes) -> Header:
     return header
 
 
-def encrypt_stream(source: Readable, target: Writable, header: Header, data_key: bytes) -> int:
+def encrypt_stream(source: Readable, target: Writable, header: Header, key: EnvelopeKey) -> int:
     """Write the envelope of all that `source` holds; answers the bytes of plaintext. Needs three segments of memory."""
-    cipher, commitment, context = _opened(header, data_key)
+    cipher, commitment, context = _opened(header, key)
     target.write(header.data)
     target.write(commitment)
     sealed = memoryview(bytearray(header.segment_bytes + _TAG_BYTES))
@@ -222,14 +242,14 @@ def encrypt_stream(source: Readable, target: Writable, header: Header, data_key:
     return _each_segment(source, header, header.segment_bytes, seal)
 
 
-def decrypt_stream(source: Readable, target: Writable, header: Header, data_key: bytes) -> int:
+def decrypt_stream(source: Readable, target: Writable, header: Header, key: EnvelopeKey) -> int:
     """Write what the envelope holds; answers the bytes of plaintext. `source` stands right after `read_header`.
 
     On an error, what was written is genuine as far as it goes and still to be thrown away.
     """
-    cipher, commitment, context = _opened(header, data_key)
+    cipher, commitment, context = _opened(header, key)
     if not hmac.compare_digest(_read_exactly(source, _COMMITMENT_BYTES), commitment):
-        raise EnvelopeError("envelope.key", "the data key is not the one of this header")
+        raise EnvelopeError("envelope.key", "the key is not the one of this header")
     plain = memoryview(bytearray(header.segment_bytes))
 
     def open_(nonce: bytes, segment: memoryview) -> None:
@@ -246,10 +266,10 @@ def decrypt_stream(source: Readable, target: Writable, header: Header, data_key:
     return header.plaintext_bytes(len(header.data) + _COMMITMENT_BYTES + ciphertext)
 
 
-def decrypt_file(source: Path, target: Path, data_key: Callable[[Header], bytes], *, kind: str = "") -> int:
+def decrypt_file(source: Path, target: Path, key: Callable[[Header], EnvelopeKey], *, kind: str = "") -> int:
     """Decrypt a file into `target`, which appears (mode 0600) only when all of it has held; answers its size.
 
-    `data_key` is asked with the header, so that who finds the key sees what it is for.
+    `key` is asked with the header, so that who finds it sees what it is for.
     """
     with source.open("rb", buffering=0) as file:
         header = read_header(file, kind=kind)
@@ -258,7 +278,7 @@ def decrypt_file(source: Path, target: Path, data_key: Callable[[Header], bytes]
         ) as draft:
             path = Path(draft.name)
             try:
-                size_bytes = decrypt_stream(file, _Whole(draft), header, data_key(header))
+                size_bytes = decrypt_stream(file, _Whole(draft), header, key(header))
                 path.replace(target)
             except BaseException:
                 path.unlink(missing_ok=True)
@@ -279,14 +299,12 @@ class _Whole:
         return len(data)
 
 
-def _opened(header: Header, data_key: bytes) -> tuple[AESGCM, bytes, bytes]:
+def _opened(header: Header, key: EnvelopeKey) -> tuple[AESGCM, bytes, bytes]:
     """Cipher, commitment and the associated data of every segment."""
-    if len(data_key) != DATA_KEY_BYTES:
-        raise EnvelopeError("envelope.key", f"a data key has {DATA_KEY_BYTES} bytes")
+    if len(key) != DATA_KEY_BYTES:
+        raise EnvelopeError("envelope.key", f"an envelope key has {DATA_KEY_BYTES} bytes")
     context = sha256(header.data).digest()
-    derived = HKDF(SHA256(), DATA_KEY_BYTES + _COMMITMENT_BYTES, salt=None, info=MAGIC + context).derive(
-        data_key
-    )
+    derived = HKDF(SHA256(), DATA_KEY_BYTES + _COMMITMENT_BYTES, salt=None, info=MAGIC + context).derive(key)
     return AESGCM(derived[:DATA_KEY_BYTES]), derived[DATA_KEY_BYTES:], context
 
 

@@ -125,13 +125,21 @@ def test_a_custodian_that_the_site_does_not_pin_is_not_asked(ward: Ward) -> None
         ({custodian: "A" * 43}, False),
         ({custodian: ward.keeper.public_key}, True),
     ):
-        keys = Keys(ward.line, honest._attempt, check=lambda: None, custodians=pinned)
+        keys = Keys(ward.line, honest._attempt, check=lambda: None, custodians=pinned, permit_private=True)
         if opens:
             assert len(keys.make()[1]) == 32
             continue
         with pytest.raises(KeyRefusedError) as caught:
             keys.make()
         assert caught.value.code == "key.custodian"
+
+
+def test_a_custodian_inside_the_sites_networks_is_asked_only_where_the_site_permits_it(ward: Ward) -> None:
+    """Whoever registers a key names its address, and would have the agent knock at any door of the site."""
+    keys = Keys(ward.line, ward.line.keys()._attempt, check=lambda: None)
+    with pytest.raises(KeyRefusedError) as caught:
+        ward.open("inputs", keys)
+    assert (caught.value.code, "custody.address" in caught.value.detail) == ("key.custodian", True)
 
 
 def test_a_decision_that_no_checkpoint_covers_is_given_up(
@@ -157,7 +165,7 @@ def test_bytes_that_were_changed_are_refused(ward: Ward) -> None:
     digest = next(
         path
         for path in (ward.folder / "store" / "objects").rglob("*")
-        if path.is_file() and path.read_bytes()[:8] == b"sekienv1"
+        if path.is_file() and path.read_bytes()[:8] == b"sekienv2"
     )
     content = bytearray(digest.read_bytes())
     content[-1] ^= 1

@@ -48,7 +48,7 @@ class Line:
         return answer
 
     def keys(self, check: Callable[[], None] = lambda: None) -> Keys:
-        return Keys(self, (self.order.attempt, self.order.token), check=check)
+        return Keys(self, (self.order.attempt, self.order.token), check=check, permit_private=True)
 
 
 class Ward:
@@ -118,6 +118,6 @@ def ward_in(folder: Path, db_url: str) -> Iterator[Ward]:
     # The custodian lives by the machine's clock.
     world.clock.advance(int(time.time() * 1000) - world.clock.now_ms())
     world.hear()
-    with custodian_of(world, folder / "custodian") as keeper:
+    with custodian_of(world, folder / "custodian", world.office) as keeper:
         yield Ward(world, keeper, folder)
     world.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sekisho.kernel.facts import SYSTEM
@@ -43,7 +44,7 @@ class SealedWorld(World):
         self.yard = Yard(self, self.home.site, agent=f"agent-{self.home.site.name}")
         self.yard.prove()
         self.state_proof(CONTROL_SITE)
-        self.key(statement=custody.hsm())
+        self.key(**custody.HSM)
         self.dataset("patients", level=2)
         return self
 
@@ -90,11 +91,12 @@ class SealedWorld(World):
         assert isinstance(answer, KeyGranted), answer
         return answer
 
-    def believed(self, granted: KeyGranted) -> Asked:
+    def believed(self, granted: KeyGranted, *, quorum: int = 0) -> Asked:
         """What a custodian that trusts this log reads out of it; CustodyError where it does not believe it."""
-        trust = self.perform(SYSTEM, ShowTrust()).text
+        body = msgspec.json.decode(self.perform(SYSTEM, ShowTrust()).text)
+        trust = msgspec.json.encode(body | {"quorum": quorum}).decode()
         agents = {self.home.id: self.home.key.public_key().public_bytes_raw()}
-        trusted = custody.trusted(trust, self.control.seals.public_key, agents=agents)
+        trusted = custody.trusted(self.office, trust, self.control.seals.public_key, agents=agents)
         return check_ask(custody.ask_of(granted, custody.HEADER), trusted, self.clock.now_ms())
 
 

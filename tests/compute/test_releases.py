@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 from sekisho.app import Control
 from sekisho.charter import ActivateVersion, DraftVersion, default_policies
 from sekisho.compute import releases, rules
-from sekisho.data import ConfirmRelease, ListArtefacts, ReleaseKey, StopKey
+from sekisho.data import ConfirmRelease, ListArtefacts, ReleaseKey, RotateKey, StopKey
+from sekisho.kernel import config
 from sekisho.kernel.errors import NotFoundError
 from sekisho.kernel.facts import SYSTEM, Actor, Ref
+from sekisho.ledger import KeepCosignature, OfferCheckpoint
 from sekisho_verify.canonical import digest
+from sekisho_verify.checkpoint import COSIGNATURE_V1, SignedNote, cosign_note, format_note, parse_note
 from sekisho_wire import messages
 from sekisho_wire.custody import CustodyError
 from sekisho_wire.keying import KeyGranted, KeyPending, KeyRefused
@@ -25,6 +29,7 @@ from sekisho_wire.signing import encode_public_key, seal
 from tests.compute.sealed_world import READS, SealedWorld, recipient, want
 from tests.compute.world import FINISHED, code_of, job_file, started
 from tests.support import custody, statements
+from tests.verify.builders import Signer
 
 SEALED = messages.OutputReport(
     name="model", object=digest(b"model"), size_bytes=9, envelope=digest(b"header")
@@ -68,15 +73,47 @@ def test_the_answer_waits_for_a_checkpoint_and_is_the_same_whenever_it_is_asked_
     assert stated == []
 
 
-def test_a_new_process_of_the_control_plane_goes_on_where_the_old_one_died(sealed: SealedWorld) -> None:
-    _, order = sealed.staging()
-    question = want()
-    assert isinstance(sealed.home.say(order, question), KeyPending)
-    settings = sealed.control.settings
+def restart(sealed: SealedWorld, settings: config.Settings) -> None:
+    """A new process of the control plane."""
     sealed.control.close()
     sealed.control = Control(settings, clock=sealed.clock)
     sealed.gate, sealed.database = sealed.control.gate, sealed.control.database
     sealed.home.door = type(sealed.home.door)(sealed.gate, sealed.control.seals, sealed.clock)
+
+
+def test_an_order_leaves_when_as_many_witnesses_as_its_custodian_demands_have_seen_it(
+    sealed: SealedWorld,
+) -> None:
+    witness = Signer.make("witness.example.invalid/sekisho", kind=COSIGNATURE_V1)
+    named = config.Witness(name="university", url="https://witness.example.invalid", vkey=witness.key.vkey)
+    settings = sealed.control.settings
+    log = msgspec.structs.replace(settings.ledger, witnesses=(named,))
+    restart(sealed, msgspec.structs.replace(settings, ledger=log))
+    demanding = custody.rotated(2, owner=sealed.office, quorum=1, **custody.HSM)
+    key = sealed.perform(sealed.engineer, RotateKey(key="hospital", statement=demanding))
+    assert (key.version, key.quorum) == (2, 1)
+    _, order = sealed.staging()
+    question = want()
+    for _ in range(2):
+        assert isinstance(sealed.home.say(order, question), KeyPending)
+        sealed.seal_log()
+    soon = sealed.clock.now_ms() + 1000
+    shown = sealed.perform(SYSTEM, OfferCheckpoint(vkey=witness.key.vkey, before_ms=soon, seen=0))
+    text = parse_note(shown.note).text
+    line = cosign_note(text, witness.key, witness.sign, time_s=sealed.clock.now_ms() // 1000)
+    answer = format_note(SignedNote(text, (line,))).removeprefix(f"{text}\n".encode())
+    sealed.perform(SYSTEM, KeepCosignature(vkey=witness.key.vkey, size=shown.size, answer=answer))
+    granted = sealed.home.say(order, question)
+    assert isinstance(granted, KeyGranted)
+    assert sealed.believed(granted, quorum=1).checkpoint.size == shown.size
+    assert [found for found in sealed.check().findings if found.seen != "rec_of_a_test"] == []
+
+
+def test_a_new_process_of_the_control_plane_goes_on_where_the_old_one_died(sealed: SealedWorld) -> None:
+    _, order = sealed.staging()
+    question = want()
+    assert isinstance(sealed.home.say(order, question), KeyPending)
+    restart(sealed, sealed.control.settings)
     sealed.seal_log()
     assert isinstance(sealed.home.say(order, question), KeyGranted)
 

@@ -319,7 +319,9 @@ class World:
         content = "関所の例文です。\n".encode()
         file = TreeFile("text.txt", len(content), "sha256:" + hashlib.sha256(content).hexdigest(), MODE_PLAIN)
         manifest = encode_tree([file])
-        key = self.gate.perform(self.people.engineer, custody.registration(f"key-of-{name}"))
+        key = self.gate.perform(
+            self.people.engineer, custody.registration(f"key-of-{name}", owner=self.organisation)
+        )
         self.key = key.id
         command = AddDataset(
             key=key.id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from sekisho.data import DestroyKey, KeyView, ListKeys, ResumeKey, RotateKey, Sh
 from sekisho.data.actions_keys import register_real
 from sekisho.data.rules import CONFIRM_MS, FRESH_MS, confirm_due, lease_refusal, refusal
 from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
+from sekisho.kernel.facts import Entity, Ref
 from tests.data.world import World
 from tests.support import custody
 
@@ -29,6 +31,7 @@ KEY = KeyView(
     address="https://custodian.example.invalid",
     public_key=custody.PUBLIC,
     version=1,
+    quorum=0,
     state="serving",
     stand_in=True,
     grade="D",
@@ -94,16 +97,60 @@ def test_versions_only_grow(version: int) -> None:
         ("nothing", "data.key_evidence"),
         (custody.facts(versions=[]), "data.key_evidence"),
         (custody.facts(exportable=False), "data.key_custody"),
+        (custody.facts(owner="org_" + "1" * 26), "data.key_owner"),
+        (custody.facts(owner="somebody"), "data.key_evidence"),
     ],
 )
 def test_a_statement_that_is_not_the_custodians_is_refused(sealed: str, code: str) -> None:
-    assert code_of(lambda: rules.read_facts(sealed, custody.PUBLIC, "hospital")) == code
+    assert code_of(lambda: rules.read_facts(sealed, custody.PUBLIC, "hospital", custody.OWNER)) == code
 
 
 def test_a_statement_is_believed_with_or_without_the_line_feed_of_a_file() -> None:
     for sealed in (custody.facts(), custody.facts() + "\n"):
-        assert rules.read_facts(sealed, custody.PUBLIC, "hospital") == custody.FACTS
-    assert code_of(lambda: rules.read_facts(custody.facts(), "A" * 42, "hospital")) == "data.key_evidence"
+        assert rules.read_facts(sealed, custody.PUBLIC, "hospital", custody.OWNER) == custody.FACTS
+    odd = "A" * 42
+    code = code_of(lambda: rules.read_facts(custody.facts(), odd, "hospital", custody.OWNER))
+    assert code == "data.key_evidence"
+
+
+@pytest.mark.parametrize(
+    ("url", "tried", "production"),
+    [
+        ("https://keys.example.jp:7620", True, True),
+        ("https://8.8.8.8/custody", True, True),
+        ("https://[2001:4860:4860::8888]:7620", True, True),
+        ("http://keys.example.jp", False, False),
+        ("http://8.8.8.8", False, False),
+        ("http://127.0.0.1:7620", True, False),
+        ("https://127.0.0.1:7620", True, False),
+        ("https://[::1]", True, False),
+        ("https://[::ffff:127.0.0.1]", True, False),
+        ("http://localhost:7620", True, False),
+        ("https://keys.localhost", True, False),
+        ("https://10.1.2.3", True, False),
+        ("http://10.1.2.3", False, False),
+        ("https://192.168.0.9", True, False),
+        ("https://[fd00::1]", True, False),
+        ("https://169.254.169.254", False, False),
+        ("https://[fe80::1]", False, False),
+        ("https://[::ffff:169.254.169.254]", False, False),
+        ("https://0.0.0.0", False, False),
+        ("https://224.0.0.1", False, False),
+        ("https://127.1", False, False),
+        ("https://2130706433", False, False),
+        ("https://0x7f000001", False, False),
+        ("https://localhost.", False, False),
+        ("https://[::1", False, False),
+    ],
+)
+def test_no_tenant_sends_agents_to_an_address_of_their_own_networks(
+    url: str, *, tried: bool, production: bool
+) -> None:
+    for allowed, kind in ((tried, False), (production, True)):
+        if allowed:
+            rules.check_address(url, production=kind)
+        else:
+            assert code_of(lambda kind=kind: rules.check_address(url, production=kind)) == "data.key_address"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +234,7 @@ def test_a_key_is_registered_stopped_resumed_rotated_and_destroyed(world: World)
         True,
         "D",
     )
-    again = custody.registration()
+    again = custody.registration(owner=world.office)
     assert code_of(lambda: world.perform(world.engineer, again)) == "data.key_taken"
     assert world.perform(world.engineer, ShowKey(key=key.id)) == key
     assert world.perform(world.engineer, ListKeys()).items == [key]
@@ -198,7 +245,7 @@ def test_a_key_is_registered_stopped_resumed_rotated_and_destroyed(world: World)
     assert code_of(lambda: world.perform(world.engineer, StopKey(key="hospital"))) == "conflict"
     assert code_of(lambda: world.add("corpus")) == "data.key_state"
     assert world.perform(world.engineer, ResumeKey(key="hospital")).state == "serving"
-    statement = custody.rotated(2)
+    statement = custody.rotated(2, owner=world.office)
     assert world.perform(world.engineer, RotateKey(key="hospital", statement=statement)).version == 2
     world.add("corpus")
     gone = world.perform(
@@ -208,6 +255,23 @@ def test_a_key_is_registered_stopped_resumed_rotated_and_destroyed(world: World)
     (record,) = world.records(action="data.key.destroy")
     assert record["detail"]["evidence"] == custody.destruction(versions=[1, 2])
     assert world.check().findings == []
+
+
+def test_nobody_registers_a_key_that_its_custodian_keeps_for_another_organisation(world: World) -> None:
+    """Facts are public. Who could register them would decide by its own grants who gets the key."""
+    theirs = custody.facts(owner=world.laboratory)
+    stolen = custody.registration(owner=world.office, statement=theirs)
+    assert code_of(lambda: world.perform(world.engineer, stolen)) == "data.key_owner"
+    assert world.perform(world.stranger, stolen).owner == world.laboratory
+    mine = world.key()
+    moved = RotateKey(key=mine.id, statement=custody.rotated(2, owner=world.laboratory))
+    assert code_of(lambda: world.perform(world.engineer, moved)) == "data.key_owner"
+    assert world.perform(world.engineer, ShowKey(key=mine.id)).version == 1
+
+
+def test_a_key_at_an_address_of_nobodys_is_not_registered(world: World) -> None:
+    inside = custody.registration(owner=world.office, address="https://169.254.169.254/latest")
+    assert code_of(lambda: world.perform(world.engineer, inside)) == "data.key_address"
 
 
 def test_data_names_its_key_and_another_organisations_key_is_none(world: World) -> None:
@@ -233,11 +297,14 @@ def test_a_development_key_is_no_custody_from_level_two_on_and_none_at_all_in_pr
     with pytest.raises(DeniedError) as caught:
         world.add("patients", level=2)
     assert "C04-key-custody" in caught.value.rules or "C02-location-proof-rest" in caught.value.rules
-    nothing: Any = None
-    assert code_of(lambda: register_real(nothing, custody.registration())) == "data.key_stand_in"
+    ctx: Any = SimpleNamespace(principal=Entity(Ref("User", "u"), {"org": Ref("Org", custody.OWNER)}))
+    here = custody.registration(owner=custody.OWNER, address="https://127.0.0.1")
+    assert code_of(lambda: register_real(ctx, here)) == "data.key_address"
+    said = custody.registration(owner=custody.OWNER)
+    assert code_of(lambda: register_real(ctx, said)) == "data.key_stand_in"
 
 
 def test_a_custodian_that_is_no_organisation_is_refused(world: World) -> None:
     with pytest.raises(DeniedError) as caught:
-        world.perform(world.engineer, custody.registration(custodian="org_" + "0" * 26))
+        world.perform(world.engineer, custody.registration(owner=world.office, custodian="org_" + "0" * 26))
     assert caught.value.rules == ("closed:Org",)

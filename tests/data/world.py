@@ -54,11 +54,14 @@ class World(SitesWorld):
         self.laboratory = self.organisation("Laboratory")
         self.stranger = self.account("stranger", self.laboratory, "engineer")
 
-    def key(self, name: str = "hospital", *, by: Actor | None = None, **fields: Any) -> KeyView:
-        """A key of somebody's organisation, registered when it is first asked for."""
+    def key(self, name: str = "hospital", *, by: Actor | None = None, **said: Any) -> KeyView:
+        """A key of somebody's organisation, registered when it is first asked for, as its custodian describes it."""
         actor = by or self.engineer
         if (actor.ref.id, name) not in self.keys:
-            registered = self.perform(actor, custody.registration(name, **fields))
+            owner = self.perform(actor, identity.ShowMe()).organisation
+            statement = custody.facts(key=name, owner=owner, **said)
+            command = custody.registration(name, owner=owner, statement=statement)
+            registered = self.perform(actor, command)
             self.keys[actor.ref.id, name] = registered
         return self.keys[actor.ref.id, name]
 

@@ -16,7 +16,7 @@ from sekisho_guarantor.__main__ import main
 from sekisho_guarantor.custodian_command import KEY_FILE
 from sekisho_guarantor.state import read_key
 from sekisho_verify.canonical import to_base64url
-from tests.wire.custody_world import CONTROL, NAME, Asker
+from tests.wire.custody_world import CONTROL, NAME, OWNER, Asker
 
 DEVELOPMENT = '[store]\nkind = "development"\n'
 
@@ -37,6 +37,7 @@ def write_config(
     store: str = DEVELOPMENT,
     orders: str = "",
     name: str = NAME,
+    owner: str = OWNER,
     more: str = "",
 ) -> Path:
     """A configuration file with the trust file beside it; `orders` is the control plane's key."""
@@ -44,6 +45,7 @@ def write_config(
     (folder / "trust.json").write_bytes(trust)
     lines = [
         f'name = "{name}"',
+        f'owner = "{owner}"',
         'country = "JP"',
         f'state = "{folder}/state"',
         f'trust = "{folder}/trust.json"',

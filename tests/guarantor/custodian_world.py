@@ -16,7 +16,7 @@ from sekisho_guarantor.keystore import DevelopmentStore, KeyStore
 from sekisho_guarantor.state import make_key_file, read_key
 from sekisho_verify.canonical import to_base64url
 from sekisho_wire.custody import KeyCustodian, Opened, Order, check_release, open_opening, open_release
-from sekisho_wire.envelope import Header, new_data_key, new_header
+from sekisho_wire.envelope import EnvelopeKey, Header, envelope_key, new_data_key, new_header
 from tests.wire.custody_world import KEY, NAME, NOW_MS, Asker
 
 KEY_FILE = "custodian.pem"
@@ -61,10 +61,11 @@ class CustodyHouse:
         """The same, as the contract has it: the types agree."""
         return self.custodian
 
-    def object(self, *, key: str = KEY) -> tuple[Header, bytes]:
-        """The header of a new object and its data key."""
+    def object(self, *, key: str = KEY) -> tuple[Header, EnvelopeKey]:
+        """The header of a new object and its envelope key."""
         data_key = new_data_key()
-        return new_header("file", self.custodian.wrap(key, data_key)), data_key
+        head = new_header("file", self.custodian.wrap(key, data_key))
+        return head, envelope_key(head, data_key)
 
     def order(self, *headers: Header, **changes: Any) -> Order:
         """An order for these objects."""
@@ -76,7 +77,7 @@ class CustodyHouse:
         release = check_release(sealed, self.custodian.public, order)
         return open_release(release, order, self.asker.one_time)
 
-    def open_own(self, head: Header) -> bytes:
+    def open_own(self, head: Header) -> EnvelopeKey:
         """What the key's owner gets, without an order."""
         one_time = X25519PrivateKey.generate()
         recipient = to_base64url(one_time.public_key().public_bytes_raw())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -17,13 +18,22 @@ from hypothesis import strategies as st
 from sekisho_guarantor import custodian as custodian_file
 from sekisho_guarantor.errors import GuarantorError
 from sekisho_guarantor.journal import JOURNAL_FILE, verify_journal
-from sekisho_guarantor.keystore import KEYS_FILE, DevelopmentStore
+from sekisho_guarantor.keystore import KEYS_FILE
 from sekisho_verify.canonical import digest
 from sekisho_wire.custody import CustodyError, Destruction, read_signed
-from sekisho_wire.envelope import AES_KW, AES_KWP, Header, Wrapped, new_header
+from sekisho_wire.envelope import (
+    AES_KW,
+    AES_KWP,
+    EnvelopeError,
+    Header,
+    Wrapped,
+    decrypt_stream,
+    encrypt_stream,
+    new_header,
+)
 from tests.guarantor.custodian_world import CustodyHouse, custody
-from tests.verify.builders import TestLog
-from tests.wire.custody_world import KEY, NOW_MS, header
+from tests.verify.builders import TestLog, make_id
+from tests.wire.custody_world import KEY, NOW_MS, OWNER, header
 
 
 @pytest.fixture
@@ -44,9 +54,8 @@ def test_an_order_opens_what_it_names_and_makes_what_it_asks_for(house: CustodyH
     (first, first_key), (second, second_key) = house.object(), house.object()
     opened = house.release(house.order(first, second, make=1), first, second)
     assert opened.keys == [first_key, second_key]
-    ((wrapped, made),) = opened.made
-    again = new_header("file", wrapped)
-    assert house.release(house.order(again), again).keys == [made]
+    ((again, made),) = opened.made
+    assert (again.kind, house.release(house.order(again), again).keys) == ("tree", [made])
     assert len({first_key, second_key, made}) == 3
 
 
@@ -81,6 +90,11 @@ def test_a_used_order_is_refused_as_long_as_it_could_be_in_time(
             house.custodian.release(ask)
         codes.add(caught.value.code)
     assert codes == {"custody.order_used", "custody.order_expired"}
+
+
+def test_the_grants_of_another_organisation_release_nothing(house: CustodyHouse) -> None:
+    assert house.custodian.facts(KEY).owner == OWNER
+    assert refused(house, owner=make_id("org", 2)) == "custody.other_owner"
 
 
 def test_a_clock_that_was_set_back_releases_nothing(house: CustodyHouse) -> None:
@@ -185,10 +199,24 @@ def test_an_owner_opens_without_an_order_and_it_is_in_the_journal(house: Custody
     assert house.open_own(head) == data_key
 
 
+def test_a_header_made_up_over_somebodys_wrapped_key_gets_a_key_to_nothing(house: CustodyHouse) -> None:
+    head, mine = house.object()
+    other = new_header(head.kind, head.wrapped)
+    opened = house.release(house.order(head, other), head, other)
+    assert opened.keys[0] == mine
+    envelope = io.BytesIO()
+    encrypt_stream(io.BytesIO(b"patient 1"), envelope, head, opened.keys[0])
+    for key in (opened.keys[1], house.open_own(other)):
+        envelope.seek(len(head.data))
+        with pytest.raises(EnvelopeError) as caught:
+            decrypt_stream(envelope, io.BytesIO(), head, key)
+        assert caught.value.code == "envelope.key"
+
+
 def test_whatever_header_is_handed_in_the_journal_says_which_data_key_it_was(house: CustodyHouse) -> None:
-    head, data_key = house.object()
+    head, key = house.object()
     other = new_header("tree", head.wrapped)
-    assert house.open_own(other) == data_key
+    assert house.open_own(other) != key
     entry = msgspec.json.decode((house.folder / JOURNAL_FILE).read_bytes().splitlines()[-1])
     assert entry["envelope"] == other.digest() != head.digest()
     assert entry["wrapped"] == digest(head.wrapped.data)
@@ -451,37 +479,3 @@ def test_a_journal_with_an_entry_left_out_or_of_another_key_does_not_start(house
     with pytest.raises(GuarantorError) as caught:
         house.open()
     assert caught.value.code == "custodian.journal_broken"
-
-
-# ----------------------------------------------------------------------------------------------- the development store
-def test_the_development_store_says_what_it_is(house: CustodyHouse) -> None:
-    facts = house.custodian.facts(KEY)
-    assert (facts.custody, facts.exportable) == ("development", True)
-    assert "DEVELOPMENT" in facts.store
-    assert (house.folder / KEYS_FILE).stat().st_mode & 0o777 == 0o600
-
-
-def test_a_development_store_that_others_may_read_or_that_is_broken_is_refused(house: CustodyHouse) -> None:
-    path = house.folder / KEYS_FILE
-    path.chmod(0o640)
-    with pytest.raises(GuarantorError) as caught:
-        DevelopmentStore(house.folder)
-    assert caught.value.code == "guarantor.key_exposed"
-    path.chmod(0o600)
-    path.write_bytes(b"noise")
-    with pytest.raises(GuarantorError) as caught:
-        DevelopmentStore(house.folder)
-    assert caught.value.code == "custodian.store_unusable"
-
-
-def test_a_development_store_that_cannot_write_changes_nothing(
-    house: CustodyHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr("sekisho_guarantor.keystore.replace_file", full)
-    with pytest.raises(GuarantorError) as caught:
-        house.custodian.rotate(KEY)
-    assert caught.value.code == "custody.store_failed"
-    assert house.custodian.facts(KEY).newest == 1

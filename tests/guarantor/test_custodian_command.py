@@ -30,12 +30,15 @@ from sekisho_wire.custody import (
     open_release,
     read_signed,
 )
-from sekisho_wire.envelope import AES_KW, Wrapped, new_data_key, new_header
+from sekisho_wire.envelope import AES_KW, Wrapped, envelope_key, new_data_key, new_header
+from sekisho_wire.problems import Language
 from tests.guarantor.custodian_process import manage, running, trust_of, write_config
 from tests.support.softhsm import Token
 from tests.verify.builders import AGENT, AGENT_ID
 from tests.wire.custody_world import KEY, Asker
 
+KNOWN = f'{{id = "{AGENT_ID}", key = "{to_base64url(AGENT.key.public)}"}}'
+AGENTS = f"agents = [{KNOWN}]"
 WRAPPER, OPENER, STOPPER = "t" * 40, "o" * 40, "s" * 40
 PEOPLE = f"""
 [[people]]
@@ -63,6 +66,11 @@ def in_time(asker: Asker, headers: tuple[Any, ...] = (), **changes: Any) -> Any:
     return asker.order(headers, issued_ms=now_ms, not_after_ms=now_ms + 60_000, **changes)
 
 
+def store_of(module: str, label: str, pin_file: str) -> str:
+    """The settings of a token."""
+    return f'[store]\nkind = "pkcs11"\nmodule = "{module}"\ntoken = "{label}"\npin_file = "{pin_file}"\n'
+
+
 def printed(capsys: pytest.CaptureFixture[str]) -> bytes:
     return capsys.readouterr().out.rstrip("\n").encode()
 
@@ -70,10 +78,12 @@ def printed(capsys: pytest.CaptureFixture[str]) -> bytes:
 def test_an_owner_makes_rotates_stops_and_destroys_a_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], token: Token
 ) -> None:
-    asker = Asker()
-    store = f'[store]\nkind = "pkcs11"\nmodule = "{token.module}"\ntoken = "{token.label}"\n'
-    store += f'pin_file = "{token.pin_file}"\n'
-    config = write_config(tmp_path, trust_of(asker), store=store)
+    config = write_config(
+        tmp_path,
+        trust_of(Asker(quorum=1)),
+        store=store_of(token.module, token.label, str(token.pin_file)),
+        more=AGENTS,
+    )
     with running(config) as custodian:
         capsys.readouterr()
         key = f"owner-{tmp_path.name}"
@@ -116,7 +126,7 @@ def test_an_order_is_answered_once_also_after_kill_9(tmp_path: Path) -> None:
         question = msgspec.json.encode(asker.ask(order, [head]))
         answer = ask(custodian.url, RELEASE_PATH, question)
         release = check_release(answer.content, custodian.key, order)
-        assert open_release(release, order, asker.one_time).keys == [data_key]
+        assert open_release(release, order, asker.one_time).keys == [envelope_key(head, data_key)]
         os.kill(custodian.process.pid, signal.SIGKILL)
     with running(config) as custodian:
         again = ask(custodian.url, RELEASE_PATH, question)
@@ -189,6 +199,8 @@ def test_a_development_store_shouts_and_stays_on_this_machine(
     ("before", "after", "code"),
     [
         ('country = "JP"', 'country = "Japan"', "guarantor.config_invalid"),
+        ('owner = "org_', 'owner = "Hospital', "guarantor.config_invalid"),
+        ('owner = "org_', 'other = "org_', "guarantor.config_invalid"),
         ('orders = "', 'orders = "x', "guarantor.config_invalid"),
         ("trust.json", "missing.json", "guarantor.config_invalid"),
         ('kind = "development"', 'kind = "pkcs11"', "guarantor.config_invalid"),
@@ -209,12 +221,30 @@ def test_a_wrong_setting_is_named(tmp_path: Path, before: str, after: str, code:
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("quorum", "agents", "code"),
+    [
+        (1, "", "custodian.agents_missing"),
+        (1, "agents = []", "custodian.agents_missing"),
+        (0, AGENTS, "custodian.quorum_missing"),
+    ],
+)
+def test_a_key_worth_keeping_needs_known_agents_and_a_log_that_others_have_seen(
+    tmp_path: Path, quorum: int, agents: str, code: str
+) -> None:
+    trust, store = trust_of(Asker(quorum=quorum)), store_of("m", "t", "p")
+    with pytest.raises(GuarantorError) as caught:
+        load_config(write_config(tmp_path, trust, store=store, more=agents))
+    assert caught.value.code == code
+    assert caught.value.sentence(Language.JA).startswith("設定")
+    load_config(write_config(tmp_path, trust, more=agents))
+
+
 def test_a_trust_file_that_is_none_and_an_agent_twice_are_named(tmp_path: Path) -> None:
-    agent = f'{{id = "{AGENT_ID}", key = "{to_base64url(AGENT.key.public)}"}}'
-    once = write_config(tmp_path, trust_of(Asker()), more=f"agents = [{agent}]")
+    once = write_config(tmp_path, trust_of(Asker()), more=AGENTS)
     assert load_config(once).trusted().agents == {AGENT_ID: AGENT.key.public}
     for config in (
-        write_config(tmp_path / "twice", trust_of(Asker()), more=f"agents = [{agent}, {agent}]"),
+        write_config(tmp_path / "twice", trust_of(Asker()), more=f"agents = [{KNOWN}, {KNOWN}]"),
         write_config(tmp_path / "none", b"{}"),
     ):
         with pytest.raises(GuarantorError) as caught:
@@ -260,8 +290,8 @@ def test_the_owners_verbs_go_over_tls_to_the_very_certificate(
 def test_a_token_store_without_its_package_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = '[store]\nkind = "pkcs11"\nmodule = "m"\ntoken = "t"\npin_file = "p"\n'
-    config = write_config(tmp_path, trust_of(Asker()), store=store)
+    store = store_of("m", "t", "p")
+    config = write_config(tmp_path, trust_of(Asker(quorum=1)), store=store, more=AGENTS)
     monkeypatch.setitem(__import__("sys").modules, "sekisho_guarantor.keystore_pkcs11", None)
     assert manage(config, "init") == 2
     assert "custodian.pkcs11_missing" in capsys.readouterr().err

@@ -173,7 +173,7 @@ def test_a_job_from_the_command_line(
     words = ("data", "add", "corpus", str(tmp_path / "texts"), "--level", "1", "--residency", "JP", "--json")
     status, _, complaint = administrator(*words)
     assert (status, "data.key_needed" in complaint) == (2, True)
-    with custodian_of(whole, tmp_path / "custodian") as custodian:
+    with custodian_of(whole, tmp_path / "custodian", organisation) as custodian:
         facts = tmp_path / "facts"
         facts.write_bytes(custodian.facts)
         key = ("--address", custodian.url, "--public-key", custodian.public_key, "--statement", str(facts))

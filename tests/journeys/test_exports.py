@@ -202,7 +202,7 @@ def test_a_sealed_export_is_opened_by_whoever_holds_the_owners_token(
     asks, own = Person(served, "asks", office), Person(served, "own", office)
     other = Person(served, "other", laboratory)
     engineer = served.account("engineer", office, "engineer")
-    with custodian_of(served, tmp_path / "custodian") as keeper:
+    with custodian_of(served, tmp_path / "custodian", office) as keeper:
         registered = engineer.call(
             "data.key.register",
             name=KEY,

@@ -125,7 +125,7 @@ def test_what_cannot_be_opened_leaves_nothing_and_says_why(
 ) -> None:
     fetch = ("artefact", "fetch", ended.artefacts["output"], "--to", "here")
     assert ended.run(*fetch, "--sealed")[0] == 0
-    assert Path("here", SEALED_NAME).read_bytes().startswith(b"sekienv1")
+    assert Path("here", SEALED_NAME).read_bytes().startswith(b"sekienv2")
     assert "input.exists" in ended.run(*fetch)[2]
     Path("here", SEALED_NAME).unlink()
     Path("here").rmdir()

@@ -16,6 +16,7 @@ from sekisho.ledger import (
     KeepCosignature,
     OfferCheckpoint,
     ShowCheckpoint,
+    prove,
     read_witnesses,
     tables,
     tables_witness,
@@ -26,8 +27,12 @@ from sekisho_verify import verify_bundle
 from sekisho_verify.checkpoint import (
     COSIGNATURE_V1,
     parse_checkpoint,
+    parse_key,
     parse_note,
+    verify_note,
 )
+from sekisho_verify.merkle import verify_inclusion
+from sekisho_verify.record import parse_record
 from sekisho_verify.trust import Demand, Seen, Trust
 from tests.ledger.watching import NAMES, Yard, bundle, round_of, trust
 from tests.ledger.world import ANN, codes, opened
@@ -233,3 +238,39 @@ def test_the_state_of_a_witness_that_was_never_asked(yard: Yard) -> None:
     yard.grow(3)
     round_of(yard)
     assert yard.states()[0].seen.startswith("cosigned ")
+
+
+def test_what_leaves_waits_for_as_many_witnesses_as_its_reader_demands(yard: Yard) -> None:
+    size = yard.grow(1)
+    row = yard.world.database.read(
+        lambda tx: tx.one("select id from ledger_entries where log_index = :index", index=size - 1)
+    )
+    assert row is not None
+    record = str(row["id"])
+
+    def proven(quorum: int) -> int:
+        """The size of the checkpoint that comes along, verified as a custodian does; 0 where none does."""
+        found = yard.world.database.read(lambda tx: prove(tx, record, yard.witnesses, quorum=quorum))
+        if found is None:
+            return 0
+        note = parse_note(found.checkpoint)
+        keys = [witness.key for witness in yard.witnesses]
+        seen = verify_note(note, log_keys=[parse_key(yard.world.keys.first)], witness_keys=keys)
+        assert len(seen) >= quorum
+        head = parse_checkpoint(note.text)
+        leaf = parse_record(found.record).leaf_hash(found.stream_seq)
+        verify_inclusion(leaf, found.path, index=found.log_index, size=head.size, root=head.root)
+        return head.size
+
+    assert [proven(quorum) for quorum in range(3)] == [size, 0, 0]
+    yard.offerings[0].step()
+    assert [proven(quorum) for quorum in range(3)] == [size, size, 0]
+    larger = yard.grow(5)
+    assert proven(1) == size, "an earlier checkpoint that somebody has seen comes before a newer one"
+    yard.offerings[1].step()
+    assert [proven(quorum) for quorum in (1, 2)] == [larger, 0], (
+        "two witnesses of two checkpoints are not two of one"
+    )
+    yard.tick()
+    round_of(yard)
+    assert proven(2) == larger

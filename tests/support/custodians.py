@@ -42,11 +42,13 @@ class House(Protocol):
 
 
 @contextlib.contextmanager
-def custodian_of(house: House, folder: Path, *, key: str = KEY) -> Iterator[Keeper]:
-    """The custodian of somebody who believes this control plane's log, with one key made."""
+def custodian_of(house: House, folder: Path, owner: str, *, key: str = KEY) -> Iterator[Keeper]:
+    """The custodian of an organisation that believes this control plane's log, with one key made."""
     control = house.control
     trust = control.gate.perform(SYSTEM, ShowTrust()).text.encode()
-    config = write_config(folder, trust, orders=control.seals.public_key, name="custodian.example.invalid")
+    config = write_config(
+        folder, trust, orders=control.seals.public_key, name="custodian.example.invalid", owner=owner
+    )
     with running(config) as process:
         assert manage(config, "create", key) == 0
         with httpx2.Client(base_url=process.url, trust_env=False) as client:

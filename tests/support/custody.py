@@ -20,17 +20,20 @@ from sekisho_wire.signing import encode_public_key
 SIGNING = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = encode_public_key(SIGNING.public_key())
 NAME = "custodian.example.invalid"
+OWNER = "org_" + "0" * 26
 HEADER = new_header("tree", Wrapped("hospital", 1, AES_KW, bytes(range(40))))
 ENVELOPE = HEADER.digest()
 """An object's header, and how it is named; nobody here has its data key."""
 FACTS = Facts(
     custodian=NAME,
+    owner=OWNER,
     key="hospital",
     country="JP",
     custody="development",
     exportable=True,
     store="a test",
     attestation="",
+    quorum=0,
     stopped=False,
     versions=[Version(version=1, created_ms=1)],
     time_ms=1,
@@ -42,14 +45,13 @@ def facts(**changes: Any) -> str:
     return msgspec.structs.replace(FACTS, **changes).sealed(SIGNING.sign).decode()
 
 
-def hsm(**changes: Any) -> str:
-    """What it says of one in a device."""
-    return facts(custody="customer-hsm", exportable=False, **changes)
+HSM: Mapping[str, Any] = {"custody": "customer-hsm", "exportable": False}
+"""What it says otherwise of a key in a device."""
 
 
-def trusted(trust: str, orders: str, *, agents: Mapping[str, bytes] | None = None) -> Trusted:
+def trusted(owner: str, trust: str, orders: str, *, agents: Mapping[str, bytes] | None = None) -> Trusted:
     """What this custodian's owner wrote down about a control plane: its trust file, the key that signs orders."""
-    return Trusted(NAME, parse_trust(trust.encode()), from_base64url(orders), agents or {})
+    return Trusted(NAME, owner, parse_trust(trust.encode()), from_base64url(orders), agents or {})
 
 
 def ask_of(granted: KeyGranted, *headers: Header) -> Ask:
@@ -80,12 +82,12 @@ def destruction(**changes: Any) -> str:
     return Destruction(**(values | changes)).sealed(SIGNING.sign).decode()
 
 
-def registration(name: str = "hospital", **changes: Any) -> RegisterKey:
-    """The command that registers a development key."""
+def registration(name: str = "hospital", *, owner: str, **changes: Any) -> RegisterKey:
+    """The command that registers a development key of an organisation."""
     values: dict[str, Any] = {
         "name": name,
         "address": "https://custodian.example.invalid",
         "public_key": PUBLIC,
-        "statement": facts(key=name),
+        "statement": facts(key=name, owner=owner),
     }
     return RegisterKey(**(values | changes))

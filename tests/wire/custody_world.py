@@ -14,16 +14,19 @@ from sekisho_verify.trust import parse_trust
 from sekisho_wire.custody import RELEASE_ACTION, Ask, Order
 from sekisho_wire.custody_checks import Trusted
 from sekisho_wire.envelope import AES_KW, Header, Wrapped, new_header
+from sekisho_wire.keying import WantKey
 from tests.verify.builders import AGENT, AGENT_ID, Signer, TestLog, make_id, record_body
 
 NOW_MS = 1_795_000_000_000
 CONTROL = Signer.make("control")
 CUSTODIAN = Signer.make("custodian")
 NAME = "custodian.example/hospital"
+OWNER = make_id("org", 1)
 KEY = "patients"
 ORDER = Order(
     id="rel_1",
     custodian=NAME,
+    owner=OWNER,
     key=KEY,
     key_version=1,
     headers=[],
@@ -41,9 +44,9 @@ ORDER = Order(
 )
 
 
-def header(wrapped: bytes = bytes(40), *, key: str = KEY, version: int = 1) -> Header:
+def header(wrapped: bytes = bytes(40), *, kind: str = "file", key: str = KEY, version: int = 1) -> Header:
     """The header of some object."""
-    return new_header("file", Wrapped(key, version, AES_KW, wrapped))
+    return new_header(kind, Wrapped(key, version, AES_KW, wrapped))
 
 
 class Asker:
@@ -59,7 +62,7 @@ class Asker:
     def trusted(self, *, agents: bool = False) -> Trusted:
         """What a custodian's owner writes down about this control plane."""
         trust = parse_trust(self.log.trust(quorum=self.quorum))
-        return Trusted(NAME, trust, CONTROL.key.public, {AGENT_ID: AGENT.key.public} if agents else {})
+        return Trusted(NAME, OWNER, trust, CONTROL.key.public, {AGENT_ID: AGENT.key.public} if agents else {})
 
     def order(self, headers: Sequence[Header] = (), /, **changes: Any) -> Order:
         """An order for the data keys of these headers."""
@@ -91,7 +94,8 @@ class Asker:
         )
 
     def request(self, order: Order, *, signer: Signer = AGENT, **body: object) -> str:
-        """The agent's own message that asked for it."""
+        """The agent's own message that asked for it, as agents write it."""
+        want = WantKey(order.recipient, order.headers, order.make)
         content: dict[str, object] = {
             "agent": order.agent,
             "lane": "main",
@@ -99,6 +103,6 @@ class Asker:
             "time": "2026-11-20T05:03:11.123Z",
             "attempt": order.attempt,
             "token": order.token,
-            "body": {"kind": "keys", "recipient": order.recipient, **body},
+            "body": msgspec.to_builtins(want) | body,
         }
         return seal(content, signer.sign).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -28,14 +29,15 @@ from sekisho_wire.custody import (
     seal_opening,
 )
 from sekisho_wire.custody_checks import CLOCK_MS_MAX, check_ask, read_ask
-from sekisho_wire.envelope import AES_KW, Wrapped
+from sekisho_wire.envelope import EnvelopeKey
 from tests.verify.builders import AGENT, Signer, make_id
-from tests.wire.custody_world import CUSTODIAN, KEY, NAME, NOW_MS, ORDER, Asker, header
+from tests.wire.custody_world import CUSTODIAN, KEY, NAME, NOW_MS, ORDER, OWNER, Asker, header
 
-KEYS = [bytes([number] * 32) for number in range(3)]
+MADE = header(kind="tree")
+KEYS = [EnvelopeKey(bytes([number] * 32)) for number in range(3)]
 
 
-def release(order: Order, keys: list[bytes], /, **changes: Any) -> Release:
+def release(order: Order, keys: Sequence[EnvelopeKey], /, **changes: Any) -> Release:
     fields: dict[str, Any] = {
         "custodian": order.custodian,
         "order": order.digest(),
@@ -47,14 +49,14 @@ def release(order: Order, keys: list[bytes], /, **changes: Any) -> Release:
         "agent": order.agent,
         "recipient": order.recipient,
         "box": seal_keys(order, keys),
-        "wrapped": [to_base64url(bytes(40))] * order.make,
+        "made": [to_base64url(MADE.data)] * order.make,
         "number": 9,
         "time_ms": NOW_MS,
     }
     return Release(**(fields | changes))
 
 
-def answered(order: Order, keys: list[bytes], /, **changes: Any) -> bytes:
+def answered(order: Order, keys: Sequence[EnvelopeKey], /, **changes: Any) -> bytes:
     return release(order, keys, **changes).sealed(CUSTODIAN.sign)
 
 
@@ -72,6 +74,7 @@ def ask_code(asker: Asker, ask: Any, *, agents: bool = False, now_ms: int = NOW_
 
 # --------------------------------------------------------------------------------------------- what an owner opens
 HEAD = header(bytes([5] * 40))
+ENVELOPE = HEAD.digest()
 ONE_TIME = X25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
@@ -124,7 +127,7 @@ def test_a_box_of_a_release_or_of_another_envelope_or_size_is_no_opening() -> No
     for box in (
         seal_keys(order, KEYS[:1]),
         seal_opening(other, KEYS[0], recipient),
-        seal_opening(HEAD, KEYS[0][:31], recipient),
+        seal_opening(HEAD, EnvelopeKey(KEYS[0][:31]), recipient),
     ):
         assert opening_code(opening(box=box)) == "custody.box"
     assert opening_code(answered(order, KEYS[:1])) == "custody.shape"
@@ -146,7 +149,7 @@ def test_the_keys_of_a_release_open_for_the_one_time_key_of_its_order() -> None:
     found = check_release(answered(order, KEYS), CUSTODIAN.key.public, order)
     opened = open_release(found, order, asker.one_time)
     assert opened.keys == KEYS[:2]
-    assert opened.made == [(Wrapped(KEY, 1, AES_KW, bytes(40)), KEYS[2])]
+    assert opened.made == [(MADE, KEYS[2])]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ def test_the_keys_of_a_release_open_for_the_one_time_key_of_its_order() -> None:
         {"token": 4},
         {"agent": make_id("agt", 8)},
         {"recipient": "B" * 43},
-        {"wrapped": []},
+        {"made": []},
     ],
 )
 def test_an_answer_to_anything_else_is_foreign(changes: dict[str, Any]) -> None:
@@ -203,7 +206,17 @@ def test_one_kind_of_message_does_not_stand_for_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"box": "AAAA"}, {"box": "A"}, {"wrapped": ["AAAA"]}, {"wrapped": ["="]}, {"wrapped": []}]
+    "changes",
+    [
+        {"box": "AAAA"},
+        {"box": "A"},
+        {"made": ["AAAA"]},
+        {"made": ["="]},
+        {"made": []},
+        {"made": [to_base64url(header().data)]},
+        {"made": [to_base64url(header(kind="tree", key="others").data)]},
+        {"made": [to_base64url(header(kind="tree", version=2).data)]},
+    ],
 )
 def test_a_box_that_does_not_open_is_refused(changes: dict[str, Any]) -> None:
     asker = Asker()
@@ -237,12 +250,14 @@ def test_facts_say_which_version_wraps() -> None:
     versions = [Version(1, 5, 6), Version(2, 6), Version(3, 7, 8)]
     facts = Facts(
         custodian=NAME,
+        owner=OWNER,
         key=KEY,
         country="JP",
         custody="customer-hsm",
         exportable=False,
         store="a store",
         attestation="",
+        quorum=0,
         stopped=False,
         versions=versions,
         time_ms=NOW_MS,
@@ -267,6 +282,7 @@ def test_an_order_under_a_checkpoint_holds() -> None:
     ("changes", "now_ms", "code"),
     [
         ({"custodian": "another"}, NOW_MS, "custody.other_custodian"),
+        ({"owner": make_id("org", 2)}, NOW_MS, "custody.other_owner"),
         ({}, NOW_MS + 60_001, "custody.order_expired"),
         ({}, NOW_MS - CLOCK_MS_MAX - 1, "custody.order_early"),
         ({"not_after_ms": NOW_MS + 600_001}, NOW_MS, "custody.order_early"),
@@ -348,6 +364,24 @@ def test_headers_are_exactly_those_of_the_order_and_of_its_key() -> None:
         assert ask_code(asker, asker.ask(asker.order([foreign]), [foreign])) == "custody.headers"
 
 
+def test_what_an_agent_asked_for_is_the_order_of_no_other_object() -> None:
+    """A question for new keys, or for one object, answered by an order for what somebody else would like to see."""
+    asker = Asker()
+    mine, other = header(), header(bytes([1] * 40))
+    for asked, ordered in (
+        ([mine], [other]),
+        ([mine], [mine, other]),
+        ([mine, other], [other, mine]),
+        ([header(bytes([2] * 40))], [other]),
+    ):
+        order = asker.order(ordered, make=1)
+        question = asker.request(asker.order(asked, make=1, id=order.id))
+        ask = msgspec.structs.replace(asker.ask(order, ordered), request=question)
+        assert ask_code(asker, ask, agents=True) == "custody.request"
+    order = asker.order([mine], make=1)
+    check_ask(asker.ask(order, [mine]), asker.trusted(agents=True), NOW_MS)
+
+
 def test_where_agents_are_known_the_agent_itself_must_have_asked() -> None:
     asker = Asker()
     order = asker.order(make=1)
@@ -360,6 +394,15 @@ def test_where_agents_are_known_the_agent_itself_must_have_asked() -> None:
     assert with_request("") == "custody.request"
     assert with_request(asker.request(order, signer=Signer.make("thief"))) == "custody.signature"
     assert with_request(asker.request(order, recipient="B" * 43)) == "custody.request"
+    odd: list[dict[str, Any]] = [
+        {"make": 2},
+        {"headers": [ENVELOPE]},
+        {"kind": "accept"},
+        {"make": "1"},
+        {"x": 1},
+    ]
+    for changes in odd:
+        assert with_request(asker.request(order, **changes)) == "custody.request", changes
     assert with_request(asker.request(replace(order, token=4))) == "custody.request"
     assert with_request(asker.request(replace(order, attempt=make_id("att", 2)))) == "custody.request"
     stranger = asker.ask(asker.order(make=1, agent=make_id("agt", 8)))

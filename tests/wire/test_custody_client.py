@@ -29,7 +29,14 @@ from sekisho_wire.custody import (
     seal_keys,
 )
 from sekisho_wire.custody_client import Asking, RefusedError
-from sekisho_wire.envelope import EnvelopeError, decrypt_stream, encrypt_stream, new_data_key, read_header
+from sekisho_wire.envelope import (
+    EnvelopeError,
+    EnvelopeKey,
+    decrypt_stream,
+    encrypt_stream,
+    new_data_key,
+    read_header,
+)
 from tests.guarantor.custodian_world import CustodyHouse, custody
 from tests.verify.builders import Signer, make_id
 from tests.wire.custody_world import KEY, NAME, NOW_MS
@@ -164,12 +171,12 @@ def test_an_old_answer_of_the_same_attempt_is_found(house: CustodyHouse) -> None
     assert found(house, lambda *_: http_answer(old)) == "custody.foreign"
 
 
-def test_a_wrong_data_key_is_found_before_a_byte_is_written(house: CustodyHouse) -> None:
+def test_a_wrong_key_is_found_before_a_byte_is_written(house: CustodyHouse) -> None:
     head, data_key = house.object()
     envelope = io.BytesIO()
     encrypt_stream(io.BytesIO(b"secret"), envelope, head, data_key)
     order = house.order(head)
-    lied = signed_as_with(house, order, seal_keys(order, [new_data_key()]))
+    lied = signed_as_with(house, order, seal_keys(order, [EnvelopeKey(new_data_key())]))
     with answering(house, lambda *_: http_answer(lied)) as asking:
         release, _ = asking.release(house.asker.ask(order, [head]), order)
     (wrong,) = open_release(release, order, house.asker.one_time).keys
@@ -183,7 +190,7 @@ def test_a_wrong_data_key_is_found_before_a_byte_is_written(house: CustodyHouse)
 def signed_as_with(house: CustodyHouse, order: Order, box: str) -> bytes:
     """A release of these keys signed by the custodian's own key: what only a lying custodian can make."""
     honest = signed_as(house, house.order(make=1))
-    fields: dict[str, Any] = {"order": order.digest(), "id": order.id, "box": box, "wrapped": []}
+    fields: dict[str, Any] = {"order": order.digest(), "id": order.id, "box": box, "made": []}
     return msgspec.structs.replace(honest, **fields).sealed(house.custodian._sign)
 
 

@@ -17,18 +17,21 @@ from sekisho_wire.envelope import (
     SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN,
     EnvelopeError,
+    EnvelopeKey,
     Header,
     Wrapped,
     decode_header,
     decrypt_file,
     decrypt_stream,
     encrypt_stream,
+    envelope_key,
     new_data_key,
     new_header,
     read_header,
 )
 
-KEY = bytes(range(32))
+DATA_KEY = bytes(range(32))
+KEY = EnvelopeKey(bytes(range(32)))
 WRAPPED = Wrapped("patients", 3, AES_KW, bytes(40))
 SEGMENT = SEGMENT_BYTES_MIN
 FRONT = len(MAGIC) + 4
@@ -46,20 +49,20 @@ def header(kind: str = "file", wrapped: Wrapped = WRAPPED) -> Header:
     return new_header(kind, wrapped, segment_bytes=SEGMENT)
 
 
-def sealed(plain: bytes, head: Header | None = None, key: bytes = KEY) -> bytes:
+def sealed(plain: bytes, head: Header | None = None, key: EnvelopeKey = KEY) -> bytes:
     target = io.BytesIO()
     encrypt_stream(io.BytesIO(plain), target, head or header(), key)
     return target.getvalue()
 
 
-def opened(envelope: bytes, key: bytes = KEY, *, kind: str = "") -> bytes:
+def opened(envelope: bytes, key: EnvelopeKey = KEY, *, kind: str = "") -> bytes:
     source, target = io.BytesIO(envelope), io.BytesIO()
     size = decrypt_stream(source, target, read_header(source, kind=kind), key)
     assert size == len(target.getvalue())
     return target.getvalue()
 
 
-def refused(envelope: bytes, key: bytes = KEY) -> str:
+def refused(envelope: bytes, key: EnvelopeKey = KEY) -> str:
     with pytest.raises(EnvelopeError) as caught:
         opened(envelope, key)
     return caught.value.code
@@ -145,10 +148,42 @@ def test_swapped_segments_fail(order: list[int]) -> None:
         assert refused(moved) == "envelope.forged"
 
 
-def test_segments_of_another_object_do_not_fit_even_under_the_same_data_key() -> None:
+def test_segments_of_another_object_do_not_fit_even_under_the_same_key() -> None:
     front, mine = parts(sealed(bytes(3 * SEGMENT)))
     _, theirs = parts(sealed(bytes(3 * SEGMENT)))
     assert refused(front + mine[0] + theirs[1] + mine[2]) == "envelope.forged"
+
+
+def test_a_key_is_that_of_one_header_alone() -> None:
+    """Whoever writes a header of its own over somebody's wrapped data key gets a key to nothing that lies there."""
+    head = header()
+    envelope = sealed(b"a secret", head, envelope_key(head, DATA_KEY))
+    assert opened(envelope, envelope_key(head, DATA_KEY)) == b"a secret"
+    for other in (
+        header(),
+        Header("tree", WRAPPED, head.nonce, SEGMENT),
+        Header("file", WRAPPED, head.nonce, 2 * SEGMENT),
+        Header("file", Wrapped("patients", 4, AES_KW, bytes(40)), head.nonce, SEGMENT),
+        Header("file", Wrapped("others", 3, AES_KW, bytes(40)), head.nonce, SEGMENT),
+    ):
+        assert other.digest() != head.digest()
+        assert refused(envelope, envelope_key(other, DATA_KEY)) == "envelope.key"
+    assert refused(envelope, EnvelopeKey(DATA_KEY)) == "envelope.key"
+    with pytest.raises(EnvelopeError) as caught:
+        envelope_key(head, DATA_KEY[1:])
+    assert caught.value.code == "envelope.key"
+
+
+def test_the_format_is_this_one() -> None:
+    """Frozen: who changes the format changes its version, and these."""
+    head = Header("file", WRAPPED, bytes(range(7)), SEGMENT)
+    key = envelope_key(head, DATA_KEY)
+    assert key.hex() == "9455c76a8009e98fab37bd990801eafcf27c4c2a54102f9ea1b7946958500af5"
+    envelope = sealed(bytes(SEGMENT) + b"end", head, key)
+    assert (
+        canonical.digest(envelope)
+        == "sha256:e025f96821057a9bc19fd2b0aee06b3fabaf9e63d5065958f315e4db6c123dd5"
+    )
 
 
 def test_the_header_of_another_object_does_not_fit() -> None:
@@ -164,13 +199,13 @@ def test_the_header_of_another_object_does_not_fit() -> None:
         assert refused(other.data + envelope[len(mine.data) :]) == "envelope.key"
 
 
-def test_another_data_key_is_named_before_anything_is_written() -> None:
+def test_another_key_is_named_before_anything_is_written() -> None:
     envelope, target = sealed(b"secret"), io.BytesIO()
     source = io.BytesIO(envelope)
     with pytest.raises(EnvelopeError) as caught:
-        decrypt_stream(source, target, read_header(source), new_data_key())
+        decrypt_stream(source, target, read_header(source), EnvelopeKey(new_data_key()))
     assert (caught.value.code, target.getvalue()) == ("envelope.key", b"")
-    assert refused(envelope, b"short") == "envelope.key"
+    assert refused(envelope, EnvelopeKey(b"short")) == "envelope.key"
 
 
 def test_who_expects_another_kind_is_told() -> None:
@@ -184,7 +219,8 @@ def test_who_expects_another_kind_is_told() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"v": 2},
+        {"v": 1},
+        {"v": 3},
         {"v": True},
         {"kind": "File"},
         {"key": "../key"},
@@ -248,7 +284,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     plain = bytes(2 * SEGMENT + 7)
     source.write_bytes(sealed(plain, head))
 
-    def find(found: Header) -> bytes:
+    def find(found: Header) -> EnvelopeKey:
         asked.append(found)
         return KEY
 

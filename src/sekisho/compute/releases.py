@@ -6,6 +6,7 @@ same one-time key until then. So nothing is lost or given twice when either side
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,7 +29,7 @@ from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.facts import Decision, Entity, Principals, Ref, Target
 from sekisho.kernel.tx import Row, Tx
-from sekisho.ledger import Proven, prove
+from sekisho.ledger import Proven, Witness, prove
 from sekisho.sites import SiteView, find_site, standing_file
 from sekisho_verify import canonical
 from sekisho_wire.custody import Order
@@ -55,9 +56,15 @@ class _Wish(NamedTuple):
 class ReleaseActions:
     """The handlers, with what an order needs."""
 
-    def __init__(self, signer: Seals, *, principals: Principals, keep_file: KeepFile) -> None:
-        """`signer` signs answers and release orders, `keep_file` stores the evidence of each decision."""
+    def __init__(
+        self, signer: Seals, *, principals: Principals, keep_file: KeepFile, cosigners: Sequence[Witness] = ()
+    ) -> None:
+        """`signer` signs answers and release orders, `keep_file` stores the evidence of each decision.
+
+        `cosigners` are the log's witnesses, as many of which as a custodian demands must have seen what it is shown.
+        """
         self._signer = signer
+        self._cosigners = cosigners
         self._principals = principals
         self._keep_file = keep_file
         self._places: dict[str, dict[str, str]] = {}
@@ -99,7 +106,7 @@ class ReleaseActions:
         if kept.reason:
             return KeyRefused(reason=kept.reason, rules=kept.rules)
         # What was decided in this very transaction is under no checkpoint.
-        proven = None if new else prove(ctx.tx, kept.record_id)
+        proven = None if new else self._proven(ctx.tx, kept)
         return self._granted(ctx, kept, proven, command.sealed) if proven else KeyPending(order=kept.id)
 
     def _decide(self, ctx: Ctx, row: Row, job: Row, asked: tuple[WantKey, _Wish, str]) -> Release:
@@ -111,6 +118,7 @@ class ReleaseActions:
         order = Order(
             id=ctx.new_id("rel"),
             custodian=wish.key.custodian_name,
+            owner=wish.key.owner,
             key=wish.key.name,
             key_version=wish.version,
             headers=want.headers,
@@ -181,6 +189,10 @@ class ReleaseActions:
         digest = canonical.digest(content)
         self._keep_file(tx, digest, content)
         return digest
+
+    def _proven(self, tx: Tx, kept: Release) -> Proven | None:
+        quorum = data.find_key(tx, kept.key).quorum
+        return prove(tx, kept.record_id, self._cosigners, quorum=quorum)
 
     def _granted(self, ctx: Ctx, kept: Release, proven: Proven, request: str) -> Body:
         key = data.find_key(ctx.tx, kept.key)

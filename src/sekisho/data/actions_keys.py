@@ -59,7 +59,9 @@ def own_key(tx: Tx, key: str, owner: str) -> KeyView:
 
 def register(ctx: Ctx, command: RegisterKey) -> KeyView:
     """Add a key, as its custodian describes it; nothing here was measured."""
-    owner, facts = owner_of(ctx.principal), _facts(command)
+    rules.check_address(command.address, production=False)
+    owner = owner_of(ctx.principal)
+    facts = _facts(command, owner)
     if tables_keys.find_key(ctx.tx, command.name, owner):
         raise SekishoError(KEY_TAKEN, name=command.name)
     key = ctx.new_id("key")
@@ -77,7 +79,8 @@ def register(ctx: Ctx, command: RegisterKey) -> KeyView:
 
 def register_real(ctx: Ctx, command: RegisterKey) -> KeyView:
     """Add a key, unless it only stands in for one; problem `data.key_stand_in`. For production."""
-    if _facts(command).custody == "development":
+    rules.check_address(command.address, production=True)
+    if _facts(command, owner_of(ctx.principal)).custody == "development":
         raise SekishoError(KEY_STAND_IN)
     return register(ctx, command)
 
@@ -95,9 +98,9 @@ def resume(ctx: Ctx, command: ResumeKey) -> KeyView:
 def rotate(ctx: Ctx, command: RotateKey) -> KeyView:
     """What is under earlier versions stays there, and can be opened as long as the custodian keeps them."""
     key = find_key(ctx.tx, command.key, owner_of(ctx.principal))
-    facts = rules.read_facts(command.statement, key.public_key, key.name)
+    facts = rules.read_facts(command.statement, key.public_key, key.name, key.owner)
     rules.check_rotation(key, facts.newest)
-    tables_keys.set_version(ctx.tx, key.id, facts.newest)
+    tables_keys.set_version(ctx.tx, key.id, facts)
     ctx.detail(key=key.id, version=facts.newest, statement=command.statement)
     return find_key(ctx.tx, key.id)
 
@@ -111,8 +114,8 @@ def destroy(ctx: Ctx, command: DestroyKey) -> KeyView:
     return find_key(ctx.tx, key.id)
 
 
-def _facts(command: RegisterKey) -> Facts:
-    return rules.read_facts(command.statement, command.public_key, command.name)
+def _facts(command: RegisterKey, owner: str) -> Facts:
+    return rules.read_facts(command.statement, command.public_key, command.name, owner)
 
 
 def _move(ctx: Ctx, name: str, allowed: set[str], state: str) -> KeyView:
@@ -149,7 +152,7 @@ def _own_keys(tx: Tx, principal: Entity, command: RegisterKey | ListKeys) -> Tar
     del tx
     owner, custodian, said = owner_of(principal), "", None
     if isinstance(command, RegisterKey):
-        custodian, said = command.custodian, _facts(command)
+        custodian, said = command.custodian, _facts(command, owner)
     entity = Entity(
         Ref("Key", "new" if said else "all"),
         {

@@ -162,6 +162,25 @@ KEY_NEEDED = define(
         "sekisho data add NAME PATH --level 1 --key KEY", "sekisho data add 名前 パス --level 1 --key 鍵"
     ),
 )
+KEY_OWNER = define(
+    "data.key_owner",
+    403,
+    Exit.DENIED,
+    Text(
+        "The custodian of key {name} keeps it for another organisation than yours.",
+        "鍵{name}は、保管者があなたの組織以外のために保管している鍵です。",
+    ),
+)
+KEY_ADDRESS = define(
+    "data.key_address",
+    422,
+    Exit.USAGE,
+    Text(
+        "No custodian is asked at {host}: agents of every site would call that address of their own networks.",
+        "{host}は保管者のアドレスとして登録できません。各拠点のエージェントが、自分のネットワーク内の"
+        "そのアドレスに接続することになるためです。",
+    ),
+)
 KEY_TAKEN = define(
     "data.key_taken",
     409,

@@ -23,8 +23,9 @@ Address = Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?\Z", max
 class KeyView(msgspec.Struct, frozen=True):
     """A key that stays with its custodian, which calls it `name`. Everything in it is its custodian's word (grade D).
 
-    `custodian` is an organisation, `custodian_name` what it signs as. `stand_in` marks a development key, which
-    protects nothing from whoever can read its custodian's disk.
+    `custodian` is an organisation, `custodian_name` what it signs as; it takes no order but under a checkpoint that
+    `quorum` witnesses have cosigned. `stand_in` marks a development key, which protects nothing from whoever can read
+    its custodian's disk.
     """
 
     id: str
@@ -38,6 +39,7 @@ class KeyView(msgspec.Struct, frozen=True):
     address: str
     public_key: str
     version: int
+    quorum: int
     state: KeyState
     stand_in: bool
     grade: Literal["D"]
@@ -63,8 +65,8 @@ class KeyPage(msgspec.Struct, frozen=True):
 class RegisterKey(Command[KeyView]):
     """Register a key that a custodian holds for your organisation; the key itself never comes here.
 
-    `statement` is what the custodian says of the key, signed with `public_key`; `custodian` is the organisation that
-    runs it, your own unless given.
+    `statement` is what the custodian says of the key, your organisation's, signed with `public_key`; `custodian` is the
+    organisation that runs it, your own unless given.
     """
 
     name: Name

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,9 +21,11 @@ from sekisho.data.errors import (
     EXPORT_NEVER,
     EXPORT_PLACE,
     INCOMPLETE,
+    KEY_ADDRESS,
     KEY_CUSTODY,
     KEY_EVIDENCE,
     KEY_NEEDED,
+    KEY_OWNER,
     KEY_STATE,
     KEY_VERSION,
     LOWER_FLOOR,
@@ -215,12 +220,42 @@ def check_rotation(key: KeyView, version: int) -> None:
         raise SekishoError(KEY_VERSION, name=key.name, version=key.version, asked=version)
 
 
-def read_facts(sealed: str, public_key: str, name: str) -> Facts:
+def check_address(url: str, *, production: bool) -> None:
+    """Raise `data.key_address` where agents are not to be sent, whatever a tenant registers.
+
+    An address that means another machine at each site (loopback, private, link-local) is nobody's custodian; only where
+    things are tried out, loopback and private networks are. What a name leads to is judged by the agent that calls it.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError as error:
+        raise SekishoError(KEY_ADDRESS, host="?") from error
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        here = host == "localhost" or host.endswith(".localhost")
+        # 127.1 and 0x7f000001 are no addresses here, and some resolvers take them for one.
+        fits = not _number(host.rpartition(".")[2]) and not (production and here)
+    else:
+        address = getattr(address, "ipv4_mapped", None) or address
+        here = address.is_loopback
+        odd = address.is_link_local or address.is_multicast or address.is_unspecified
+        fits = not odd and (address.is_global or not production)
+    if not fits or (parts.scheme != "https" and not here):
+        raise SekishoError(KEY_ADDRESS, host=host or "?")
+
+
+def read_facts(sealed: str, public_key: str, name: str, owner: str) -> Facts:
     """What a custodian says of its key of this name; problem `data.key_evidence` for anybody else's word.
 
+    `data.key_owner` where it keeps the key for another organisation: facts are public, and who registers a key decides
+    by its own grants who gets it.
     A file on a disk can be copied: a development key that is said not to be exportable is refused.
     """
     facts = _read(sealed, public_key, name, Facts)
+    if facts.owner != owner:
+        raise SekishoError(KEY_OWNER, name=name)
     if facts.custody == "development" and not facts.exportable:
         raise SekishoError(KEY_CUSTODY)
     if not facts.newest:
@@ -238,6 +273,9 @@ def check_destruction(sealed: str, key: KeyView) -> Destruction:
             KEY_EVIDENCE, name=key.name, what="of another custodian, or without the newest version"
         )
     return found
+
+
+_number = re.compile(r"[0-9]*|0x[0-9a-f]*").fullmatch
 
 
 def _read(sealed: str, public_key: str, name: str, kind: type[SignedT]) -> SignedT:

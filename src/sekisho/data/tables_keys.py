@@ -45,8 +45,8 @@ def insert_key(tx: Tx, key: str, owner: str, said: tuple[RegisterKey, Facts], *,
     command, facts = said
     tx.run(
         "insert into data_keys (id, name, owner, custodian, custodian_name, country, custody, exportable, address,"
-        " public_key, version, state, created_ms, record_id) values (:id, :name, :owner, :custodian, :custodian_name,"
-        " :country, :custody, :exportable, :address, :public_key, :version, 'serving', :now, :record_id)",
+        " public_key, version, quorum, state, created_ms, record_id) values (:id, :name, :owner, :custodian, :custodian_name,"
+        " :country, :custody, :exportable, :address, :public_key, :version, :quorum, 'serving', :now, :record_id)",
         id=key,
         name=command.name,
         owner=owner,
@@ -58,6 +58,7 @@ def insert_key(tx: Tx, key: str, owner: str, said: tuple[RegisterKey, Facts], *,
         address=command.address,
         public_key=command.public_key,
         version=facts.newest,
+        quorum=facts.quorum or None,
         now=now_ms,
     )
 
@@ -67,12 +68,13 @@ def set_state(tx: Tx, key: str, state: str) -> None:
     tx.run("update data_keys set state = :state, record_id = :record_id where id = :id", id=key, state=state)
 
 
-def set_version(tx: Tx, key: str, version: int) -> None:
-    """The version that is used from now on."""
+def set_version(tx: Tx, key: str, facts: Facts) -> None:
+    """The version that is used from now on, and what its custodian demands by now."""
     tx.run(
-        "update data_keys set version = :version, record_id = :record_id where id = :id",
+        "update data_keys set version = :version, quorum = :quorum, record_id = :record_id where id = :id",
         id=key,
-        version=version,
+        version=facts.newest,
+        quorum=facts.quorum or None,
     )
 
 
@@ -178,6 +180,7 @@ def _key(row: Row) -> KeyView:
     found = {
         **row,
         "exportable": bool(row["exportable"]),
+        "quorum": row["quorum"] or 0,
         "stand_in": row["custody"] == "development",
         "grade": "D",
     }

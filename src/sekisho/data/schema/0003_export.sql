@@ -26,3 +26,6 @@ alter table data_artefacts add column site text;
 
 -- A renewal looks at the newest decision about each key of an attempt, which may have asked ten thousand times.
 create index data_key_releases_newest on data_key_releases (attempt, key, id);
+
+-- How many witnesses must have cosigned the checkpoint under which a key's custodian takes an order. Null for none.
+alter table data_keys add column quorum bigint;
