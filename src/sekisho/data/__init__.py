@@ -53,11 +53,13 @@ from sekisho.data.model_release import ReleaseView as ReleaseView
 from sekisho.data.model_release import ShowRelease as ShowRelease
 from sekisho.data.releases import People as People
 from sekisho.data.releases import ReleaseActions as ReleaseActions
+from sekisho.data.rules import check_arrived as check_arrived
 from sekisho.data.rules import confirm_due as confirm_due
 from sekisho.data.rules import labelled as labelled
 from sekisho.data.rules import lease_refusal as lease_refusal
 from sekisho.data.rules import refusal as refusal
 from sekisho.data.tables import copies as copies
+from sekisho.data.tables import made_at as made_at
 from sekisho.data.tables import newest_checkpoint as newest_checkpoint
 from sekisho.data.tables_keys import Release as Release
 from sekisho.data.tables_keys import count_releases as count_releases

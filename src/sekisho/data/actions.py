@@ -177,7 +177,7 @@ class DataActions:
         return Target(resource=entity, context=self.at_rest(tx, command, owner), stream=owner)
 
     def add_workdir(self, ctx: Ctx, command: AddWorkdir) -> Upload:
-        """Register a working folder; a job that names it waits for its bytes."""
+        """Register a working folder; a job may name it once its bytes came in."""
         owner = owner_of(ctx.principal)
         key = _sealing_key(ctx, command, owner)
         ctx.detail(**_sealed(command, key))

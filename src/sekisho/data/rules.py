@@ -90,10 +90,15 @@ def check_complete(files: list[trees.TreeFile], present: Callable[[str], bool]) 
         raise SekishoError(INCOMPLETE, missing=len(missing), files=len(files), path=missing[0][:120])
 
 
+def check_arrived(name: str, *, present: bool) -> None:
+    """Raise `data.incomplete` for something of this name whose bytes did not come in, or not all of them."""
+    if not present:
+        raise SekishoError(INCOMPLETE, missing=1, files=1, path=name)
+
+
 def check_complete_manifest(present: bool) -> None:  # noqa: FBT001 - the one thing that is asked
     """Raise `data.incomplete` when not even the manifest arrived."""
-    if not present:
-        raise SekishoError(INCOMPLETE, missing=1, files=1, path="(manifest)")
+    check_arrived("(manifest)", present=present)
 
 
 def check_fetch(level: int, owners: Iterable[str], owner: str) -> None:
