@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from sekisho.data import DestroyKey, KeyView, ListKeys, ResumeKey, RotateKey, Sh
 from sekisho.data.actions_keys import register_real
 from sekisho.data.rules import CONFIRM_MS, FRESH_MS, confirm_due, lease_refusal, refusal
 from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
+from tests.data.test_actions import put_artefact
 from tests.data.world import World
 from tests.support import custody
 
@@ -199,12 +201,32 @@ def test_data_names_its_key_and_another_organisations_key_is_none(world: World) 
     assert code_of(lambda: world.add("bare", key="", level=1)) == "data.key_needed"
 
 
-def test_an_object_is_not_added_again_at_a_lower_level(world: World) -> None:
-    world.dataset("corpus", level=1)
-    key = world.key().id
-    again = {"key": key, "key_version": 1, "envelope": custody.ENVELOPE, "residency": ["any"]}
-    assert code_of(lambda: world.add("public", level=0, **again)) == "data.envelope_level"
-    world.add("the-same", level=1, **again)
+def test_an_object_is_not_added_again_as_less_than_it_is(world: World) -> None:
+    """One ciphertext has one key: a second dataset of it would have its bytes opened behind weaker walls."""
+    world.dataset("corpus", level=1, labels=["personal"], residency=["JP", "US"])
+    again = {"key": world.key().id, "key_version": 1, "envelope": custody.ENVELOPE}
+    assert (
+        code_of(lambda: world.add("public", level=0, labels=["personal"], **again)) == "data.envelope_level"
+    )
+    weaker: list[dict[str, Any]] = [
+        {"labels": []},
+        {"labels": ["press"]},
+        {"labels": ["personal"], "residency": ["any"]},
+        {"labels": ["personal"], "residency": ["DE", "JP"]},
+    ]
+    for label in weaker:
+        assert code_of(lambda label=label: world.add("wider", **again, **label)) == "data.envelope_label"
+        folder = functools.partial(world.workdir, level=1, **again, **({"residency": ["JP"]} | label))
+        assert code_of(folder) == "data.envelope_label"
+    world.add("the-same", labels=["personal", "press"], **again)
+
+
+def test_an_object_of_two_owners_does_not_become_one_owners_alone(world: World) -> None:
+    """As if a job over data of two organisations had left the same object behind."""
+    world.add("corpus")
+    put_artefact(world, envelope=custody.ENVELOPE, owners=[world.office, world.laboratory])
+    again = {"key": world.key().id, "key_version": 1, "envelope": custody.ENVELOPE}
+    assert code_of(lambda: world.add("mine", **again)) == "data.envelope_label"
 
 
 def test_a_development_key_is_no_custody_from_level_two_on_and_none_at_all_in_production(

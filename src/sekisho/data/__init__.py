@@ -63,6 +63,7 @@ from sekisho.data.tables import made_at as made_at
 from sekisho.data.tables import newest_checkpoint as newest_checkpoint
 from sekisho.data.tables_keys import Release as Release
 from sekisho.data.tables_keys import count_releases as count_releases
+from sekisho.data.tables_keys import envelope_elsewhere as envelope_elsewhere
 from sekisho.data.tables_keys import find_release as find_release
 from sekisho.data.tables_keys import insert_release as insert_release
 from sekisho.data.tables_keys import keys_held as keys_held

@@ -14,6 +14,8 @@ from sekisho.data.errors import (
     APPROVER_REQUESTER,
     APPROVER_TWICE,
     APPROVER_UNKNOWN,
+    ENVELOPE_LABEL,
+    ENVELOPE_LEVEL,
     EXPORT_NEEDED,
     EXPORT_NEVER,
     EXPORT_PLACE,
@@ -202,6 +204,30 @@ def check_sealing(level: int, key: str, version: int, envelope: str) -> None:
     named = (bool(key), version > 0, bool(envelope))
     if any(named) != all(named) or (level >= KEY_LEVEL and not all(named)):
         raise SekishoError(KEY_NEEDED, level=level)
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What is said here of an encrypted object."""
+
+    level: int
+    labels: frozenset[str]
+    residency: frozenset[str]
+    owners: frozenset[str]
+
+
+def check_envelope(
+    known: Iterable[Known], owner: str, *, level: int, labels: Iterable[str], residency: Iterable[str]
+) -> None:
+    """Raise unless an encrypted object is called nothing less than whatever it is called here already.
+
+    One ciphertext has one key: under a weaker label it would be opened where its own label forbids it.
+    """
+    for other in known:
+        if level < other.level:
+            raise SekishoError(ENVELOPE_LEVEL, level=other.level)
+        wider = ANYWHERE not in other.residency and not other.residency.issuperset(residency)
+        if wider or not other.labels.issubset(labels) or not other.owners.issubset({owner}):
+            raise SekishoError(ENVELOPE_LABEL)
 
 
 def check_serving(key: KeyView, version: int) -> None:

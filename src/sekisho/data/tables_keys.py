@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sekisho.data.model_keys import KeyView, RegisterKey
-from sekisho.data.rules import as_json
+from sekisho.data.rules import Known, as_json
 from sekisho.kernel.tx import Row, Tx
 from sekisho_wire.custody import Facts
 
@@ -88,14 +88,30 @@ def every_key(tx: Tx) -> list[KeyView]:
     return [_key(row) for row in tx.all("select * from data_keys order by id")]
 
 
-def level_of_envelope(tx: Tx, envelope: str) -> int:
-    """The highest level under which an encrypted object is known here; -1 for one that nobody has named."""
-    row = tx.one(
-        "select coalesce(max(level), -1) as level from (select level from data_datasets where envelope = :envelope"
-        " union all select level from data_artefacts where envelope = :envelope) as known",
+def known_envelope(tx: Tx, envelope: str) -> list[Known]:
+    """Everything here whose bytes are this encrypted object."""
+    rows = tx.all(
+        "select level, labels, residency, '[\"' || owner || '\"]' as owners from data_datasets"
+        " where envelope = :envelope union all"
+        " select level, labels, residency, owners from data_artefacts where envelope = :envelope",
         envelope=envelope,
     )
-    return int(row["level"]) if row else -1
+    lists = ("labels", "residency", "owners")
+    return [
+        Known(row["level"], *(frozenset(msgspec.json.decode(row[name], type=list[str])) for name in lists))
+        for row in rows
+    ]
+
+
+def envelope_elsewhere(tx: Tx, envelope: str, attempt: str) -> bool:
+    """Whether an encrypted object is anything here but what this attempt left behind."""
+    row = tx.one(
+        "select 1 as found from data_datasets where envelope = :envelope union all"
+        " select 1 as found from data_artefacts where envelope = :envelope and attempt <> :attempt limit 1",
+        envelope=envelope,
+        attempt=attempt,
+    )
+    return row is not None
 
 
 def insert_release(tx: Tx, release: Release) -> None:

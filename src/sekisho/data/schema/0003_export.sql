@@ -23,3 +23,7 @@ create index data_releases_proposal on data_releases (proposal);
 -- The site whose attempt left it behind, which alone is asked for its bytes: who else holds the same digest says nothing
 -- of whose it is there. Null where it was not left behind by an attempt.
 alter table data_artefacts add column site text;
+
+-- Each time something is left behind or added it is asked what else the same encrypted object is.
+create index data_datasets_envelope on data_datasets (envelope);
+create index data_artefacts_envelope on data_artefacts (envelope);
