@@ -33,15 +33,17 @@ def bring(
         return {"folder": str(target), "size_bytes": transfer.resume(client, ticket, target)}
     from sekisho_client import opening, sealing  # noqa: PLC0415 - slow to load, and needed only to decrypt
 
-    token = sealing.token(str(values.get("token_file") or ""))
+    custodian = sealing.Custodian(
+        session.settings.custodian, sealing.token(str(values.get("token_file") or ""))
+    )
     opening.check_free(target)
     key = client.call("data.key.show", key=stored["key"])
-    screen, said = session.screen, sealing.unpinned(sealing.address_of(key), session.screen.language)
-    if said:
-        screen.progress(said)
+    sealing.address_of(key, custodian)
     if key["stand_in"]:
-        screen.progress(sealing.warning(key["name"], screen.language))
+        session.screen.progress(sealing.warning(key["name"], session.screen.language))
     with opening.draft(target) as folder:
         transfer.resume(client, ticket, folder / opening.FETCHED)
-        size_bytes = opening.opened(folder / opening.FETCHED, target, stored=stored, key=key, token=token)
+        size_bytes = opening.opened(
+            folder / opening.FETCHED, target, stored=stored, key=key, custodian=custodian
+        )
     return {"folder": str(target), "size_bytes": size_bytes, "key": key["name"]}

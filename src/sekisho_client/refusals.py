@@ -58,8 +58,13 @@ _SENTENCES: Mapping[str, tuple[int, str, str]] = {
     ),
     "key.elsewhere": (
         USAGE,
-        "The key is registered at {url}, and SEKISHO_CUSTODIAN_URL says {named}. No token was sent.",
-        "鍵の登録先は{url}ですが、SEKISHO_CUSTODIAN_URLは{named}です。トークンは送っていません。",
+        "The key is registered at {url}, and your own setting says {named}. No token was sent.",
+        "鍵の登録先は{url}ですが、手元の設定は{named}です。トークンは送っていません。",
+    ),
+    "key.unpinned": (
+        USAGE,
+        "The server says that the key is at {url}. Only you can say whether that is your custodian. No token was sent.",
+        "サーバーによると鍵は{url}にあります。そこが自分の鍵の保管者かどうかは、利用者だけが決められます。トークンは送っていません。",
     ),
     "key.foreign": (
         UNAVAILABLE,

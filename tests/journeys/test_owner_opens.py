@@ -75,6 +75,7 @@ def ended(
             "SEKISHO_LANG": "en",
             "SEKISHO_CONFIG": str(tmp_path / "config.json"),
             "SEKISHO_CUSTODIAN_TOKEN": ward.keeper.token_file.read_text(),
+            "SEKISHO_CUSTODIAN_URL": ward.keeper.url,
         }.items():
             monkeypatch.setenv(name, value)
         monkeypatch.chdir(tmp_path)
@@ -98,10 +99,13 @@ def read(folder: Path) -> dict[str, bytes]:
 def test_an_owner_opens_what_a_job_left_and_is_told_where_its_log_lies(
     ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status, out, err = ended.run(
-        "artefact", "fetch", ended.artefacts["output"], "--to", "model-here", "--json"
-    )
-    assert (status, "development" in err, ended.ward.keeper.url in err) == (0, True, True), err
+    fetch = ("artefact", "fetch", ended.artefacts["output"], "--to", "model-here", "--json")
+    monkeypatch.delenv("SEKISHO_CUSTODIAN_URL")
+    status, out, err = ended.run(*fetch)
+    assert (status, "key.unpinned" in err, ended.ward.keeper.url in err) == (2, True, True), err
+    assert ended.run("config", "set", "custodian", ended.ward.keeper.url)[0] == 0
+    status, out, err = ended.run(*fetch)
+    assert (status, "development" in err) == (0, True), err
     answer = json.loads(out)
     assert answer == {"folder": "model-here", "size_bytes": sum(map(len, TEXT.values())), "key": KEY}
     assert read(Path("model-here")) == TEXT
@@ -111,13 +115,12 @@ def test_an_owner_opens_what_a_job_left_and_is_told_where_its_log_lies(
     assert (status, out, err.count("\n"), command in err) == (0, "", 1, True)
     assert "封印" in ended.run("logs", ended.job, "--lang", "ja")[2]
     assert "art_" not in ended.run("logs", ended.job, "--attempt", "7")[2]
-    monkeypatch.setenv("SEKISHO_CUSTODIAN_URL", ended.ward.keeper.url)
     status, _, err = ended.run(*command.split()[1:])
-    assert (status, ended.ward.keeper.url in err) == (0, False)
+    assert status == 0, err
     assert read(Path("log")) == {"log.txt": LOG}
 
     records = ended.ward.world.records(action="data.artefact.fetch")
-    assert [record["outcome"] for record in records] == ["done", "done"]
+    assert [record["outcome"] for record in records] == ["done"] * 3
 
 
 def test_what_cannot_be_opened_leaves_nothing_and_says_why(
