@@ -15,6 +15,7 @@ from sekisho.data import DestroyKey, KeyView, ListKeys, ResumeKey, RotateKey, Sh
 from sekisho.data.actions_keys import register_real
 from sekisho.data.rules import CONFIRM_MS, FRESH_MS, confirm_due, lease_refusal, refusal
 from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
+from sekisho.kernel.tx import Tx
 from tests.data.test_actions import put_artefact
 from tests.data.world import World
 from tests.support import custody
@@ -36,6 +37,7 @@ KEY = KeyView(
     grade="D",
     created_ms=1,
     record_id="rec_1",
+    versions=[1],
 )
 STATES = st.lists(st.sampled_from(["serving", "stopped", "destroyed"]), min_size=1, max_size=3)
 
@@ -189,7 +191,61 @@ def test_a_key_is_registered_stopped_resumed_rotated_and_destroyed(world: World)
     assert gone.state == "destroyed"
     (record,) = world.records(action="data.key.destroy")
     assert record["detail"]["evidence"] == custody.destruction(versions=[1, 2])
+    assert (record["detail"]["versions"], record["detail"]["remaining"]) == ([1, 2], [])
+    assert record["detail"]["exportable"], "of a development key others may have a copy"
     assert world.check().findings == []
+
+
+def destroyed(world: World, versions: list[int]) -> KeyView:
+    """The key, once the custodian's evidence for these versions was handed in."""
+    return world.perform(
+        world.engineer, DestroyKey(key="hospital", evidence=custody.destruction(versions=versions))
+    )
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_key_with_a_version_left_is_not_called_destroyed(world: World, first: int) -> None:
+    """Neither when an old version goes, nor when the newest does: objects under the other can still be opened."""
+    key, last = world.key(), 3 - first
+    statement = custody.rotated(2)
+    world.perform(world.engineer, RotateKey(key="hospital", statement=statement))
+    partly = destroyed(world, [first])
+    assert (partly.state, partly.versions, partly.destroyed) == ("serving", [last], [first])
+    assert partly.version == last
+    (record,) = world.records(action="data.key.destroy")
+    assert (record["detail"]["versions"], record["detail"]["remaining"]) == ([first], [last])
+    sealed = {"key": key.id, "envelope": custody.ENVELOPE}
+    assert code_of(lambda: world.add("under-none", key_version=first, **sealed)) == "data.key_version"
+    world.add("under-the-other", key_version=last, **sealed)
+    assert code_of(lambda: destroyed(world, [first])) == "data.key_evidence"
+    earlier = RotateKey(key="hospital", statement=custody.rotated(2))
+    assert code_of(lambda: world.perform(world.engineer, earlier)) == "data.key_version"
+    gone = destroyed(world, [last])
+    assert (gone.state, gone.versions, gone.destroyed) == ("destroyed", [], [1, 2])
+    assert world.check().findings == []
+
+
+def test_a_statement_of_before_brings_no_destroyed_version_back(world: World) -> None:
+    world.key()
+    world.perform(world.engineer, RotateKey(key="hospital", statement=custody.rotated(2)))
+    destroyed(world, [1])
+    after = world.perform(world.engineer, RotateKey(key="hospital", statement=custody.rotated(3)))
+    assert (after.version, after.versions, after.destroyed) == (3, [2, 3], [1])
+
+
+def test_of_a_key_of_before_versions_were_kept_every_one_may_be_left(world: World) -> None:
+    key = world.key()
+
+    def work(tx: Tx) -> None:
+        with tx.claimed_by("rec_of_a_test"):
+            tx.run(
+                "update data_keys set version = 3, versions = null, destroyed = null, record_id = :record_id"
+            )
+
+    world.database.write(work)
+    assert world.perform(world.engineer, ShowKey(key=key.id)).versions == [1, 2, 3]
+    assert destroyed(world, [3]).state == "serving"
+    assert destroyed(world, [1, 2]).state == "destroyed"
 
 
 def test_data_names_its_key_and_another_organisations_key_is_none(world: World) -> None:

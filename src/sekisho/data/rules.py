@@ -234,7 +234,7 @@ def check_serving(key: KeyView, version: int) -> None:
     """Raise unless something may be encrypted under this version of a key now."""
     if key.state != "serving":
         raise SekishoError(KEY_STATE, name=key.name, state=key.state)
-    if not 1 <= version <= key.version:
+    if version not in key.versions:
         raise SekishoError(KEY_VERSION, name=key.name, version=key.version, asked=version)
 
 
@@ -242,7 +242,7 @@ def check_rotation(key: KeyView, version: int) -> None:
     """Versions only grow; a key that is destroyed has no next one."""
     if key.state == "destroyed":
         raise SekishoError(KEY_STATE, name=key.name, state=key.state)
-    if version <= key.version:
+    if version <= max([key.version, *key.destroyed]):
         raise SekishoError(KEY_VERSION, name=key.name, version=key.version, asked=version)
 
 
@@ -259,14 +259,22 @@ def read_facts(sealed: str, public_key: str, name: str) -> Facts:
     return facts
 
 
+def live(facts: Facts) -> list[int]:
+    """The versions that a custodian says are there."""
+    return sorted(each.version for each in facts.versions if not each.destroyed_ms)
+
+
 def check_destruction(sealed: str, key: KeyView) -> Destruction:
-    """The custodian's own word that every version of the key is gone; `data.key_evidence` for anything less."""
+    """The custodian's own word that versions of the key are gone; `data.key_evidence` for anything less.
+
+    Of one key, and of none that was thought gone already: evidence that is handed in again says nothing new.
+    """
     if key.state == "destroyed":
         raise SekishoError(KEY_STATE, name=key.name, state=key.state)
     found = _read(sealed, key.public_key, key.name, Destruction)
-    if found.custodian != key.custodian_name or key.version not in found.versions:
+    if found.custodian != key.custodian_name or not set(found.versions) & set(key.versions):
         raise SekishoError(
-            KEY_EVIDENCE, name=key.name, what="of another custodian, or without the newest version"
+            KEY_EVIDENCE, name=key.name, what="of another custodian, or of no version that is left"
         )
     return found
 

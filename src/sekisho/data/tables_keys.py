@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from sekisho.data.model_keys import KeyView, RegisterKey
-from sekisho.data.rules import Known, as_json
+from sekisho.data.rules import Known, as_json, live
 from sekisho.kernel.tx import Row, Tx
 from sekisho_wire.custody import Facts
 
@@ -36,8 +38,9 @@ def insert_key(tx: Tx, key: str, owner: str, said: tuple[RegisterKey, Facts], *,
     command, facts = said
     tx.run(
         "insert into data_keys (id, name, owner, custodian, custodian_name, country, custody, exportable, address,"
-        " public_key, version, state, created_ms, record_id) values (:id, :name, :owner, :custodian, :custodian_name,"
-        " :country, :custody, :exportable, :address, :public_key, :version, 'serving', :now, :record_id)",
+        " public_key, version, versions, destroyed, state, created_ms, record_id) values (:id, :name, :owner,"
+        " :custodian, :custodian_name, :country, :custody, :exportable, :address, :public_key, :version, :versions,"
+        " '[]', 'serving', :now, :record_id)",
         id=key,
         name=command.name,
         owner=owner,
@@ -49,6 +52,7 @@ def insert_key(tx: Tx, key: str, owner: str, said: tuple[RegisterKey, Facts], *,
         address=command.address,
         public_key=command.public_key,
         version=facts.newest,
+        versions=_numbers(live(facts)),
         now=now_ms,
     )
 
@@ -58,12 +62,15 @@ def set_state(tx: Tx, key: str, state: str) -> None:
     tx.run("update data_keys set state = :state, record_id = :record_id where id = :id", id=key, state=state)
 
 
-def set_version(tx: Tx, key: str, version: int) -> None:
-    """The version that is used from now on."""
+def set_versions(tx: Tx, key: str, left: Iterable[int], destroyed: Iterable[int]) -> None:
+    """Which versions are left, of which the newest is used from now on, and which are gone."""
     tx.run(
-        "update data_keys set version = :version, record_id = :record_id where id = :id",
+        "update data_keys set version = coalesce(:version, version), versions = :versions, destroyed = :destroyed,"
+        " record_id = :record_id where id = :id",
         id=key,
-        version=version,
+        version=max(left, default=None),
+        versions=_numbers(left),
+        destroyed=_numbers(destroyed),
     )
 
 
@@ -180,9 +187,16 @@ def count_releases(tx: Tx, attempt: str) -> int:
     return int(row["number"]) if row else 0
 
 
+def _numbers(values: Iterable[int]) -> str:
+    return msgspec.json.encode(sorted(set(values))).decode()
+
+
 def _key(row: Row) -> KeyView:
+    every = range(1, row["version"] + 1)
     found = {
         **row,
+        "versions": msgspec.json.decode(row["versions"]) if row["versions"] else [*every],
+        "destroyed": msgspec.json.decode(row["destroyed"]) if row["destroyed"] else [],
         "exportable": bool(row["exportable"]),
         "stand_in": row["custody"] == "development",
         "grade": "D",
