@@ -203,6 +203,12 @@ def destroyed(world: World, versions: list[int]) -> KeyView:
     )
 
 
+def test_what_the_charter_reads_of_a_key_is_declared_whatever_it_says_of_itself() -> None:
+    """Its registrant names the custodian, and the public key under which the custodian's statement holds."""
+    said = msgspec.structs.replace(KEY, custody="customer-hsm", exportable=False, custodian="org_b")
+    assert rules.key_entity(said).attributes["grade"] == 0
+
+
 @pytest.mark.parametrize("first", [1, 2])
 def test_a_key_with_a_version_left_is_not_called_destroyed(world: World, first: int) -> None:
     """Neither when an old version goes, nor when the newest does: objects under the other can still be opened."""

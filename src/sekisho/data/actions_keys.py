@@ -170,6 +170,7 @@ def _own_keys(tx: Tx, principal: Entity, command: RegisterKey | ListKeys) -> Tar
             "custodian": Ref("Org", custodian or owner),
             "custody": said.custody if said else "",
             "exportable": said.exportable if said else False,
+            "grade": rules.DECLARED,
         },
     )
     return Target(resource=entity, stream=owner)

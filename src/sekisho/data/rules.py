@@ -51,6 +51,8 @@ LOWER_LEVEL_MAX = 3
 
 KEY_LEVEL = 1
 """From here up nothing is stored that its owner's key did not encrypt first."""
+DECLARED = 0
+"""Grade D in the charter's numbers: whoever registers a key also names whose signature describes it."""
 LEASE_LEVEL = 2
 """From here up an attempt's lease ends with the right to its keys."""
 CONFIRM_MS = 300_000
@@ -333,5 +335,6 @@ def key_entity(key: KeyView) -> Entity:
             "custodian": Ref("Org", key.custodian),
             "custody": key.custody,
             "exportable": key.exportable,
+            "grade": DECLARED,
         },
     )
