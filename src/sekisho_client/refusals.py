@@ -63,8 +63,8 @@ _SENTENCES: Mapping[str, tuple[int, str, str]] = {
     ),
     "key.unpinned": (
         USAGE,
-        "The server says that the key is at {url}. Only you can say whether that is your custodian. No token was sent.",
-        "サーバーによると鍵は{url}にあります。そこが自分の鍵の保管者かどうかは、利用者だけが決められます。トークンは送っていません。",
+        "The server says that the key is at {url}. No token was sent. If that is your custodian: {accept}",
+        "サーバーによると鍵は{url}にあります。トークンは送っていません。自分の鍵の保管者であれば：{accept}",
     ),
     "key.foreign": (
         UNAVAILABLE,

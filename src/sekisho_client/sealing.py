@@ -83,7 +83,7 @@ def address_of(key: Mapping[str, Any], custodian: Custodian) -> str:
         raise Refused("client.address", url=repr(registered))
     if not named:
         accept = f"sekisho config set custodian {shlex.quote(registered)}"
-        raise Refused("key.unpinned", hint=accept, url=registered)
+        raise Refused("key.unpinned", hint=accept, url=registered, accept=accept)
     if named != registered:
         raise Refused("key.elsewhere", url=registered, named=named)
     return named
