@@ -4,7 +4,8 @@
 
 makes `tries/INDEX/` with the files of each try, `best/` with those of the best by validation reward, `curves.svg`, and
 `summary.json`, whose content is also the one line on standard output. Bytes are checked against the digests in the
-evidence on the way. Exit status: 0 done, 2 refused, otherwise as the client's.
+evidence on the way; what is encrypted under a key of yours is opened as `sekisho artefact fetch` does it, with
+SEKISHO_CUSTODIAN_TOKEN and SEKISHO_CUSTODIAN_URL. Exit status: 0 done, 2 refused, otherwise as the client's.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from typing import Any, NamedTuple
 import curves
 from curves import Curve
 
-from sekisho_client import settings, transfer
+from sekisho_client import download, settings
 from sekisho_client.client import Client, ProblemError, connect
 from sekisho_client.refusals import Refused
+from sekisho_client.settings import Settings
 
 BAD_INPUT, FAILED = 2, 1
 OUTPUT = "policy"
@@ -116,8 +118,8 @@ def best_of(tries: Sequence[Try]) -> Try:
     return max(tries, key=lambda one: (one.curve.points[-1][1], -one.curve.index))
 
 
-def fetch_try(client: Client, member: Mapping[str, Any], folder: Path) -> Try:
-    """Fetch the output of one member into `folder`, checked against the digest that its record names."""
+def fetch_try(client: Client, member: Mapping[str, Any], folder: Path, *, chosen: Settings) -> Try:
+    """Fetch the output of one member into `folder`, checked against the digest that its record names, and opened."""
     named = [
         artefact
         for artefact in client.pages("data.artefact.list", job=member["id"])
@@ -134,12 +136,16 @@ def fetch_try(client: Client, member: Mapping[str, Any], folder: Path) -> Try:
     if ticket["object"] != artefact["object"]:
         raise CollectError("collect.result.other_digest", f"artefact {artefact['id']} is another object now")
     folder.mkdir(parents=True)
-    transfer.fetch(client, artefact["object"], ticket["ticket"], folder)
+    download.written(client, (ticket, artefact["id"]), folder, settings=chosen, tell=_tell)
     curve, common = read_try(folder, index=member["index"], site=member["site_name"])
     return Try(member["id"], artefact["id"], artefact["object"], curve, common)
 
 
-def collect(client: Client, job: str, out: Path) -> dict[str, Any]:
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def collect(client: Client, job: str, out: Path, *, chosen: Settings) -> dict[str, Any]:
     """Fetch all tries of an array and draw them; answers the summary."""
     refuse_foreign(out)
     members = client.call("compute.job.show", job=job)["members"]
@@ -149,7 +155,9 @@ def collect(client: Client, job: str, out: Path) -> dict[str, Any]:
     for name in OWN_NAMES & {path.name for path in (out.iterdir() if out.exists() else ())}:
         old = out / name
         shutil.rmtree(old) if old.is_dir() else old.unlink()
-    tries = [fetch_try(client, member, out / "tries" / str(member["index"])) for member in ended]
+    tries = [
+        fetch_try(client, member, out / "tries" / str(member["index"]), chosen=chosen) for member in ended
+    ]
     best = best_of(tries)
     shutil.copytree(out / "tries" / str(best.curve.index), out / "best")
     picture = curves.drawn(
@@ -199,8 +207,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        with connect(settings.load(os.environ)) as client:
-            found = collect(client, options.job, options.out)
+        chosen = settings.load(os.environ)
+        with connect(chosen) as client:
+            found = collect(client, options.job, options.out, chosen=chosen)
     except CollectError as error:
         sys.stderr.write(f"error: {error}\n")
         return BAD_INPUT

@@ -55,7 +55,7 @@ class Custodian(NamedTuple):
     def sealed(self, folder: Path, key: Mapping[str, Any]) -> Iterator[tuple[Local, Mapping[str, Any]]]:
         """A folder as it is sent, and the fields that name its key."""
         local = transfer.scan(folder, lambda _done, _total: None)
-        with sealing.sealed(local, key, self.token) as found:
+        with sealing.sealed(local, key, sealing.Custodian(self.address, self.token)) as found:
             yield found.local, found.named
 
 

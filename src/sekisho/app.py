@@ -150,7 +150,7 @@ class Control:
                 *sites.attestation_handlers(sites.AttestationActions(self._admission(), log.keep_file)),
                 *data.handlers(stored),
                 *data.consenting_handlers(releases),
-                *compute.handlers(self._compute(log, principals, box, releases)),
+                *compute.handlers(self._compute(log, principals, box, stored=stored, releases=releases)),
             ),
         )
 
@@ -159,12 +159,14 @@ class Control:
         log: ledger.Ledger,
         principals: identity.IdentityPrincipals,
         box: SecretBox,
+        *,
+        stored: data.DataActions,
         releases: data.ReleaseActions,
     ) -> compute.ComputeActions:
         """What handles jobs, from their submission to what they leave behind."""
         patience = compute.Patience(self.settings.compute.lease_seconds)
         return compute.ComputeActions(
-            jobs=compute.JobActions(principals, log.keep_file, self.logs, patience),
+            jobs=compute.JobActions(principals, log.keep_file, self.logs, patience, arrived=stored.arrived),
             rounds=compute.RoundActions(principals, patience),
             attempts=compute.AttemptActions(
                 self.seals,
@@ -184,6 +186,7 @@ class Control:
                 under_checkpoint=ledger.under_checkpoint,
                 patience=patience,
                 releases=releases,
+                arrived=stored.arrived,
             ),
             keeps=compute.KeepActions(box, self.objects),
             releases=compute.ReleaseActions(

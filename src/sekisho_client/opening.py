@@ -16,7 +16,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sekisho_client.refusals import Refused
-from sekisho_client.sealing import address_of, ask
+from sekisho_client.sealing import Custodian, address_of, ask
 from sekisho_verify import canonical
 from sekisho_verify.errors import CanonicalError
 from sekisho_wire.custody import ANSWER_BYTES_MAX, OPEN_PATH, CustodyError, open_opening
@@ -50,7 +50,7 @@ def check_free(target: Path) -> None:
 
 
 def opened(
-    source: Path, target: Path, *, stored: Mapping[str, Any], key: Mapping[str, Any], token: str
+    source: Path, target: Path, *, stored: Mapping[str, Any], key: Mapping[str, Any], custodian: Custodian
 ) -> int:
     """Open the sealed tree in the folder `source` as the folder `target`, mode 0700; answers the bytes of its files.
 
@@ -65,7 +65,7 @@ def opened(
             header = read_header(file, kind=TREE)
             _check(header, stored, key)
             unpacker = Unpacker(folder, size_bytes_max=header.plaintext_bytes(path.stat().st_size))
-            decrypt_stream(file, unpacker, header, envelope_key(header, key, token))
+            decrypt_stream(file, unpacker, header, envelope_key(header, key, custodian))
             size_bytes = unpacker.finish()
     except (EnvelopeError, TreeError) as error:
         raise Refused("seal.forged", what=error.code) from error
@@ -78,14 +78,14 @@ def opened(
     return size_bytes
 
 
-def envelope_key(header: Header, key: Mapping[str, Any], token: str) -> EnvelopeKey:
-    """The key of one envelope, from the custodian the key is registered with."""
-    address, one_time = address_of(key), X25519PrivateKey.generate()
+def envelope_key(header: Header, key: Mapping[str, Any], custodian: Custodian) -> EnvelopeKey:
+    """The key of one envelope, from this side's custodian, which must be the one the key is registered with."""
+    address, one_time = address_of(key, custodian), X25519PrivateKey.generate()
     asked = {
         "header": canonical.to_base64url(header.data),
         "recipient": canonical.to_base64url(one_time.public_key().public_bytes_raw()),
     }
-    answer = ask(address, token, OPEN_PATH, asked, bytes_max=ANSWER_BYTES_MAX)
+    answer = ask(address, custodian.token, OPEN_PATH, asked, bytes_max=ANSWER_BYTES_MAX)
     try:
         return open_opening(answer, canonical.from_base64url(str(key["public_key"])), header, one_time)
     except (CustodyError, CanonicalError) as error:

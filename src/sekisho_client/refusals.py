@@ -58,8 +58,13 @@ _SENTENCES: Mapping[str, tuple[int, str, str]] = {
     ),
     "key.elsewhere": (
         USAGE,
-        "The key is registered at {url}, and SEKISHO_CUSTODIAN_URL says {named}. No token was sent.",
-        "鍵の登録先は{url}ですが、SEKISHO_CUSTODIAN_URLは{named}です。トークンは送っていません。",
+        "The key is registered at {url}, and your own setting says {named}. No token was sent.",
+        "鍵の登録先は{url}ですが、手元の設定は{named}です。トークンは送っていません。",
+    ),
+    "key.unpinned": (
+        USAGE,
+        "The server says that the key is at {url}. No token was sent. If that is your custodian: {accept}",
+        "サーバーによると鍵は{url}にあります。トークンは送っていません。自分の鍵の保管者であれば：{accept}",
     ),
     "key.foreign": (
         UNAVAILABLE,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 import stat
 import tempfile
 import time
@@ -39,7 +40,6 @@ from sekisho_wire.envelope import (
 from sekisho_wire.packing import SEALED_NAME, Packer, Reading, Source
 
 TOKEN_VARIABLE = "SEKISHO_CUSTODIAN_TOKEN"  # noqa: S105 - a variable's name
-ADDRESS_VARIABLE = "SEKISHO_CUSTODIAN_URL"
 TIMEOUT_SECONDS = 20.0
 ANSWER_SECONDS = 60.0
 """How long a whole answer may take, however it dribbles."""
@@ -72,27 +72,28 @@ def token(file: str) -> str:
     return found
 
 
-def address_of(key: Mapping[str, Any]) -> str:
-    """Where the token goes: the address the key is registered with.
+class Custodian(NamedTuple):
+    """Whom this side asks about its keys, and with what: both are its own choice, never the server's."""
 
-    Refused `key.elsewhere` where SEKISHO_CUSTODIAN_URL says another one: a control plane that lies about the address
-    would be handed the token.
+    address: str
+    token: str
+
+
+def address_of(key: Mapping[str, Any], custodian: Custodian) -> str:
+    """Where the token goes: the address that this side chose, if the key is registered there.
+
+    Refused `key.unpinned` where it chose none, `key.elsewhere` where it chose another one: a control plane that lies
+    about the address would be handed token and data key.
     """
-    registered, named = check_url(str(key["address"])), os.environ.get(ADDRESS_VARIABLE, "").rstrip("/")
-    if named and named != registered:
+    registered, named = check_url(str(key["address"])), custodian.address.rstrip("/")
+    if not (registered.isascii() and registered.isprintable()):
+        raise Refused("client.address", url=repr(registered))
+    if not named:
+        accept = f"sekisho config set custodian {shlex.quote(registered)}"
+        raise Refused("key.unpinned", hint=accept, url=registered, accept=accept)
+    if named != registered:
         raise Refused("key.elsewhere", url=registered, named=named)
-    return registered
-
-
-def unpinned(address: str, language: str) -> str:
-    """What is said before a token goes to an address that only the control plane has named; nothing otherwise."""
-    if os.environ.get(ADDRESS_VARIABLE):
-        return ""
-    if language == "ja":
-        return f"トークンの送り先は登録された{address}です。{ADDRESS_VARIABLE}を設定すると、他の宛先へは送りません。"
-    return (
-        f"The token goes to {address}, as registered. With {ADDRESS_VARIABLE} set it would go nowhere else."
-    )
+    return named
 
 
 def warning(name: str, language: str) -> str:
@@ -105,14 +106,14 @@ def warning(name: str, language: str) -> str:
 
 
 @contextlib.contextmanager
-def sealed(local: Local, key: Mapping[str, Any], custodian_token: str) -> Iterator[Sealed]:
+def sealed(local: Local, key: Mapping[str, Any], custodian: Custodian) -> Iterator[Sealed]:
     """The encrypted tree of a scanned folder; its file is removed at the end of the block.
 
     Needs as much room as the folder has, below the temporary folder (TMPDIR). Refused `key.custodian` where nobody
-    wraps the data key, `input.tree` where a file changed since it was scanned.
+    wraps the data key, `input.tree` where a file changed since it was scanned, and as `address_of`.
     """
     data_key = new_data_key()
-    header = new_header(TREE, wrap(address_of(key), custodian_token, str(key["name"]), data_key))
+    header = new_header(TREE, wrap(address_of(key, custodian), custodian.token, str(key["name"]), data_key))
     packer = Packer(
         Source(file.path, file.mode, _chunks(path))
         for file, path in zip(local.files, local.paths, strict=True)

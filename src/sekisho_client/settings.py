@@ -16,19 +16,24 @@ from urllib.parse import urlsplit
 
 from sekisho_client.refusals import Refused
 
-NAMES = ("url", "token", "language", "certificates")
+NAMES = ("url", "token", "language", "certificates", "custodian")
+CUSTODIAN_VARIABLE = "SEKISHO_CUSTODIAN_URL"
 LANGUAGES = ("en", "ja")
 _OTHERS = 0o077
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Settings(NamedTuple):
-    """What one run of the client goes by. `certificates` is a PEM file of authorities to trust instead."""
+    """What one run of the client goes by. `certificates` is a PEM file of authorities to trust instead.
+
+    `custodian` is the address of the person's own keys: a server that names another one is not followed there.
+    """
 
     url: str
     token: str
     language: str
     certificates: str
+    custodian: str
     source: Mapping[str, str]
     """Where each of them comes from: option, environment, file, default."""
 
@@ -96,7 +101,10 @@ def load(environment: Mapping[str, str], *, url: str = "", language: str = "") -
     certificates, source["certificates"] = _first(
         ("environment", environment.get("SEKISHO_CERTIFICATES", "")), ("file", stored.get("certificates", ""))
     )
-    return Settings(chosen_url, token, spoken, certificates, source)
+    custodian, source["custodian"] = _first(
+        ("environment", environment.get(CUSTODIAN_VARIABLE, "")), ("file", stored.get("custodian", ""))
+    )
+    return Settings(chosen_url, token, spoken, certificates, custodian, source)
 
 
 def language_of(environment: Mapping[str, str]) -> str:

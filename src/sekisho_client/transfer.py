@@ -70,14 +70,6 @@ def send(client: Client, local: Local, ticket: str, progress: Progress) -> None:
         progress(done, local.size_bytes)
 
 
-def fetch(client: Client, digest: str, ticket: str, target: Path) -> int:
-    """Write a tree below a folder that does not exist yet; answers its bytes. Nothing is left behind on failure."""
-    files = _files(client, digest, ticket)
-    for file in files:
-        _write(client, file, ticket, target)
-    return trees.size_of(files)
-
-
 def resume(client: Client, ticket: Mapping[str, Any], target: Path) -> int:
     """Write what a ticket opens below a folder, or as the one file in it; what lies there whole is not fetched again.
 

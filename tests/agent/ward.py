@@ -81,7 +81,8 @@ class Ward:
             (source / name).write_bytes(content)
         local = transfer.scan(source, lambda _done, _total: None)
         view = {"id": self.key.id, "name": self.key.name, "address": self.key.address}
-        with sealing.sealed(local, view, sealing.token(str(self.keeper.token_file))) as found:
+        custodian = sealing.Custodian(self.keeper.url, sealing.token(str(self.keeper.token_file)))
+        with sealing.sealed(local, view, custodian) as found:
             sent = Folder(
                 {
                     file.path: path.read_bytes()

@@ -39,6 +39,11 @@ JOBS: tuple[tuple[str, Request, str], ...] = (
     ("US parent, its own HSM", place("aya", "j-care", "tokyo-us", "k-us-hsm"), "-C03-foreign-law"),
     ("US parent, outside key, bound TEE", place("aya", "j-care", "tokyo-us", "k-keyhouse"), "P01-engineer"),
     (
+        "US parent, an outside key by the registrant's own word",
+        place("aya", "j-care", "tokyo-us", "k-own-word"),
+        "-C03-foreign-law",
+    ),
+    (
         "US parent, outside key, no TEE",
         place("aya", "j-care", "tokyo-us-notee", "k-keyhouse"),
         "-C03-foreign-law",
@@ -79,6 +84,12 @@ DATA: tuple[tuple[str, Request, str], ...] = (
         "-C04-key-custody",
     ),
     ("care data, outside custodian", store("aya", "d-care", "ishikari-1", "k-keyhouse"), "P01-engineer"),
+    (
+        "care data, custody is the registrant's own word",
+        store("aya", "d-care", "ishikari-1", "k-own-word"),
+        "-C04-declared-custody",
+    ),
+    ("survey, custody is declared", store("ken", "d-survey", "osaka-telco", "k-own-word"), "P01-engineer"),
     ("survey in Seoul", store("ken", "d-survey", "seoul-1", "k-keyhouse"), "-C01-residency-rest"),
     (
         "internal data in Seoul",

@@ -110,6 +110,7 @@ def oracle(request: Request, world: Any) -> bool:
     shielded = (
         key["custody"] == "customer-hsm"
         and key["country"] == "JP"
+        and key["grade"] >= 1
         and key["custodian"] != site["operator"]
         and custodian["parent_jurisdiction"] == "JP"
         and site["tee"]

@@ -124,13 +124,14 @@ def site(name: str, country: str, operator: str, **more: Value) -> Entity:
     return Entity(Ref("Site", name), facts)
 
 
-def key(name: str, custodian: str, custody: str, *, exportable: bool = False) -> Entity:
-    """A key held in Japan."""
+def key(name: str, custodian: str, custody: str, *, exportable: bool = False, grade: int = 1) -> Entity:
+    """A key held in Japan, by a third party's signature unless it is only declared."""
     facts: dict[str, Value] = {
         "country": "JP",
         "custodian": Ref("Org", custodian),
         "custody": custody,
         "exportable": exportable,
+        "grade": grade,
     }
     return Entity(Ref("Key", name), facts)
 
@@ -193,6 +194,7 @@ SLOW = (
     key("k-us-hsm", "us-cloud-jp", "provider-hsm"),
     key("k-platform", "us-cloud-jp", "platform"),
     key("k-export", "keyhouse", "customer-hsm", exportable=True),
+    key("k-own-word", "keyhouse", "customer-hsm", grade=0),
     user("rie", "maker"),
     user("sho", "keyhouse"),
     user("aya", "hospital", "engineer", "caller", "releaser"),

@@ -107,7 +107,7 @@ class Country(World):
     def end(self, order: Envelope) -> None:
         number = next(self.numbers)
         model = messages.OutputReport(
-            name="model", object=digest_of(b"m%d" % number), size_bytes=3, envelope=sealing(order)
+            name="model", object=self.sent(order, b"m%d" % number), size_bytes=3, envelope=sealing(order)
         )
         log = messages.LogReport(
             bytes=5, dropped=0, digest=digest_of(b"log%d" % number), envelope=sealing(order)
@@ -117,6 +117,14 @@ class Country(World):
         )
         self.settle()
 
+    def sent(self, order: Envelope, content: bytes) -> str:
+        """The digest of a tree, whose bytes are here where the offer asked for them."""
+        assert isinstance(order.body, messages.Offer)
+        tree = Folder({"part": content})
+        if order.body.outputs[0].upload:
+            self.send(tree, into=order.attempt)
+        return tree.object
+
     def left_by(self, job: str) -> list[ArtefactView]:
         return self.perform(self.engineer, ListArtefacts(job=job, limit=200)).items
 
@@ -124,11 +132,11 @@ class Country(World):
 def sealing(order: Envelope) -> str:
     """The digest of a header, for what is left behind by a job that has a key; else nothing."""
     assert isinstance(order.body, messages.Offer)
-    return digest_of(b"header") if order.body.seal != "none" else ""
+    return digest_of(order.attempt.encode()) if order.body.seal != "none" else ""
 
 
-def checkpoint(order: Envelope, content: bytes) -> messages.CheckpointSaved:
-    return messages.CheckpointSaved(digest_of(content), 3, sealing(order))
+def checkpoint(world: Country, order: Envelope, content: bytes) -> messages.CheckpointSaved:
+    return messages.CheckpointSaved(world.sent(order, content), 3, sealing(order))
 
 
 @pytest.fixture
@@ -251,7 +259,7 @@ def grow(world: Country, oracle: Oracle, mode: str, inputs: list[str]) -> list[s
 
 def resume(world: Country, order: Envelope, expected: tuple[int, list[str], list[str]]) -> Envelope:
     """A checkpoint is saved, the site falls silent, and the attempt goes on elsewhere."""
-    world.run(order, checkpoint(order, b"c%d" % next(world.numbers)))
+    world.run(order, checkpoint(world, order, b"c%d" % next(world.numbers)))
     job = next(
         item["job"] for item in world.rows("select job from compute_attempts where id = :a", a=order.attempt)
     )
@@ -279,7 +287,7 @@ def test_t06_a_checkpoint_of_level_1_and_3_is_level_3_and_so_is_what_was_tuned_f
     world.source(1, ["text"], ["JP", "US"])
     world.source(3, ["personal"], ["JP"])
     job, (order,) = world.begun(["data-0", "data-1"], more="checkpoint: {path: /ckpt, every: 5s}\n")
-    world.run(order, checkpoint(order, b"c"))
+    world.run(order, checkpoint(world, order, b"c"))
     world.end(order)
     left = {one.kind: one for one in world.left_by(job.id)}
     assert set(left) == {"checkpoint", "output", "log"}

@@ -69,17 +69,19 @@ class Home:
             (plain / name).parent.mkdir(parents=True, exist_ok=True)
             (plain / name).write_bytes(content)
         source.mkdir(parents=True)
-        with sealing.sealed(transfer.scan(plain, lambda *_: None), self.key(key), self.token) as found:
+        custodian = sealing.Custodian(self.custodian.url, self.token)
+        with sealing.sealed(transfer.scan(plain, lambda *_: None), self.key(key), custodian) as found:
             found.local.paths[0].rename(source / SEALED_NAME)
             return Sealed(source, {"envelope": found.named["envelope"]}, self.key(key))
 
-    def open(self, sealed: Sealed, *, token: str = "", **changes: Any) -> int:
-        """Into `target`, as a fetch does it."""
+    def open(self, sealed: Sealed, *, token: str = "", named: str | None = None, **changes: Any) -> int:
+        """Into `target`, as a fetch does it by whom has chosen the address the key is registered at, or `named`."""
         with opening.draft(self.target) as draft:
             fetched = shutil.copytree(sealed.source, draft / opening.FETCHED)
             key = sealed.key | changes
-            token = token or self.token
-            return opening.opened(fetched, self.target, stored=sealed.stored, key=key, token=token)
+            address = key["address"] if named is None else named
+            custodian = sealing.Custodian(address, token or self.token)
+            return opening.opened(fetched, self.target, stored=sealed.stored, key=key, custodian=custodian)
 
     def refused(self, sealed: Sealed, **changes: Any) -> Refused:
         """What it is refused with; nothing lies at the target then."""
@@ -106,8 +108,7 @@ def custodian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.fixture
-def home(custodian: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.delenv(sealing.ADDRESS_VARIABLE, raising=False)
+def home(custodian: Running, tmp_path: Path) -> Home:
     return Home(custodian, tmp_path)
 
 
@@ -287,8 +288,9 @@ def test_a_custodian_that_is_not_there_is_named(home: Home) -> None:
     assert (refused.code, refused.params["url"]) == ("key.custodian", "http://127.0.0.1:1")
 
 
-def test_the_token_goes_to_the_named_address_and_nowhere_else(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("chosen", "code"), [(True, "key.elsewhere"), (False, "key.unpinned")])
+def test_the_token_goes_to_the_address_this_side_chose_and_nowhere_else(
+    home: Home, *, chosen: bool, code: str
 ) -> None:
     sealed, heard = home.sealed(), list[bytes]()
 
@@ -296,13 +298,32 @@ def test_the_token_goes_to_the_named_address_and_nowhere_else(
         heard.append(body)
         return b""
 
-    monkeypatch.setenv(sealing.ADDRESS_VARIABLE, home.custodian.url + "/")
+    named = home.custodian.url + "/" if chosen else ""
+    plain = transfer.scan(home.folder / "1" / "plain", lambda *_: None)
     with between(home, hears) as address:
-        assert home.refused(sealed, address=address).code == "key.elsewhere"
-        with pytest.raises(Refused, match="No token was sent"):
-            sealing.address_of(home.key(address=address))
+        refused = home.refused(sealed, address=address, named=named)
+        assert (refused.code, refused.params["url"]) == (code, address)
+        assert (f"config set custodian {address}" in refused.hint) is not chosen
+        lie = sealing.sealed(plain, home.key(address=address), sealing.Custodian(named, home.token))
+        with pytest.raises(Refused, match="No token was sent"), lie:
+            pass
     assert heard == []
-    home.open(sealed)
+    home.open(sealed, named=home.custodian.url + "/")
+
+
+@pytest.mark.parametrize("path", ["/a\x1b[2K", "/a\nb", "/\N{RIGHT-TO-LEFT OVERRIDE}"])
+def test_an_address_that_a_terminal_would_not_show_as_it_is_is_refused(home: Home, path: str) -> None:
+    key = home.key(address=f"https://keys.example.invalid{path}")
+    with pytest.raises(Refused) as caught:
+        sealing.address_of(key, sealing.Custodian("", home.token))
+    assert (caught.value.code, path in caught.value.sentence("en")) == ("client.address", False)
+
+
+def test_the_command_that_accepts_an_address_runs_nothing_else(home: Home) -> None:
+    key = home.key(address="https://keys.example.invalid/;$(reboot)")
+    with pytest.raises(Refused) as caught:
+        sealing.address_of(key, sealing.Custodian("", home.token))
+    assert caught.value.hint.endswith("'https://keys.example.invalid/;$(reboot)'")
 
 
 def test_an_opening_that_is_interrupted_leaves_no_file_behind(

@@ -31,6 +31,7 @@ def test_the_order_of_sources(tmp_path: Path) -> None:
         "token": "environment",
         "language": "environment",
         "certificates": "",
+        "custodian": "",
     }
     assert settings.load(base, url="https://option.example", language="en").source["language"] == "option"
 
@@ -110,6 +111,7 @@ def test_config_keeps_and_forgets(run: Run, home: Path) -> None:
         ("language", "fr", "config.value"),
         ("url", "http://example.com", "client.address"),
         ("certificates", "/nonexistent.pem", "input.no_file"),
+        ("custodian", "http://example.com", "client.address"),
         ("token", "x", "input.bad_value"),
     ],
 )

@@ -226,7 +226,7 @@ OTHER = digest(b"another header")
 
 def under_two_keys(world: SealedWorld, **fields: Any) -> tuple[str, Envelope]:
     """An accepted job that reads under `hospital`, and under `second` what has the header OTHER."""
-    second = world.key("second", statement=custody.hsm(key="second"), **fields)
+    second = world.key("second", **custody.HSM, **fields)
     world.dataset("scans", level=2, key=second.id, key_version=1, envelope=OTHER)
     reads = "data: [{from: patients, mount: /data}, {from: scans, mount: /scans}, {to: model, mount: /out}]\n"
     job, order = world.offered(job_file(more=reads))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,8 @@ from sekisho.data.actions_keys import register_real
 from sekisho.data.rules import CONFIRM_MS, FRESH_MS, confirm_due, lease_refusal, refusal
 from sekisho.kernel.errors import DeniedError, NotFoundError, SekishoError
 from sekisho.kernel.facts import Entity, Ref
+from sekisho.kernel.tx import Tx
+from tests.data.test_actions import put_artefact
 from tests.data.world import World
 from tests.support import custody
 
@@ -37,6 +40,7 @@ KEY = KeyView(
     grade="D",
     created_ms=1,
     record_id="rec_1",
+    versions=[1],
 )
 
 
@@ -254,6 +258,8 @@ def test_a_key_is_registered_stopped_resumed_rotated_and_destroyed(world: World)
     assert gone.state == "destroyed"
     (record,) = world.records(action="data.key.destroy")
     assert record["detail"]["evidence"] == custody.destruction(versions=[1, 2])
+    assert (record["detail"]["versions"], record["detail"]["remaining"]) == ([1, 2], [])
+    assert record["detail"]["exportable"], "of a development key others may have a copy"
     assert world.check().findings == []
 
 
@@ -274,6 +280,64 @@ def test_a_key_at_an_address_of_nobodys_is_not_registered(world: World) -> None:
     assert code_of(lambda: world.perform(world.engineer, inside)) == "data.key_address"
 
 
+def destroyed(world: World, versions: list[int]) -> KeyView:
+    """The key, once the custodian's evidence for these versions was handed in."""
+    return world.perform(
+        world.engineer, DestroyKey(key="hospital", evidence=custody.destruction(versions=versions))
+    )
+
+
+def test_what_the_charter_reads_of_a_key_is_declared_whatever_it_says_of_itself() -> None:
+    """Its registrant names the custodian, and the public key under which the custodian's statement holds."""
+    said = msgspec.structs.replace(KEY, custody="customer-hsm", exportable=False, custodian="org_b")
+    assert rules.key_entity(said).attributes["grade"] == 0
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_key_with_a_version_left_is_not_called_destroyed(world: World, first: int) -> None:
+    """Neither when an old version goes, nor when the newest does: objects under the other can still be opened."""
+    key, last = world.key(), 3 - first
+    statement = custody.rotated(2)
+    world.perform(world.engineer, RotateKey(key="hospital", statement=statement))
+    partly = destroyed(world, [first])
+    assert (partly.state, partly.versions, partly.destroyed) == ("serving", [last], [first])
+    assert partly.version == last
+    (record,) = world.records(action="data.key.destroy")
+    assert (record["detail"]["versions"], record["detail"]["remaining"]) == ([first], [last])
+    sealed = {"key": key.id, "envelope": custody.ENVELOPE}
+    assert code_of(lambda: world.add("under-none", key_version=first, **sealed)) == "data.key_version"
+    world.add("under-the-other", key_version=last, **sealed)
+    assert code_of(lambda: destroyed(world, [first])) == "data.key_evidence"
+    earlier = RotateKey(key="hospital", statement=custody.rotated(2))
+    assert code_of(lambda: world.perform(world.engineer, earlier)) == "data.key_version"
+    gone = destroyed(world, [last])
+    assert (gone.state, gone.versions, gone.destroyed) == ("destroyed", [], [1, 2])
+    assert world.check().findings == []
+
+
+def test_a_statement_of_before_brings_no_destroyed_version_back(world: World) -> None:
+    world.key()
+    world.perform(world.engineer, RotateKey(key="hospital", statement=custody.rotated(2)))
+    destroyed(world, [1])
+    after = world.perform(world.engineer, RotateKey(key="hospital", statement=custody.rotated(3)))
+    assert (after.version, after.versions, after.destroyed) == (3, [2, 3], [1])
+
+
+def test_of_a_key_of_before_versions_were_kept_every_one_may_be_left(world: World) -> None:
+    key = world.key()
+
+    def work(tx: Tx) -> None:
+        with tx.claimed_by("rec_of_a_test"):
+            tx.run(
+                "update data_keys set version = 3, versions = null, destroyed = null, record_id = :record_id"
+            )
+
+    world.database.write(work)
+    assert world.perform(world.engineer, ShowKey(key=key.id)).versions == [1, 2, 3]
+    assert destroyed(world, [3]).state == "serving"
+    assert destroyed(world, [1, 2]).state == "destroyed"
+
+
 def test_data_names_its_key_and_another_organisations_key_is_none(world: World) -> None:
     foreign = world.key("theirs", by=world.stranger)
     with pytest.raises(NotFoundError):
@@ -283,12 +347,32 @@ def test_data_names_its_key_and_another_organisations_key_is_none(world: World) 
     assert code_of(lambda: world.add("bare", key="", level=1)) == "data.key_needed"
 
 
-def test_an_object_is_not_added_again_at_a_lower_level(world: World) -> None:
-    world.dataset("corpus", level=1)
-    key = world.key().id
-    again = {"key": key, "key_version": 1, "envelope": custody.ENVELOPE, "residency": ["any"]}
-    assert code_of(lambda: world.add("public", level=0, **again)) == "data.envelope_level"
-    world.add("the-same", level=1, **again)
+def test_an_object_is_not_added_again_as_less_than_it_is(world: World) -> None:
+    """One ciphertext has one key: a second dataset of it would have its bytes opened behind weaker walls."""
+    world.dataset("corpus", level=1, labels=["personal"], residency=["JP", "US"])
+    again = {"key": world.key().id, "key_version": 1, "envelope": custody.ENVELOPE}
+    assert (
+        code_of(lambda: world.add("public", level=0, labels=["personal"], **again)) == "data.envelope_level"
+    )
+    weaker: list[dict[str, Any]] = [
+        {"labels": []},
+        {"labels": ["press"]},
+        {"labels": ["personal"], "residency": ["any"]},
+        {"labels": ["personal"], "residency": ["DE", "JP"]},
+    ]
+    for label in weaker:
+        assert code_of(lambda label=label: world.add("wider", **again, **label)) == "data.envelope_label"
+        folder = functools.partial(world.workdir, level=1, **again, **({"residency": ["JP"]} | label))
+        assert code_of(folder) == "data.envelope_label"
+    world.add("the-same", labels=["personal", "press"], **again)
+
+
+def test_an_object_of_two_owners_does_not_become_one_owners_alone(world: World) -> None:
+    """As if a job over data of two organisations had left the same object behind."""
+    world.add("corpus")
+    put_artefact(world, envelope=custody.ENVELOPE, owners=[world.office, world.laboratory])
+    again = {"key": world.key().id, "key_version": 1, "envelope": custody.ENVELOPE}
+    assert code_of(lambda: world.add("mine", **again)) == "data.envelope_label"
 
 
 def test_a_development_key_is_no_custody_from_level_two_on_and_none_at_all_in_production(

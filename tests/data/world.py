@@ -46,6 +46,7 @@ class World(SitesWorld):
     laboratory: str
     stranger: Actor
     keys: dict[tuple[str, str], KeyView]
+    sealed: int = 0
 
     @override
     def populate(self) -> None:
@@ -66,9 +67,15 @@ class World(SitesWorld):
         return self.keys[actor.ref.id, name]
 
     def sealing(self, level: int, by: Actor | None = None) -> dict[str, Any]:
-        """What names the key of something of a level, as a client that has encrypted it would."""
-        key = self.key(by=by) if level else None
-        return {"key": key.id, "key_version": 1, "envelope": custody.ENVELOPE} if key else {}
+        """What names the key of something of a level, as a client that has encrypted it would.
+
+        The first of all is the one object whose header these tests have.
+        """
+        if not level:
+            return {}
+        self.sealed += 1
+        envelope = custody.ENVELOPE if self.sealed == 1 else digest_of(b"header %d" % self.sealed)
+        return {"key": self.key(by=by).id, "key_version": 1, "envelope": envelope}
 
     def add(self, name: str, folder: Folder = TEXT, *, by: Actor | None = None, **fields: Any) -> Upload:
         """Announce a dataset; level 1, under a key, and residency Japan unless said otherwise."""

@@ -210,8 +210,10 @@ def test_a_sealed_export_is_opened_by_whoever_holds_the_owners_token(
             public_key=keeper.public_key,
             statement=keeper.facts.decode(),
         )
-        token = sealing.token(str(keeper.token_file))
-        site = Site(served, tmp_path, office, sealed=lambda local: sealing.sealed(local, registered, token))
+        own_keys = sealing.Custodian(keeper.url, sealing.token(str(keeper.token_file)))
+        site = Site(
+            served, tmp_path, office, sealed=lambda local: sealing.sealed(local, registered, own_keys)
+        )
         approvers, target = f"{own.id},{other.id}", tmp_path / "fetched"
         words = ("artefact", "export", site.artefact, "--to", "JP", "--reason", "journal", "--detach")
         proposal = sekisho(asks, *words, "--approver", approvers)[1]["proposal"]
@@ -227,6 +229,7 @@ def test_a_sealed_export_is_opened_by_whoever_holds_the_owners_token(
         fetch = ("release", "fetch", proposal, "--folder", str(target), "--timeout", "1")
         status, problem = sekisho(asks, *fetch)
         assert (status, problem["code"], target.exists()) == (2, "key.no_token", False)
+        assert sekisho(asks, "config", "set", "custodian", keeper.url)[0] == 0
         status, done = sekisho(asks, *fetch, "--token-file", str(keeper.token_file))
         assert (status, done["object"], done["size_bytes"], done["key"]) == (
             0,

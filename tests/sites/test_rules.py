@@ -122,4 +122,5 @@ def test_a_platform_key_holds_nothing_back_from_the_operator() -> None:
         "custodian": Ref("Org", "org_a"),
         "custody": "platform",
         "exportable": True,
+        "grade": 0,
     }

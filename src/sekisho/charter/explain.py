@@ -98,6 +98,10 @@ def _foreign_law(_scene: Scene, rule: str) -> _Case:
     return ("C03.declared" if "declared" in rule else "C03"), {}
 
 
+def _custody(_scene: Scene, rule: str) -> _Case:
+    return ("C04.declared" if "declared" in rule else "C04"), {}
+
+
 def _special_care(scene: Scene, _rule: str) -> _Case:
     missing = {
         "purpose": scene.at("context", "purpose") != "care",
@@ -183,6 +187,7 @@ _CASES: Mapping[str, Callable[[Scene, str], _Case]] = {
     "C01": _residency,
     "C02": _proof,
     "C03": _foreign_law,
+    "C04": _custody,
     "C05": _special_care,
     "C06": _copy,
     "C07": _clearance,

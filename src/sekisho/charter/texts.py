@@ -51,6 +51,10 @@ SENTENCES: Mapping[str, Text] = {
         "The key for {data} is not held in a Japanese HSM (level 3: by someone other than the operator).",
         "{data}の鍵が国内のHSMで保管されていません（レベル3では運用者以外の保管が必要です）。",
     ),
+    "C04.declared": Text(
+        "Who holds the key for {data} is only its registrant's word (grade D); level {n} needs a third party's (S).",
+        "{data}の鍵の保管については登録者の申告（確度D）のみです。レベル{n}では第三者署名（確度S）が必要です。",
+    ),
     "C05": Text(
         "Special-care data needs a stated purpose, consent and no prompt log; missing: {list}.",
         "要配慮個人情報には利用目的、本人の同意、入力を記録しない設定が必要です。不足：{list}。",

@@ -126,6 +126,7 @@ ENTITY_TYPES: tuple[EntityType, ...] = (
             _ref("custodian", "Org"),
             _string("custody"),
             _bool("exportable"),
+            _long("grade"),
         ),
     ),
     EntityType("Lab", (_long("level"), _string("data"))),

@@ -19,7 +19,14 @@ from sekisho.compute.releases import key_hold, sealed_with
 from sekisho.compute.rounds import settle_job
 from sekisho.compute.seals import Seals
 from sekisho.compute.submitters import submitter_of, teams_of
-from sekisho.data import ArtefactKind, ArtefactView, Tickets, note_copy, register_artefact
+from sekisho.data import (
+    ArtefactKind,
+    ArtefactView,
+    Tickets,
+    envelope_elsewhere,
+    note_copy,
+    register_artefact,
+)
 from sekisho.kernel import heartbeats, lanes
 from sekisho.kernel.context import Ctx, Handler
 from sekisho.kernel.errors import SekishoError
@@ -326,9 +333,15 @@ def _end(ctx: Ctx, row: Row, event: rules.Event, reason: str, **changes: Any) ->
 
 
 def _is_bare(ctx: Ctx, row: Row, envelope: str) -> bool:
-    """Whether something of a job whose traces are sealed is not, or under no key that this attempt was ever given."""
+    """Whether something of a job whose traces are sealed is not, or under no key that this attempt was ever given.
+
+    Nor is it sealed where its envelope is another object's, which the next attempt would have opened in its name.
+    """
     job = tables.find_job(ctx.tx, row["job"], "") or {}
-    return bool(spec_of_row(job).key) and (not envelope or sealed_with(ctx.tx, row["id"]) is None)
+    if not spec_of_row(job).key:
+        return False
+    given = sealed_with(ctx.tx, row["id"]) is not None
+    return not envelope or not given or envelope_elsewhere(ctx.tx, envelope, row["id"])
 
 
 def _register(
@@ -360,7 +373,7 @@ def _register(
         record_id=ctx.record_id,
         key=key,
         key_version=version,
-        envelope=stored.envelope,
+        envelope=stored.envelope if key else "",
     )
     register_artefact(ctx, artefact, row["site"])
 

@@ -111,7 +111,10 @@ def _named(sentence: str, job: Entity, site: SiteView) -> str:
 
 
 def _wished(ctx: Ctx, site: SiteView, decision: Decision, spec: JobSpec) -> Judged:
-    """The job's own wishes narrow what the charter allows; each has a rule name of its own in evidence."""
+    """The job's own wishes narrow what the charter allows; each has a rule name of its own in evidence.
+
+    So does where its inputs lie: a site that was never sent one could only find it in its store, whoever's it is there.
+    """
     if spec.sites and site.name not in spec.sites and site.id not in spec.sites:
         return _narrowed(
             site,
@@ -119,6 +122,14 @@ def _wished(ctx: Ctx, site: SiteView, decision: Decision, spec: JobSpec) -> Judg
             "job:sites",
             f"The job itself asks for {', '.join(spec.sites)} only.",
             f"ジョブ自身が{'、'.join(spec.sites)}のみを指定しています。",
+        )
+    if any(item.site not in {"", site.id} for item in spec.inputs):
+        return _narrowed(
+            site,
+            decision,
+            "job:inputs",
+            "An input of the job lies at another site and did not leave it.",
+            "入力の一つが他の拠点にあり、そこから出ていません。",
         )
     if spec.operator != "domestic":
         return Judged(site, decision)

@@ -31,6 +31,7 @@ from sekisho.compute.model import (
     SubmitJob,
 )
 from sekisho.compute.model_rounds import CancelMembers, PlaceRound
+from sekisho.compute.reach import Arrived, within_reach
 from sekisho.compute.snapshot import read_sites
 from sekisho.compute.spec import Asker, JobSpec, Resolved, resolve
 from sekisho.compute.submitters import teams_of
@@ -90,9 +91,16 @@ class JobActions:
     """The handlers, with what they need from outside the database."""
 
     def __init__(
-        self, principals: Principals, keep_file: KeepFile, logs: Logs, patience: rules.Patience
+        self,
+        principals: Principals,
+        keep_file: KeepFile,
+        logs: Logs,
+        patience: rules.Patience,
+        *,
+        arrived: Arrived,
     ) -> None:
-        """`keep_file` stores the job file as evidence; `logs` holds what sites sent."""
+        """`keep_file` stores the job file as evidence; `logs` holds what sites sent, `arrived` knows what came here."""
+        self._arrived = arrived
         self._principals = principals
         self._keep_file = keep_file
         self._logs = logs
@@ -109,9 +117,17 @@ class JobActions:
         resolved = self._resolve(tx, principal, command.file, command.workdir)
         return Target(resource=_draft(principal, resolved.label), stream=owner_of(principal))
 
+    def look_for_bytes(self, tx: Tx, principal: Entity, command: SubmitJob) -> None:
+        """Look for what the job names while others write; `submit` finds it remembered."""
+        self._reached(tx, principal, command.file, command.workdir)
+
+    def _reached(self, tx: Tx, principal: Entity, text: str, workdir: str = "") -> Resolved:
+        resolved = self._resolve(tx, principal, text, workdir)
+        return msgspec.structs.replace(resolved, spec=within_reach(tx, resolved.spec, self._arrived))
+
     def submit(self, ctx: Ctx, command: SubmitJob) -> JobView:
         """Queue the job and wake the placement round."""
-        resolved = self._resolve(ctx.tx, ctx.principal, command.file, command.workdir)
+        resolved = self._reached(ctx.tx, ctx.principal, command.file, command.workdir)
         job, label = ctx.new_id("job"), resolved.label
         digest = canonical.digest(command.file.encode())
         self._keep_file(ctx.tx, digest, command.file.encode())
@@ -143,7 +159,7 @@ class JobActions:
 
     def plan(self, ctx: Ctx, command: PlanJob) -> Plan:
         """Everything submit would find out, without a job."""
-        resolved = self._resolve(ctx.tx, ctx.principal, command.file)
+        resolved = self._reached(ctx.tx, ctx.principal, command.file)
         label = resolved.label
         judged = candidates.judge(
             ctx, ctx.principal, _draft(ctx.principal, label), spec=resolved.spec, sites=all_sites(ctx.tx)
@@ -303,7 +319,7 @@ def _listing(tx: Tx, principal: Entity, command: ListJobs) -> Target:
 def handlers(actions: JobActions) -> tuple[Handler[Any], ...]:
     """Every command about jobs."""
     return (
-        Handler(SubmitJob, actions.submit_target, actions.submit),
+        Handler(SubmitJob, actions.submit_target, actions.submit, prepare=actions.look_for_bytes),
         Handler(PlanJob, actions.plan_target, actions.plan),
         Handler(ShowJob, job_target, actions.show),
         Handler(ExplainJob, job_target, actions.explain),

@@ -13,14 +13,15 @@ from sekisho.compute.endings import told_cancel, told_offer
 from sekisho.compute.jobs import spec_of_row
 from sekisho.compute.leaving import may_leave, may_run
 from sekisho.compute.model import AttemptState, FindAgent, OrdersWaiting, PollOrders
+from sekisho.compute.reach import Arrived, can_resume
 from sekisho.compute.seals import Seals
 from sekisho.compute.spec import JobSpec
 from sekisho.data import (
-    ArtefactView,
     ReleaseActions,
     Tickets,
     arrived_for,
     find_artefact,
+    made_at,
     newest_checkpoint,
 )
 from sekisho.identity import AgentView, find_agent
@@ -60,8 +61,13 @@ class OrderActions:
         under_checkpoint: UnderCheckpoint,
         patience: rules.Patience,
         releases: ReleaseActions,
+        arrived: Arrived,
     ) -> None:
-        """Orders are signed, and open exactly the objects they name; `releases` knows which exports wait."""
+        """Orders are signed, and open exactly the objects they name; `releases` knows which exports wait.
+
+        `arrived` knows what came in here.
+        """
+        self._arrived = arrived
         self._releases = releases
         self._signer = signer
         self._principals = principals
@@ -196,7 +202,7 @@ class OrderActions:
                 else None
             ),
             checkpoint=messages.CheckpointPlan(**spec.checkpoint, upload=leaves) if spec.checkpoint else None,
-            resume=_resume(newest_checkpoint(ctx.tx, job["id"]), row["site"], reference, leaves=leaves),
+            resume=self._resume(ctx, row, reference, leaves=leaves),
             egress="none" if isinstance(spec.egress, str) else messages.EgressAllow(allow=spec.egress),
             gpus=spec.need.gpus,
             gpu_type=spec.need.gpu_type if spec.need.gpus else "",
@@ -215,6 +221,23 @@ class OrderActions:
             object=digest, kind=asked, size_bytes=size_bytes, source="control", ticket=ticket
         )
 
+    def _resume(
+        self, ctx: Ctx, row: Row, reference: Callable[..., messages.ObjectRef], *, leaves: bool
+    ) -> messages.ObjectRef | None:
+        """The newest training checkpoint, where this site can get it: from itself, or from here.
+
+        One that stays at another site, or never came from it, is out of reach, and the job starts over.
+        """
+        newest = newest_checkpoint(ctx.tx, row["job"])
+        if newest is None:
+            return None
+        # Not by who holds a like digest: an agent may have named the digest of somebody else's bytes.
+        if row["site"] == made_at(ctx.tx, newest.id):
+            return messages.ObjectRef(object=newest.object, kind="tree", size_bytes=newest.size_bytes)
+        if not leaves or not can_resume(ctx.tx, newest, self._arrived):
+            return None
+        return reference(newest.object, "tree", newest.size_bytes, into=newest.attempt)
+
 
 def _sealed(tx: Tx, job: Row, spec: JobSpec) -> list[str]:
     """Which of the offered objects are ciphertext."""
@@ -225,22 +248,6 @@ def _sealed(tx: Tx, job: Row, spec: JobSpec) -> list[str]:
     if newest and newest.key:
         found.add(newest.object)
     return sorted(found)
-
-
-def _resume(
-    newest: ArtefactView | None, site: str, reference: Callable[..., messages.ObjectRef], *, leaves: bool
-) -> messages.ObjectRef | None:
-    """The newest training checkpoint, where this site can get it: from itself, or from here.
-
-    One that stays at another site is out of reach, and the job starts over.
-    """
-    if newest is None:
-        return None
-    if site in newest.copies:
-        return messages.ObjectRef(object=newest.object, kind="tree", size_bytes=newest.size_bytes)
-    if not leaves:
-        return None
-    return reference(newest.object, "tree", newest.size_bytes, into=newest.attempt)
 
 
 def _limits(spec: JobSpec) -> messages.Limits:

@@ -36,6 +36,8 @@ class Input(msgspec.Struct, frozen=True):
     key: str = ""
     key_version: int = 0
     envelope: str = ""
+    site: str = ""
+    """The one site where its bytes lie; empty for what came in here, from where every site gets it."""
 
 
 class Output(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import msgspec
 
 from sekisho.data import actions_keys, rules, tables, tables_keys
 from sekisho.data.actions_keys import own_key, owner_of
-from sekisho.data.errors import ENVELOPE_LEVEL, NAME_TAKEN, NOT_HERE, NOT_READY
+from sekisho.data.errors import NAME_TAKEN, NOT_HERE, NOT_READY
 from sekisho.data.model import (
     AddDataset,
     AddWorkdir,
@@ -177,7 +177,7 @@ class DataActions:
         return Target(resource=entity, context=self.at_rest(tx, command, owner), stream=owner)
 
     def add_workdir(self, ctx: Ctx, command: AddWorkdir) -> Upload:
-        """Register a working folder; a job that names it waits for its bytes."""
+        """Register a working folder; a job may name it once its bytes came in."""
         owner = owner_of(ctx.principal)
         key = _sealing_key(ctx, command, owner)
         ctx.detail(**_sealed(command, key))
@@ -272,10 +272,9 @@ def _sealing_key(ctx: Ctx, command: AddDataset | AddWorkdir, owner: str) -> str:
         return ""
     key = own_key(ctx.tx, command.key, owner)
     rules.check_serving(key, command.key_version)
-    # Whoever has a ciphertext must not have it opened by calling it less than it is.
-    known = tables_keys.level_of_envelope(ctx.tx, command.envelope)
-    if known > command.level:
-        raise SekishoError(ENVELOPE_LEVEL, level=known)
+    known = tables_keys.known_envelope(ctx.tx, command.envelope)
+    labels, residency = command.labels, command.residency
+    rules.check_envelope(known, owner, level=command.level, labels=labels, residency=residency)
     return key.id
 
 

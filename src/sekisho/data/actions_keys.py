@@ -100,17 +100,30 @@ def rotate(ctx: Ctx, command: RotateKey) -> KeyView:
     key = find_key(ctx.tx, command.key, owner_of(ctx.principal))
     facts = rules.read_facts(command.statement, key.public_key, key.name, key.owner)
     rules.check_rotation(key, facts.newest)
-    tables_keys.set_version(ctx.tx, key.id, facts)
+    # What was destroyed stays so, whatever an older statement says.
+    left = {*key.versions, *rules.live(facts)} - {*key.destroyed}
+    tables_keys.set_versions(ctx.tx, key.id, left, key.destroyed)
+    tables_keys.set_quorum(ctx.tx, key.id, facts.quorum)
     ctx.detail(key=key.id, version=facts.newest, statement=command.statement)
     return find_key(ctx.tx, key.id)
 
 
 def destroy(ctx: Ctx, command: DestroyKey) -> KeyView:
-    """The custodian's signed word goes into the record; what is under the key can be forgotten from now on."""
+    """The custodian's signed word goes into the record, with what it leaves: a key is gone with its last version."""
     key = find_key(ctx.tx, command.key, owner_of(ctx.principal))
     found = rules.check_destruction(command.evidence, key)
-    tables_keys.set_state(ctx.tx, key.id, "destroyed")
-    ctx.detail(key=key.id, versions=[*found.versions], evidence=command.evidence)
+    left = {*key.versions} - {*found.versions}
+    tables_keys.set_versions(ctx.tx, key.id, left, [*key.destroyed, *found.versions])
+    if not left:
+        tables_keys.set_state(ctx.tx, key.id, "destroyed")
+    ctx.detail(
+        key=key.id,
+        versions=[*found.versions],
+        remaining=[*sorted(left)],
+        # Of a key that could leave its custodian, others may have a copy: this is about the custodian's.
+        exportable=found.exportable or key.exportable,
+        evidence=command.evidence,
+    )
     return find_key(ctx.tx, key.id)
 
 
@@ -161,6 +174,7 @@ def _own_keys(tx: Tx, principal: Entity, command: RegisterKey | ListKeys) -> Tar
             "custodian": Ref("Org", custodian or owner),
             "custody": said.custody if said else "",
             "exportable": said.exportable if said else False,
+            "grade": rules.DECLARED,
         },
     )
     return Target(resource=entity, stream=owner)

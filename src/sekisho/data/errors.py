@@ -238,6 +238,15 @@ ENVELOPE_LEVEL = define(
         "この暗号化された実体はレベル{level}として登録済みです。より低いレベルでは追加できません。",
     ),
 )
+ENVELOPE_LABEL = define(
+    "data.envelope_label",
+    409,
+    Exit.CONFLICT,
+    Text(
+        "This encrypted object is known here with further labels, a narrower residency, or other owners.",
+        "この暗号化された実体は、より厳しいラベルか所在、または別の所有者で登録済みです。",
+    ),
+)
 KEY_RELEASES = define(
     "data.key_releases",
     409,

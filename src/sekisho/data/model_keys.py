@@ -25,7 +25,9 @@ class KeyView(msgspec.Struct, frozen=True):
 
     `custodian` is an organisation, `custodian_name` what it signs as; it takes no order but under a checkpoint that
     `quorum` witnesses have cosigned. `stand_in` marks a development key, which protects nothing from whoever can read
-    its custodian's disk.
+    its custodian's disk. `version` is the newest that is left; `versions` are all that are, `destroyed` those that the
+    custodian has signed away. Only when none is left the key is `destroyed`, and of an `exportable` one nobody can say
+    that no copy is.
     """
 
     id: str
@@ -45,6 +47,8 @@ class KeyView(msgspec.Struct, frozen=True):
     grade: Literal["D"]
     created_ms: int
     record_id: str
+    versions: list[int] = []
+    destroyed: list[int] = []
 
 
 class KeyPage(msgspec.Struct, frozen=True):
@@ -136,10 +140,10 @@ class RotateKey(Command[KeyView]):
     kind=Kind.RECORDED,
     resource="Key",
     groups=("use",),
-    ja="鍵の破棄を、保管者の署名つきの証拠とともに記録します。暗号化されたデータは二度と読めません。",
+    ja="鍵またはその版の破棄を、保管者の署名つきの証拠とともに記録します。その下のデータは二度と読めません。",
 )
 class DestroyKey(Command[KeyView]):
-    """Note that the custodian destroyed a key, with its signed evidence; nothing under it can be read again."""
+    """Note what the custodian destroyed of a key, with its signed evidence; nothing under that can be read again."""
 
     key: str
     evidence: Sealed

@@ -17,6 +17,8 @@ from sekisho.data.errors import (
     APPROVER_REQUESTER,
     APPROVER_TWICE,
     APPROVER_UNKNOWN,
+    ENVELOPE_LABEL,
+    ENVELOPE_LEVEL,
     EXPORT_NEEDED,
     EXPORT_NEVER,
     EXPORT_PLACE,
@@ -54,6 +56,8 @@ LOWER_LEVEL_MAX = 3
 
 KEY_LEVEL = 1
 """From here up nothing is stored that its owner's key did not encrypt first."""
+DECLARED = 0
+"""Grade D in the charter's numbers: whoever registers a key also names whose signature describes it."""
 LEASE_LEVEL = 2
 """From here up an attempt's lease ends with the right to its keys."""
 CONFIRM_MS = 300_000
@@ -95,10 +99,15 @@ def check_complete(files: list[trees.TreeFile], present: Callable[[str], bool]) 
         raise SekishoError(INCOMPLETE, missing=len(missing), files=len(files), path=missing[0][:120])
 
 
+def check_arrived(name: str, *, present: bool) -> None:
+    """Raise `data.incomplete` for something of this name whose bytes did not come in, or not all of them."""
+    if not present:
+        raise SekishoError(INCOMPLETE, missing=1, files=1, path=name)
+
+
 def check_complete_manifest(present: bool) -> None:  # noqa: FBT001 - the one thing that is asked
     """Raise `data.incomplete` when not even the manifest arrived."""
-    if not present:
-        raise SekishoError(INCOMPLETE, missing=1, files=1, path="(manifest)")
+    check_arrived("(manifest)", present=present)
 
 
 def check_fetch(level: int, owners: Iterable[str], owner: str) -> None:
@@ -204,11 +213,35 @@ def check_sealing(level: int, key: str, version: int, envelope: str) -> None:
         raise SekishoError(KEY_NEEDED, level=level)
 
 
+class Known(msgspec.Struct, frozen=True):
+    """What is said here of an encrypted object."""
+
+    level: int
+    labels: frozenset[str]
+    residency: frozenset[str]
+    owners: frozenset[str]
+
+
+def check_envelope(
+    known: Iterable[Known], owner: str, *, level: int, labels: Iterable[str], residency: Iterable[str]
+) -> None:
+    """Raise unless an encrypted object is called nothing less than whatever it is called here already.
+
+    One ciphertext has one key: under a weaker label it would be opened where its own label forbids it.
+    """
+    for other in known:
+        if level < other.level:
+            raise SekishoError(ENVELOPE_LEVEL, level=other.level)
+        wider = ANYWHERE not in other.residency and not other.residency.issuperset(residency)
+        if wider or not other.labels.issubset(labels) or not other.owners.issubset({owner}):
+            raise SekishoError(ENVELOPE_LABEL)
+
+
 def check_serving(key: KeyView, version: int) -> None:
     """Raise unless something may be encrypted under this version of a key now."""
     if key.state != "serving":
         raise SekishoError(KEY_STATE, name=key.name, state=key.state)
-    if not 1 <= version <= key.version:
+    if version not in key.versions:
         raise SekishoError(KEY_VERSION, name=key.name, version=key.version, asked=version)
 
 
@@ -216,7 +249,7 @@ def check_rotation(key: KeyView, version: int) -> None:
     """Versions only grow; a key that is destroyed has no next one."""
     if key.state == "destroyed":
         raise SekishoError(KEY_STATE, name=key.name, state=key.state)
-    if version <= key.version:
+    if version <= max([key.version, *key.destroyed]):
         raise SekishoError(KEY_VERSION, name=key.name, version=key.version, asked=version)
 
 
@@ -263,14 +296,22 @@ def read_facts(sealed: str, public_key: str, name: str, owner: str) -> Facts:
     return facts
 
 
+def live(facts: Facts) -> list[int]:
+    """The versions that a custodian says are there."""
+    return sorted(each.version for each in facts.versions if not each.destroyed_ms)
+
+
 def check_destruction(sealed: str, key: KeyView) -> Destruction:
-    """The custodian's own word that every version of the key is gone; `data.key_evidence` for anything less."""
+    """The custodian's own word that versions of the key are gone; `data.key_evidence` for anything less.
+
+    Of one key, and of none that was thought gone already: evidence that is handed in again says nothing new.
+    """
     if key.state == "destroyed":
         raise SekishoError(KEY_STATE, name=key.name, state=key.state)
     found = _read(sealed, key.public_key, key.name, Destruction)
-    if found.custodian != key.custodian_name or key.version not in found.versions:
+    if found.custodian != key.custodian_name or not set(found.versions) & set(key.versions):
         raise SekishoError(
-            KEY_EVIDENCE, name=key.name, what="of another custodian, or without the newest version"
+            KEY_EVIDENCE, name=key.name, what="of another custodian, or of no version that is left"
         )
     return found
 
@@ -331,5 +372,6 @@ def key_entity(key: KeyView) -> Entity:
             "custodian": Ref("Org", key.custodian),
             "custody": key.custody,
             "exportable": key.exportable,
+            "grade": DECLARED,
         },
     )

@@ -93,6 +93,12 @@ def find_artefact(tx: Tx, artefact: str) -> ArtefactView | None:
     return _artefact(row, copies(tx, row["object"])) if row else None
 
 
+def made_at(tx: Tx, artefact: str) -> str:
+    """The site whose attempt left an artefact behind; empty for any other."""
+    row = tx.one("select site from data_artefacts where id = :id", id=artefact)
+    return (row["site"] if row else None) or ""
+
+
 def page_artefacts(tx: Tx, before: str, limit: int, *, job: str) -> list[ArtefactView]:
     """Artefacts newest first, of one job where it is named."""
     rows = tx.all(

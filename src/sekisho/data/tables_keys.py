@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from sekisho.data.model_keys import KeyState, KeyView, RegisterKey
-from sekisho.data.rules import as_json
+from sekisho.data.rules import Known, as_json, live
 from sekisho.kernel.tx import Row, Tx
 from sekisho_wire.custody import Facts
 
@@ -45,8 +47,9 @@ def insert_key(tx: Tx, key: str, owner: str, said: tuple[RegisterKey, Facts], *,
     command, facts = said
     tx.run(
         "insert into data_keys (id, name, owner, custodian, custodian_name, country, custody, exportable, address,"
-        " public_key, version, quorum, state, created_ms, record_id) values (:id, :name, :owner, :custodian, :custodian_name,"
-        " :country, :custody, :exportable, :address, :public_key, :version, :quorum, 'serving', :now, :record_id)",
+        " public_key, version, versions, destroyed, quorum, state, created_ms, record_id) values (:id, :name, :owner,"
+        " :custodian, :custodian_name, :country, :custody, :exportable, :address, :public_key, :version, :versions,"
+        " '[]', :quorum, 'serving', :now, :record_id)",
         id=key,
         name=command.name,
         owner=owner,
@@ -59,6 +62,7 @@ def insert_key(tx: Tx, key: str, owner: str, said: tuple[RegisterKey, Facts], *,
         public_key=command.public_key,
         version=facts.newest,
         quorum=facts.quorum or None,
+        versions=_numbers(live(facts)),
         now=now_ms,
     )
 
@@ -68,13 +72,24 @@ def set_state(tx: Tx, key: str, state: str) -> None:
     tx.run("update data_keys set state = :state, record_id = :record_id where id = :id", id=key, state=state)
 
 
-def set_version(tx: Tx, key: str, facts: Facts) -> None:
-    """The version that is used from now on, and what its custodian demands by now."""
+def set_versions(tx: Tx, key: str, left: Iterable[int], destroyed: Iterable[int]) -> None:
+    """Which versions are left, of which the newest is used from now on, and which are gone."""
     tx.run(
-        "update data_keys set version = :version, quorum = :quorum, record_id = :record_id where id = :id",
+        "update data_keys set version = coalesce(:version, version), versions = :versions, destroyed = :destroyed,"
+        " record_id = :record_id where id = :id",
         id=key,
-        version=facts.newest,
-        quorum=facts.quorum or None,
+        version=max(left, default=None),
+        versions=_numbers(left),
+        destroyed=_numbers(destroyed),
+    )
+
+
+def set_quorum(tx: Tx, key: str, quorum: int) -> None:
+    """How many witnesses its custodian demands by now."""
+    tx.run(
+        "update data_keys set quorum = :quorum, record_id = :record_id where id = :id",
+        id=key,
+        quorum=quorum or None,
     )
 
 
@@ -99,14 +114,30 @@ def every_key(tx: Tx) -> list[KeyView]:
     return [_key(row) for row in tx.all("select * from data_keys order by id")]
 
 
-def level_of_envelope(tx: Tx, envelope: str) -> int:
-    """The highest level under which an encrypted object is known here; -1 for one that nobody has named."""
-    row = tx.one(
-        "select coalesce(max(level), -1) as level from (select level from data_datasets where envelope = :envelope"
-        " union all select level from data_artefacts where envelope = :envelope) as known",
+def known_envelope(tx: Tx, envelope: str) -> list[Known]:
+    """Everything here whose bytes are this encrypted object."""
+    rows = tx.all(
+        "select level, labels, residency, '[\"' || owner || '\"]' as owners from data_datasets"
+        " where envelope = :envelope union all"
+        " select level, labels, residency, owners from data_artefacts where envelope = :envelope",
         envelope=envelope,
     )
-    return int(row["level"]) if row else -1
+    lists = ("labels", "residency", "owners")
+    return [
+        Known(row["level"], *(frozenset(msgspec.json.decode(row[name], type=list[str])) for name in lists))
+        for row in rows
+    ]
+
+
+def envelope_elsewhere(tx: Tx, envelope: str, attempt: str) -> bool:
+    """Whether an encrypted object is anything here but what this attempt left behind."""
+    row = tx.one(
+        "select 1 as found from data_datasets where envelope = :envelope union all"
+        " select 1 as found from data_artefacts where envelope = :envelope and attempt <> :attempt limit 1",
+        envelope=envelope,
+        attempt=attempt,
+    )
+    return row is not None
 
 
 def insert_release(tx: Tx, release: Release) -> None:
@@ -176,9 +207,16 @@ def count_releases(tx: Tx, attempt: str) -> int:
     return int(row["number"]) if row else 0
 
 
+def _numbers(values: Iterable[int]) -> str:
+    return msgspec.json.encode(sorted(set(values))).decode()
+
+
 def _key(row: Row) -> KeyView:
+    every = range(1, row["version"] + 1)
     found = {
         **row,
+        "versions": msgspec.json.decode(row["versions"]) if row["versions"] else [*every],
+        "destroyed": msgspec.json.decode(row["destroyed"]) if row["destroyed"] else [],
         "exportable": bool(row["exportable"]),
         "quorum": row["quorum"] or 0,
         "stand_in": row["custody"] == "development",

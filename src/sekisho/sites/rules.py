@@ -127,6 +127,7 @@ def platform_key(site: SiteView) -> Entity:
             "custodian": Ref("Org", site.operator),
             "custody": "platform",
             "exportable": True,
+            "grade": GRADES["D"],
         },
     )
 

@@ -97,14 +97,14 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
     "config set": {
         "module": "config_set",
         "noun": {"en": "Settings of this client", "ja": "このクライアントの設定"},
-        "en": "Keep a setting: url, language or certificates.",
-        "ja": "設定を保存します（url、language、certificates）。",
+        "en": "Keep a setting: url, language, certificates, or custodian (the address of your keys).",
+        "ja": "設定を保存します（url、language、certificates、custodian＝自分の鍵の保管先）。",
         "fields": [
             {
                 "name": "name",
                 "required": True,
                 "word": True,
-                "choices": ["url", "language", "certificates"],
+                "choices": ["url", "language", "certificates", "custodian"],
                 "help": {"en": "which setting", "ja": "設定の名前"},
                 "sample": "language",
             },

@@ -18,7 +18,7 @@ def run(session: Session, values: dict[str, Any]) -> int:
         raise Refused("config.value", name=name, value=value, hint="sekisho config set language ja")
     if name == "certificates" and value and not Path(value).is_file():
         raise Refused("input.no_file", path=value)
-    if name == "url" and value:
+    if name in {"url", "custodian"} and value:
         value = settings.check_url(value)
     file = settings.path(os.environ)
     stored = settings.read(file)

@@ -32,9 +32,10 @@ def run(session: Session, values: dict[str, Any]) -> int:
             key = client.call("data.key.show", key=values["key"])
             if key["stand_in"]:
                 screen.progress(sealing.warning(key["name"], screen.language))
-            sealed = stack.enter_context(
-                sealing.sealed(local, key, sealing.token(values.get("token_file") or ""))
+            custodian = sealing.Custodian(
+                session.settings.custodian, sealing.token(values.get("token_file") or "")
             )
+            sealed = stack.enter_context(sealing.sealed(local, key, custodian))
             local, named = sealed.local, sealed.named
         upload = client.call(
             "data.dataset.add",

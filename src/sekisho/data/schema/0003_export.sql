@@ -29,3 +29,12 @@ create index data_key_releases_newest on data_key_releases (attempt, key, id);
 
 -- How many witnesses must have cosigned the checkpoint under which a key's custodian takes an order. Null for none.
 alter table data_keys add column quorum bigint;
+
+-- Each time something is left behind or added it is asked what else the same encrypted object is.
+create index data_datasets_envelope on data_datasets (envelope);
+create index data_artefacts_envelope on data_artefacts (envelope);
+
+-- JSON arrays of version numbers: those that custodians have named and not destroyed, and those they have destroyed, by
+-- their own evidence. Null where no more is known than the newest version: then every one before it may be there.
+alter table data_keys add column versions text;
+alter table data_keys add column destroyed text;
