@@ -253,25 +253,38 @@ class EgressProxy:
 
 def _checked_hello(client: socket.socket, wanted: Destination, received: bytes) -> bytes:
     """The client's first bytes, once they are TLS that asks for the destination's own name. Nothing was sent on yet."""
+    give_up = clock.monotonic() + HEAD_SECONDS_MAX
     try:
         while (name := asked_name(received)) is None:
-            chunk = client.recv(CHUNK_BYTES)
+            chunk = _received(client, give_up)
             if not chunk or len(received) > HELLO_BYTES_MAX:
                 raise _RefusedError(NO_TLS)
             received += chunk
     except (HelloError, TimeoutError) as error:
         raise _RefusedError(NO_TLS) from error
+    client.settimeout(HEAD_SECONDS_MAX)
     if name != ("" if wanted.literal else wanted.host):
         raise _RefusedError(NAME)
     return received
 
 
 def _read_head(client: socket.socket) -> tuple[bytes, bytes]:
+    """The head with the CRLF of its last line, and what came after it; nothing where there is no head."""
+    give_up = clock.monotonic() + HEAD_SECONDS_MAX
     received = b""
-    while b"\r\n\r\n" not in received:
-        chunk = client.recv(CHUNK_BYTES)
+    while (end := received.find(b"\r\n\r\n")) < 0:
+        chunk = _received(client, give_up)
         if not chunk or len(received) > HEAD_BYTES_MAX:
             return b"", b""
         received += chunk
-    head, _, rest = received.partition(b"\r\n\r\n")
-    return head + b"\r\n", rest
+    client.settimeout(HEAD_SECONDS_MAX)
+    return (received[: end + 2], received[end + 4 :]) if end <= HEAD_BYTES_MAX else (b"", b"")
+
+
+def _received(client: socket.socket, give_up: float) -> bytes:
+    """What comes next, empty at the end; TimeoutError at that moment, however slowly something drips."""
+    left = give_up - clock.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    client.settimeout(left)
+    return client.recv(CHUNK_BYTES)
