@@ -17,10 +17,31 @@ HTTP_PORT: Final = 80
 PORT_MAX: Final = 65_535
 HOST_CHARS_MAX: Final = 253
 FIELDS_MAX: Final = 100
-METADATA: Final = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
-"""Where clouds hand a machine its credentials, beside the link-local 169.254.169.254."""
-TRANSLATED: Final = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16")))
-"""IPv6 addresses that are another way of writing an IPv4 one (RFC 6052, 8215, 3056)."""
+NEVER: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            *("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"),
+            *("fd00:42::42/128", "fd00:c1::a9fe:a9fe/128", "fd00:ec2::/32", "fd20:ce::254/128"),
+            *(
+                "192.88.99.0/24",
+                "::/96",
+                "::ffff:0:0:0/96",
+                "64:ff9b::/96",
+                "64:ff9b:1::/48",
+                "2001::/32",
+                "2002::/16",
+            ),
+            "fec0::/10",
+        ),
+    )
+)
+"""Where no name leads, whatever an operator permits. First where clouds hand a machine its credentials and its orders,
+beside link-local addresses; then ways of writing or relaying to an IPv4 address (RFC 7526, 4291, 2765, 6052, 8215, 4380
+and 3056); last what once was private to a site (RFC 3879).
+"""
+LOOPBACK: Final = ipaddress.ip_address("::1")
+"""Lies in one of these networks, yet is what it is."""
 FRAMING: Final = frozenset(
     {"content-length", "expect", "http2-settings", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -144,7 +165,8 @@ def permitted(address: str, *, permit_private: bool) -> bool:
         return False
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     found = mapped or found
-    odd = found.is_multicast or found.is_unspecified or found.is_link_local or found in METADATA
-    if odd or any(found in network for network in TRANSLATED if network.version == found.version):
+    odd = found.is_multicast or found.is_unspecified or found.is_link_local
+    never = any(found in network for network in NEVER if network.version == found.version)
+    if odd or (never and found != LOOPBACK):
         return False
     return permit_private or found.is_global

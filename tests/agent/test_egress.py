@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho_agent import egress
-from sekisho_agent.destinations import FIELDS_MAX, METADATA, Destination, parse_head, permitted
-from sekisho_agent.egress import EgressProxy, Tally
+from sekisho_agent.destinations import FIELDS_MAX, Destination, parse_head, permitted
+from sekisho_agent.egress import EgressProxy, Tally, is_own
 from sekisho_agent.hello import HelloError, asked_name
+from sekisho_agent.listeners import host_address
 from sekisho_wire.egress import ADDRESSES_MAX, REFUSED_MAX, Held, Reached
 
 
@@ -239,43 +240,84 @@ def test_one_that_does_not_answer_is_no_refusal() -> None:
     assert proxy.tally.report("m").refused_count == 0
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "127.0.0.1",
-        "10.0.0.1",
-        "172.16.5.4",
-        "192.168.1.1",
-        "100.64.0.1",
-        "0.0.0.0",  # noqa: S104 (an address that must be refused)
-        "255.255.255.255",
-        "169.254.169.254",
-        "224.0.1.1",
-        "::",
-        "::1",
-        "fe80::1%eth0",
-        "fd00:ec2::254",
-        "fc00::1",
-        "ff02::1",
-        "::ffff:10.0.0.1",
-        "::ffff:169.254.169.254",
-        "64:ff9b::a9fe:a9fe",
-        "2002:a9fe:a9fe::1",
-        "not an address",
-    ],
+PRIVATE = (
+    *("127.0.0.1", "10.0.0.1", "172.16.5.4", "192.168.1.1", "100.64.0.1", "255.255.255.255"),
+    *("::1", "fc00::1", "fd20:ce::1", "::ffff:10.0.0.1", "2001:db8::1"),
 )
+NOWHERE = (
+    *("0.0.0.0", "169.254.169.254", "169.254.170.2", "224.0.1.1", "239.255.255.250"),  # noqa: S104 (must be refused)
+    *("100.100.100.200", "168.63.129.16", "192.0.0.192", "192.88.99.0", "192.88.99.1", "192.88.99.255"),
+    *(
+        "::",
+        "::2",
+        "::7f00:1",
+        "::203.0.114.1",
+        "::a9fe:a9fe",
+        "::ffff:169.254.169.254",
+        "::ffff:168.63.129.16",
+    ),
+    *("::ffff:0:7f00:1", "::ffff:0:203.0.114.1", "::ffff:0:0", "fe80::1", "fe80::1%eth0", "ff02::1"),
+    *(
+        "fec0::1",
+        "feff:ffff::1",
+        "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+        "fd00:c1::a9fe:a9fe",
+        "fd00:42::42",
+    ),
+    *("64:ff9b::a9fe:a9fe", "64:ff9b::203.0.114.1", "64:ff9b:1::a00:1", "2002:a9fe:a9fe::1", "2001::1"),
+    *("not an address", ""),
+)
+PUBLIC = (
+    "203.0.114.1",
+    "168.63.129.17",
+    "192.88.98.255",
+    "192.88.100.1",
+    "::ffff:203.0.114.1",
+    "2400:4000::1",
+)
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_addresses_that_only_an_operator_opens(address: str) -> None:
+    assert not permitted(address, permit_private=False)
+    assert permitted(address, permit_private=True)
+
+
+@pytest.mark.parametrize("address", NOWHERE)
 def test_addresses_that_no_name_may_lead_to(address: str) -> None:
     assert not permitted(address, permit_private=False)
+    assert not permitted(address, permit_private=True)
 
 
-def test_what_an_operator_permits_is_never_where_credentials_are() -> None:
-    assert permitted("10.0.0.1", permit_private=True)
-    assert permitted("127.0.0.1", permit_private=True)
-    assert permitted("203.0.114.1", permit_private=False)
-    assert permitted("::ffff:203.0.114.1", permit_private=False)
-    assert permitted("2400:4000::1", permit_private=False)
-    for address in ("169.254.169.254", "fe80::1", "64:ff9b::a9fe:a9fe", "224.0.0.1", *map(str, METADATA)):
-        assert not permitted(address, permit_private=True)
+@pytest.mark.parametrize("address", PUBLIC)
+def test_addresses_of_others_are_open(address: str) -> None:
+    assert permitted(address, permit_private=False)
+
+
+def test_the_machine_knows_its_own_addresses() -> None:
+    assert is_own(socket.AF_INET, ("127.0.0.1", 443))
+    assert is_own(socket.AF_INET, ("127.1.2.3", 443))
+    assert not is_own(socket.AF_INET, ("203.0.113.7", 443))
+    host = host_address()
+    assert host is None or is_own(socket.AF_INET, (host, 443))
+
+
+def test_an_address_of_this_machine_is_private_however_public_it_is(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if its loopback were an address of the whole world."""
+
+    def anything(_address: str, **_: bool) -> bool:
+        return True
+
+    monkeypatch.setattr(egress, "permitted", anything)
+    line = f"CONNECT 127.0.0.1:{upstream.port} HTTP/1.1\r\n\r\n".encode()
+    for operator_permits, answer in ((False, b"HTTP/1.1 403 "), (True, b"HTTP/1.1 200 ")):
+        running = EgressProxy([f"127.0.0.1:{upstream.port}"], permit_private=operator_permits)
+        assert talk(running, line).startswith(answer)
+        running.close()
 
 
 def test_a_plain_request_is_passed_on_once(proxy: EgressProxy, upstream: Upstream) -> None:
