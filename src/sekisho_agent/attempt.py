@@ -28,7 +28,7 @@ from sekisho_agent.errors import (
 )
 from sekisho_agent.folders import remove_tree
 from sekisho_agent.keys import KeyRefusedError, Keys
-from sekisho_agent.preparation import Layout, check_offer, prepare
+from sekisho_agent.preparation import Layout, check_offer, log_rests, prepare
 from sekisho_agent.remains import Remains
 from sekisho_agent.site import Site
 from sekisho_agent.staging import Stager
@@ -314,7 +314,7 @@ class Attempt:
 
     def _follow_log(self) -> None:
         """A log that is to be sealed stays in the attempt's folder until it is."""
-        if self._offer.seal == "none":
+        if log_rests(self._offer):
             self._site.logs.attach(self.id, self.token)
 
     def _taken(self, task: Task, *, last: bool) -> bool:

@@ -106,7 +106,8 @@ def echo_request(nonce: bytes) -> bytes:
 
 def _proxy(address: Address, nonce: bytes) -> bool:
     """Asks the egress proxy's socket for a destination that no list names; the nonce is part of the name."""
-    request = f"CONNECT {nonce.decode()}.canary.invalid:443 HTTP/1.1\r\nHost: canary.invalid\r\n\r\n"
+    name = f"{nonce.decode()}.canary.invalid:443"
+    request = f"CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n"
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(WAIT_SECONDS)
         connection.connect(_name(address))

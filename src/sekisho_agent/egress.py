@@ -14,6 +14,7 @@ client that the server lets name one thing outside and another inside.
 from __future__ import annotations
 
 import contextlib
+import errno
 import selectors
 import shutil
 import socket
@@ -205,7 +206,7 @@ class EgressProxy:
         if wanted.name not in self._allow:
             raise _RefusedError(UNLISTED)
         found = socket.getaddrinfo(wanted.host, wanted.port, type=socket.SOCK_STREAM)
-        open_to = [each for each in found if permitted(str(each[4][0]), permit_private=self._permit_private)]
+        open_to = [each for each in found if self._permitted(each[0], each[4])]
         if not open_to:
             raise _RefusedError(ADDRESS)
         for family, kind, protocol, _, address in open_to:
@@ -220,6 +221,12 @@ class EgressProxy:
             self.tally.connect(wanted.name, str(address[0]))
             return upstream
         raise OSError("none of its addresses answers")
+
+    def _permitted(self, family: int, address: tuple[object, ...]) -> bool:
+        """As `destinations.permitted`; every address of this machine is private, also one that the world can reach."""
+        if not permitted(str(address[0]), permit_private=self._permit_private):
+            return False
+        return self._permit_private or not is_own(family, address)
 
     def _relay(
         self, client: socket.socket, upstream: socket.socket, wanted: Destination, rest: bytes
@@ -251,27 +258,50 @@ class EgressProxy:
                     partners[source].shutdown(socket.SHUT_WR)
 
 
+def is_own(family: int, address: tuple[object, ...]) -> bool:
+    """Whether this machine has the address: only then, or where its kernel is told otherwise, may it be bound."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address[0], 0, *address[2:]))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
+
+
 def _checked_hello(client: socket.socket, wanted: Destination, received: bytes) -> bytes:
     """The client's first bytes, once they are TLS that asks for the destination's own name. Nothing was sent on yet."""
+    give_up = clock.monotonic() + HEAD_SECONDS_MAX
     try:
         while (name := asked_name(received)) is None:
-            chunk = client.recv(CHUNK_BYTES)
+            chunk = _received(client, give_up)
             if not chunk or len(received) > HELLO_BYTES_MAX:
                 raise _RefusedError(NO_TLS)
             received += chunk
     except (HelloError, TimeoutError) as error:
         raise _RefusedError(NO_TLS) from error
+    client.settimeout(HEAD_SECONDS_MAX)
     if name != ("" if wanted.literal else wanted.host):
         raise _RefusedError(NAME)
     return received
 
 
 def _read_head(client: socket.socket) -> tuple[bytes, bytes]:
+    """The head with the CRLF of its last line, and what came after it; nothing where there is no head."""
+    give_up = clock.monotonic() + HEAD_SECONDS_MAX
     received = b""
-    while b"\r\n\r\n" not in received:
-        chunk = client.recv(CHUNK_BYTES)
+    while (end := received.find(b"\r\n\r\n")) < 0:
+        chunk = _received(client, give_up)
         if not chunk or len(received) > HEAD_BYTES_MAX:
             return b"", b""
         received += chunk
-    head, _, rest = received.partition(b"\r\n\r\n")
-    return head + b"\r\n", rest
+    client.settimeout(HEAD_SECONDS_MAX)
+    return (received[: end + 2], received[end + 4 :]) if end <= HEAD_BYTES_MAX else (b"", b"")
+
+
+def _received(client: socket.socket, give_up: float) -> bytes:
+    """What comes next, empty at the end; TimeoutError at that moment, however slowly something drips."""
+    left = give_up - clock.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    client.settimeout(left)
+    return client.recv(CHUNK_BYTES)

@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
+from typing import Final
 
 from sekisho_wire.objects import ObjectError
+
+LASTING: Final = frozenset(
+    {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.EINVAL,
+        errno.ENXIO,
+        errno.EACCES,
+        errno.EPERM,
+    }
+)
+"""What the system will say of a file again: there is none, it is of another kind, or it is not ours."""
+
+
+def passes(error: OSError) -> bool:
+    """Whether a file that could not be read may be read later, as where too many are open or a file server is away."""
+    return error.errno not in LASTING
 
 
 class AgentError(Exception):

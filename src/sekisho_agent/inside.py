@@ -139,8 +139,7 @@ class Supervisor:
         if self._order["forward"]:
             self._forward()
         self._started_at = now()
-        self._child = self._fork(self._payload)
-        self._channel.tell(event="started")
+        self._channel.tell(event="started", filtered=self._start())
         self._health.begin(self._started_at)
         self._watch()
         self._report_end()
@@ -158,7 +157,7 @@ class Supervisor:
         read_end, write_end = os.pipe()
 
         def try_all() -> None:
-            found = {"reached": canaries.probe(self._order["canaries"]), "filtered": _filtered()}
+            found = {"reached": canaries.probe(self._order["canaries"]), "filtered": _filtered(os.getpid())}
             _write_all(write_end, json.dumps(found).encode())
 
         child = self._fork(try_all)
@@ -182,6 +181,25 @@ class Supervisor:
                 return "agent.gone"
             if b"go" in lines:
                 return ""
+
+    def _start(self) -> bool:
+        """Start the payload; whether the kernel says that its own process, held still for a moment, is filtered."""
+        become_read, become_write = os.pipe()
+        go_read, go_write = os.pipe()
+
+        def wait_then_go() -> None:
+            os.close(become_write)
+            os.close(go_write)
+            os.read(go_read, 1)
+            self._payload()
+
+        self._child = self._fork(wait_then_go)
+        os.close(become_write)
+        os.read(become_read, 1)
+        filtered = _filtered(self._child)
+        for descriptor in (become_read, go_read, go_write):
+            os.close(descriptor)
+        return filtered
 
     def _payload(self) -> None:
         order = self._order
@@ -319,26 +337,31 @@ class Supervisor:
 
 
 def _become(order: dict[str, Any]) -> None:
-    """From PID 1's twin to the payload's user: session, limits, filter, no capabilities; first to go without memory."""
+    """From PID 1's twin to the payload's user: filter, session, limits, no capabilities; first to go without memory.
+
+    The filter comes first. Whatever the payload can reach of a process that becomes one of its own, and it could stop
+    it anywhere, is then filtered and limited as itself. Until `exec` nobody may look in but for one write.
+    """
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _filter_calls(bytes.fromhex(order["seccomp"]))
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)  # PID 1 itself was started with them ignored
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # else a plain user may not write its own score
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123 (no pathlib in PID 1's child)
-        score.write("1000")
     for name, value in order["rlimits"].items():
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]
         held = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (held, held))
+    libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # else a plain user may not write its own score
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123 (no pathlib in PID 1's child)
+        score.write("1000")
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     uid = order["uid"]
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _filter_calls(bytes.fromhex(order["seccomp"]))
 
 
 class _Program(ctypes.Structure):
@@ -356,10 +379,13 @@ def _filter_calls(program: bytes) -> None:
         raise OSError(ctypes.get_errno(), "the kernel took no filter")
 
 
-def _filtered() -> bool:
-    """Whether the kernel says that this process runs under a filter."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123 (as above)
-        return any(line.split() == ["Seccomp:", str(SECCOMP_MODE_FILTER)] for line in status)
+def _filtered(process: int) -> bool:
+    """Whether the kernel says that this process runs under a filter; no for one that has ended."""
+    try:
+        with open(f"/proc/{process}/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123 (as above)
+            return any(line.split() == ["Seccomp:", str(SECCOMP_MODE_FILTER)] for line in status)
+    except OSError:
+        return False
 
 
 def _write_secrets(folder: str, secrets: dict[str, str]) -> None:

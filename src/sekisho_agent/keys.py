@@ -58,6 +58,11 @@ class Control(Protocol):
         """The 32 raw bytes that check what it signs."""
         ...
 
+    @property
+    def agent_id(self) -> str:
+        """The id that it gave this agent."""
+        ...
+
     def send(self, body: Body, attempt: str, token: int, *, wanted: Callable[[], bool]) -> Body:
         """Deliver one message of the main lane and answer with its answer."""
         ...
@@ -105,9 +110,14 @@ class Keys:
         error = CustodyError("custody.away", "")
         for _ in range(CUSTODIAN_TRIES):
             one_time = X25519PrivateKey.generate()
-            granted = self._granted(one_time, headers, make)
+            want = WantKey(
+                recipient=canonical.to_base64url(one_time.public_key().public_bytes_raw()),
+                headers=[header.digest() for header in headers],
+                make=make,
+            )
+            granted = self._granted(want)
             try:
-                return self._fetch(granted, headers, one_time)
+                return self._fetch(granted, self._order(granted, want, headers), headers, one_time)
             except CustodyError as found:
                 log.warning("key.not_fetched", attempt=self._attempt[0], code=found.code, detail=found.detail)
                 error = found
@@ -115,13 +125,8 @@ class Keys:
             REASON_KEY_CUSTODIAN, f"the key's custodian gave no key: {error.detail} [{error.code}]"
         )
 
-    def _granted(self, one_time: X25519PrivateKey, headers: list[Header], make: int) -> KeyGranted:
+    def _granted(self, want: WantKey) -> KeyGranted:
         """The order, once it is under a checkpoint."""
-        want = WantKey(
-            recipient=canonical.to_base64url(one_time.public_key().public_bytes_raw()),
-            headers=[header.digest() for header in headers],
-            make=make,
-        )
         give_up, pause = clock.monotonic() + CHECKPOINT_SECONDS_MAX, PENDING_SECONDS
         while True:
             self._check()
@@ -139,9 +144,23 @@ class Keys:
                         REASON_KEY_UNCONFIRMED, "no checkpoint has covered the decision in time"
                     )
 
-    def _fetch(self, granted: KeyGranted, headers: list[Header], one_time: X25519PrivateKey) -> Opened:
-        """From the custodian. CustodyError for an answer that is none, or none to this order."""
+    def _order(self, granted: KeyGranted, want: WantKey, headers: list[Header]) -> Order:
+        """The order, if it is the one that was asked for: for this agent and attempt, these keys, to the one-time key.
+
+        CustodyError `custody.foreign` otherwise: handed in, it would use up, and put on record, another's.
+        """
         order = read_signed(granted.order.encode(), self._control.control_key, Order)
+        theirs = (order.agent, order.attempt, order.token, order.recipient, order.headers, order.make)
+        ours = (self._control.agent_id, *self._attempt, want.recipient, want.headers, want.make)
+        keys = {(header.wrapped.key, header.wrapped.key_version) for header in headers}
+        if theirs != ours or not keys <= {(order.key, order.key_version)}:
+            raise CustodyError("custody.foreign", "an order for something else than was asked")
+        return order
+
+    def _fetch(
+        self, granted: KeyGranted, order: Order, headers: list[Header], one_time: X25519PrivateKey
+    ) -> Opened:
+        """From the custodian. CustodyError for an answer that is none, or none to this order."""
         ask = Ask(
             order=granted.order,
             record=granted.record,

@@ -19,11 +19,11 @@ import structlog
 
 from sekisho_agent import clock
 from sekisho_agent.attempt import ATTEMPT_FILE, ENDED_FILE, Attempt, Kept, deliver_end
-from sekisho_agent.client import ControlClient
+from sekisho_agent.client import ControlClient, backoff
 from sekisho_agent.config import AgentConfig
 from sekisho_agent.engines.choice import open_engine
 from sekisho_agent.engines.contract import Engine
-from sekisho_agent.errors import AgentError, EngineError, ProblemError, UnreachableError
+from sekisho_agent.errors import AgentError, EngineError, ProblemError, UnreachableError, passes
 from sekisho_agent.folders import remove_tree
 from sekisho_agent.handing import HandOvers
 from sekisho_agent.location import LocationService
@@ -262,20 +262,33 @@ class AgentLoop:
         return threads
 
     def _settle_leftover(self, folder: Path) -> None:
-        """Send the end that was written down, take the task up again, or say that the agent was restarted under it."""
+        """Tried until its files can be read: one that is let go of on a bad day would run on with nobody to end it."""
+        pauses = backoff()
+        while not self._settled(folder):
+            if not self.site.client.rest(pauses):
+                return
+
+    def _settled(self, folder: Path) -> bool:
+        """Send the end that was written down, take the task up again, or say that the agent was restarted under it.
+
+        False where the system cannot read its files now.
+        """
         try:
             kept = msgspec.json.decode((folder / ATTEMPT_FILE).read_bytes(), type=Kept)
             if (folder / ENDED_FILE).exists():
                 end = msgspec.json.decode((folder / ENDED_FILE).read_bytes(), type=Ended)
             elif self._taken_up(Attempt(folder.name, kept.token, kept.offer, self.site)):
-                return
+                return True
             else:
                 end = Ended(reason=REASON_AGENT_RESTARTED)
             if not deliver_end(self.site, folder.name, kept.token, end):
-                return
+                return True
         except (OSError, ValueError, AgentError) as error:
             log.warning("leftover.unreadable", folder=folder.name, error=type(error).__name__)
+            if isinstance(error, OSError) and passes(error):
+                return False
         remove_tree(folder)
+        return True
 
     def _taken_up(self, attempt: Attempt) -> bool:
         """Whether the attempt goes on here: its engine has the task, and the control plane lets it have its lease.

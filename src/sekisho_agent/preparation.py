@@ -17,6 +17,8 @@ from sekisho_verify import canonical
 from sekisho_wire.messages import EgressAllow, Offer, SecretValue, WantSecret
 
 WORK_INSIDE: Final = "/work"
+SEALED_LEVEL: Final = 2
+"""From here on nothing of a job rests at a site as it is (rule C04 of the shipped charter), whatever an offer says."""
 SHELLS: Final = ("/usr/bin/bash", "/usr/bin/sh")
 
 
@@ -48,7 +50,11 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def check_offer(offer: Offer) -> None:
-    """Refuse, with EngineError, an offer that contradicts itself before anything is fetched for it."""
+    """Refuse, with EngineError, an offer that contradicts itself before anything is fetched for it.
+
+    `offer.unsealed` for one that would leave plaintext of protected data at the site: a control plane that lies, or has
+    no key for the job, is not obeyed.
+    """
     if bool(offer.argv) == bool(offer.run):
         raise EngineError("offer.malformed", "exactly one of argv and run is needed")
     names = [output.name for output in offer.outputs]
@@ -64,7 +70,21 @@ def check_offer(offer: Offer) -> None:
         "\0" in text for text in (*offer.argv, offer.run, offer.setup, *offer.env.values(), *_health(offer))
     ):
         raise EngineError("offer.malformed", "a NUL in argv, run, setup, env or health")
+    if offer.seal == "none" and (offer.sealed or _leaves_more_than_a_log(offer)):
+        raise EngineError(
+            "offer.unsealed", "what it leaves behind has to be sealed, and the offer has no seal"
+        )
     check_mounts(_mounts(offer, Layout(attempt="", token=0, folder=Path("/"))))
+
+
+def log_rests(offer: Offer) -> bool:
+    """Whether the log may be kept and sent as it is: not where it is to be sealed, or would have to be."""
+    return offer.seal == "none" and offer.level < SEALED_LEVEL
+
+
+def _leaves_more_than_a_log(offer: Offer) -> bool:
+    """Of a level that has to be sealed; a log is dropped instead."""
+    return offer.level >= SEALED_LEVEL and bool(offer.outputs or offer.checkpoint)
 
 
 def prepare(

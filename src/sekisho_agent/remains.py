@@ -11,7 +11,7 @@ from sekisho_agent.engines.contract import Observation
 from sekisho_agent.errors import AgentError, store_errors
 from sekisho_agent.folders import Collected, collect, hash_file
 from sekisho_agent.keys import Keys
-from sekisho_agent.preparation import Layout
+from sekisho_agent.preparation import Layout, log_rests
 from sekisho_agent.sealed_trees import seal_tree
 from sekisho_agent.site import Site
 from sekisho_agent.staging import Stager
@@ -64,12 +64,14 @@ class Remains:
 
     @store_errors()
     def log_report(self, seen: Observation, uploader: Stager) -> LogReport | None:
-        """None for a task that ended in a queue of the site's, where nothing has begun to write one."""
+        """None where nothing has begun to write one, as in a queue of the site's, and for one that may not be kept."""
         path = self._layout.folder / "log"
         if not path.exists():
             return None
         if self.keys is not None:
             return self._sealed_log(path, seen, uploader)
+        if not log_rests(self._offer):
+            return None
         size_bytes, digest = hash_file(path)
         self._site.store.put_file(path, digest)
         self._site.logs.finish(

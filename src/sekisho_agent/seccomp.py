@@ -1,9 +1,10 @@
 """The filter on a payload's system calls, as a program for the kernel (classic BPF, seccomp(2)). Pure but for `find`.
 
-It takes away what a payload behind a wall has no business with: namespaces inside the wall, mounts, tracing, keyrings,
-the kernel's own programs and modules, and sockets of any family but Unix, IPv4, IPv6 and netlink (others, such as the
-channel between a virtual machine and its host, belong to no network namespace). Everything else is let through, so that
-what a program may do depends on the kernel and not on the age of this list.
+It takes away what a payload behind a wall has no business with: namespaces inside the wall, mounts, tracing, the memory
+and descriptors of other processes, keyrings, the kernel's own programs and modules, and sockets of any family but Unix,
+IPv4, IPv6 and netlink (others, such as the channel between a virtual machine and its host, belong to no network
+namespace). Everything else is let through, so that what a program may do depends on the kernel and not on the age of
+this list.
 
 The architecture is looked at first, because numbers mean other calls on another one: a foreign call ends the process.
 On x86_64 the x32 calls, which have the same architecture, do not exist. `clone3` does not exist either, as its flags
@@ -39,6 +40,7 @@ PERSONALITIES: Final = (0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)
 CLONE: Final = {"x86_64": 56, "aarch64": 220}
 UNSHARE: Final = {"x86_64": 272, "aarch64": 97}
 SOCKET: Final = {"x86_64": 41, "aarch64": 198}
+SOCKETPAIR: Final = {"x86_64": 53, "aarch64": 199}
 PERSONALITY: Final = {"x86_64": 135, "aarch64": 92}
 ABSENT: Final = {"io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "clone3": 435}
 """Answered as by a kernel that has never heard of them, which programs are ready for."""
@@ -72,6 +74,9 @@ REFUSED: Final[Mapping[str, tuple[int, int]]] = {
     "fanotify_mark": (301, 263),
     "open_by_handle_at": (304, 265),
     "setns": (308, 268),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "kcmp": (312, 272),
     "finit_module": (313, 273),
     "kexec_file_load": (320, 294),
     "bpf": (321, 280),
@@ -82,6 +87,7 @@ REFUSED: Final[Mapping[str, tuple[int, int]]] = {
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
     "fspick": (433, 433),
+    "pidfd_getfd": (438, 438),
     "mount_setattr": (442, 442),
     "quotactl_fd": (443, 443),
     "open_tree_attr": (467, 467),
@@ -147,6 +153,7 @@ def assemble(machine: str) -> bytes:
     code += _without_bits(CLONE[machine], NAMESPACES)
     code += _without_bits(UNSHARE[machine], NAMESPACES | NEW_TIME)
     code += _one_of(SOCKET[machine], FAMILIES, errno.EAFNOSUPPORT)
+    code += _one_of(SOCKETPAIR[machine], FAMILIES, errno.EAFNOSUPPORT)
     code += _one_of(PERSONALITY[machine], PERSONALITIES, errno.EPERM)
     code.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)

@@ -55,6 +55,13 @@ class Observation(NamedTuple):
             for protocol in PROTOCOLS
         }
 
+    def covers(self, start_ms: int, end_ms: int, *, skew_ms: int) -> bool:
+        """Whether it listened from a run's start or before to its end or after, by clocks so far apart at most.
+
+        Times are milliseconds since the epoch. Its silence says nothing about any other time; what it heard, it heard.
+        """
+        return self.opened_ms <= start_ms + skew_ms and self.closed_ms >= end_ms - skew_ms
+
 
 def write_observation(seen: Observation, sign: Sign) -> bytes:
     """The sealed report; `sign` holds the listener's private key."""

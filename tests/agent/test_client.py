@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,15 +8,18 @@ import msgspec
 import pytest
 
 from sekisho_agent import registration
+from sekisho_agent.attempt import ATTEMPT_FILE, ENDED_FILE, Kept
 from sekisho_agent.client import ControlClient, check_control_url, problem_from
 from sekisho_agent.config import load_config
 from sekisho_agent.errors import ConfigError, ProblemError, StateError, UnreachableError
+from sekisho_agent.loop import AgentLoop
 from sekisho_agent.state import AgentState
 from sekisho_wire.messages import (
     Accept,
     Body,
     Capabilities,
     Capacity,
+    Ended,
     Envelope,
     Lease,
     LogChunk,
@@ -26,7 +30,7 @@ from sekisho_wire.messages import (
 from sekisho_wire.signing import encode_public_key
 from tests.agent import control as fake
 from tests.agent.control import ControlPlane, make_id
-from tests.agent.support import make_offer
+from tests.agent.support import make_config, make_offer
 
 POLL = Poll(
     wait_s=1,
@@ -304,3 +308,32 @@ def test_a_configuration_fills_in_what_it_does_not_say(tmp_path: Path) -> None:
     assert config.store_location() == f"file://{tmp_path}/store"
     total = config.total_capacity()
     assert (total.attempts, total.cpus > 0, total.memory_bytes > 0) == (1, True, True)
+
+
+# --- what an earlier process left behind
+
+
+def test_a_leftover_that_cannot_be_read_at_once_is_not_let_go_of(
+    control: ControlPlane, state: AgentState, tmp_path: Path, attempt: str, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that starts on a machine with too many open files tells the end all the same."""
+    registration.register(state, control.url, code_text=control.code(), name="tokyo")
+    loop = AgentLoop(make_config(control.url, tmp_path / "state", engine="none"), state)
+    folder = loop.site.attempts_folder / attempt
+    folder.mkdir(parents=True)
+    (folder / ATTEMPT_FILE).write_bytes(msgspec.json.encode(Kept(1, make_offer("true"))))
+    (folder / ENDED_FILE).write_bytes(msgspec.json.encode(Ended(reason="finished", exit_status=0)))
+    read, failures = Path.read_bytes, [errno.EMFILE, errno.EIO]
+
+    def reads_later(path: Path) -> bytes:
+        if path.parent == folder and failures:
+            raise OSError(failures.pop(), "on a bad day")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", reads_later)
+    loop._settle_leftover(folder)
+    assert (control.kinds(attempt), folder.exists(), failures) == (["Ended"], False, [])
+    folder.mkdir()
+    loop._settle_leftover(folder)
+    assert (control.kinds(attempt), folder.exists()) == (["Ended"], False), "there is nothing to wait for"
+    loop.site.client.close()

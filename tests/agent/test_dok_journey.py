@@ -86,7 +86,7 @@ def test_a_payload_whose_agent_comes_back_too_late_is_ended_then(
 def test_what_may_not_run_there_is_told_with_its_code(
     control: ControlPlane, agent: AgentProcess, service: dok.Service
 ) -> None:
-    attempt = control.offer(make_offer("true", level=2))
+    attempt = control.offer(make_offer("true", level=2, outputs=[]))
     ended = control.wait_for(Ended, attempt)
     assert ended.reason == "stage.failed"
     assert "[wall.missing]" in ended.detail

@@ -326,7 +326,7 @@ def ends(control: ControlPlane, attempt: str) -> int:
 
 
 def test_a_job_runs_from_offer_to_outputs(control: ControlPlane, agent: AgentProcess) -> None:
-    attempt = control.offer(make_offer("echo hello; printf result > /out/model.txt", level=3))
+    attempt = control.offer(make_offer("echo hello; printf result > /out/model.txt"))
     started = control.wait_for(Started, attempt)
     assert started.wall.startswith("bubblewrap ")
     assert "open" not in started.canaries.values()

@@ -18,7 +18,7 @@ def may_have_interfaces(agent: AgentProcess) -> bool:
 
 
 def test_a_gang_runs_from_offer_to_outputs_or_is_refused(control: ControlPlane, agent: AgentProcess) -> None:
-    offer = make_offer("echo $RANK of $NNODES; printf $RANK > /out/rank", level=3, nodes=2)
+    offer = make_offer("echo $RANK of $NNODES; printf $RANK > /out/rank", nodes=2)
     attempt = control.offer(offer)
     if not may_have_interfaces(agent):
         assert control.wait_for(Refused, attempt).reason == "engine.refused"

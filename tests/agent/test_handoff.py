@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import BinaryIO
+
+import pytest
 
 from sekisho_agent.canaries import Target
 from sekisho_agent.engines.contract import EndReport, Observation, Watch
+from sekisho_agent.engines.dok_run import Run
 from sekisho_agent.engines.gangs import merge
 from sekisho_agent.engines.handoff import Handoff, State
+from sekisho_agent.errors import EngineError
 from sekisho_wire.egress import ADDRESSES_MAX, REFUSED_MAX, EgressReport, Held, Reached
 from tests.agent.engine_suite import make_task
 from tests.agent.support import LIMITS
@@ -30,6 +36,36 @@ def test_a_listeners_canaries_reach_the_wrapper(tmp_path: Path) -> None:
     plain = make_task(tmp_path, "true", limits={"cpus": LIMITS.cpus})
     Handoff(plain.folder).give(plain)
     assert Handoff(plain.folder).take().watch is None
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        *((number, "engine.unavailable") for number in (errno.EMFILE, errno.EIO, errno.ESTALE, errno.ENOMEM)),
+        *((number, "engine.handoff") for number in (errno.ENOENT, errno.ELOOP, errno.EACCES)),
+    ],
+)
+def test_a_task_that_cannot_be_read_now_is_not_one_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: str
+) -> None:
+    task = make_task(tmp_path, "true")
+    handoff = Handoff(task.folder)
+    handoff.give(task)
+
+    def fails(_path: Path) -> BinaryIO:
+        raise OSError(number, "on a bad day")
+
+    with monkeypatch.context() as bad_day:
+        bad_day.setattr("sekisho_agent.engines.handoff.open_plain", fails)
+        with pytest.raises(EngineError) as caught:
+            handoff.given()
+        assert caught.value.code == code
+        if code == "engine.unavailable":
+            with pytest.raises(EngineError, match=code):
+                Run.left_behind(task.folder, 0.0)
+        else:
+            assert Run.left_behind(task.folder, 0.0) is None
+    assert handoff.given().attempt == task.attempt
 
 
 def test_the_egress_report_comes_back(tmp_path: Path) -> None:

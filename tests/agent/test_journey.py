@@ -47,7 +47,7 @@ def wait_ready(control: ControlPlane, attempt: str, text: bytes = b"ready") -> N
 
 
 def test_a_job_runs_from_offer_to_outputs(control: ControlPlane, agent: AgentProcess) -> None:
-    attempt = control.offer(make_offer("echo hello; printf result > /out/model.txt", level=3))
+    attempt = control.offer(make_offer("echo hello; printf result > /out/model.txt"))
     started = control.wait_for(Started, attempt)
     ended = control.wait_for(Ended, attempt)
     assert (ended.reason, ended.exit_status) == ("finished", 0)
@@ -210,6 +210,9 @@ def test_an_offer_beyond_the_capacity_is_refused(control: ControlPlane, root_age
             {"outputs": [OutputMount(name="a", mount="/out"), OutputMount(name="a", mount="/b")]},
             "offer.malformed",
         ),
+        ({"level": 2}, "offer.unsealed"),
+        ({"level": 2, "outputs": [], "checkpoint": CheckpointPlan()}, "offer.unsealed"),
+        ({"level": 0, "outputs": [], "sealed": ["sha256:" + "1" * 64]}, "offer.unsealed"),
     ],
 )
 def test_an_offer_that_contradicts_itself_is_refused(
@@ -220,6 +223,22 @@ def test_an_offer_that_contradicts_itself_is_refused(
 ) -> None:
     attempt = control.offer(make_offer(changes.pop("run", "true"), **changes))
     assert control.wait_for(Refused, attempt).reason == reason
+
+
+def test_what_would_have_to_be_sealed_and_cannot_be_is_kept_nowhere(
+    control: ControlPlane, root_agent: AgentProcess
+) -> None:
+    """It leaves nothing but a log, and there is no key for that: so it leaves nothing."""
+    attempt = control.offer(make_offer("echo a secret", level=2, outputs=[]))
+    ended = control.wait_for(Ended, attempt)
+    assert (ended.reason, ended.exit_status, ended.log) == ("finished", 0, None)
+    assert control.log_text(attempt) == b""
+    until(
+        lambda: not list((root_agent.folder / "state" / "attempts").iterdir()),
+        what="the attempt's folder gone",
+    )
+    kept = [path for path in root_agent.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not any(b"a secret" in path.read_bytes() for path in kept)
 
 
 def test_an_unknown_image_ends_before_anything_runs(control: ControlPlane, root_agent: AgentProcess) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from sekisho.data import StopKey
 from sekisho_agent.errors import AgentError, StoreError, UnreachableError
 from sekisho_agent.keys import CUSTODIAN_TRIES, KeyRefusedError, Keys
 from sekisho_agent.sealed_trees import seal_tree
-from sekisho_wire.custody import RELEASE_PATH
+from sekisho_wire.custody import RELEASE_PATH, Order, read_signed
+from sekisho_wire.keying import KeyGranted
+from sekisho_wire.messages import Body
 from tests.agent.ward import TEXT, Ward, ward_in
 from tests.guarantor.custodian_process import manage
 from tests.support.custodians import KEY
@@ -103,6 +106,49 @@ def test_a_custodian_that_lies_is_asked_again_and_never_believed(
     assert (caught.value.code, "custody.foreign" in caught.value.detail) == ("key.custodian", True)
     assert len({question.recipient for question in ward.line.asked}) == CUSTODIAN_TRIES
     assert list((ward.folder / "inputs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"agent": "agt_" + "1" * 26},
+        {"attempt": "att_" + "1" * 26},
+        {"token": 7},
+        {"recipient": "A" * 43},
+        {"headers": [], "make": 1},
+        {"headers": ["sha256:" + "0" * 64]},
+        {"make": 1},
+        {"key": "somebody-elses"},
+        {"key_version": 2},
+    ],
+    ids="-".join,
+)
+def test_an_order_that_was_not_asked_for_is_not_handed_in(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """The control plane signs an order for something else: a question that this agent never asked."""
+    send, handed = ward.line.send, list[bytes]()
+    seals = ward.world.control.seals
+
+    def lies(body: Body, attempt: str, token: int, *, wanted: Callable[[], bool]) -> Body:
+        answer = send(body, attempt, token, wanted=wanted)
+        if not isinstance(answer, KeyGranted):
+            return answer
+        order = read_signed(answer.order.encode(), ward.line.control_key, Order)
+        other = msgspec.structs.replace(order, **changes)
+        return msgspec.structs.replace(answer, order=seals.sealed(other).decode())
+
+    def hands_in(_keys: Keys, _url: str, data: bytes, **_limits: Any) -> tuple[int, bytes]:
+        handed.append(data)
+        return 500, b""
+
+    monkeypatch.setattr(ward.line, "send", lies)
+    monkeypatch.setattr(Keys, "_post", hands_in)
+    with pytest.raises(KeyRefusedError) as caught:
+        ward.open("inputs")
+    assert (caught.value.code, "custody.foreign" in caught.value.detail) == ("key.custodian", True)
+    assert handed == []
+    assert len(ward.line.asked) >= CUSTODIAN_TRIES, "each time another question"
 
 
 def test_a_custodian_that_hangs_is_not_waited_for(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -15,8 +18,20 @@ from hypothesis import strategies as st
 
 from sekisho_agent import seccomp
 from sekisho_agent.engines.local import LocalEngine
-from sekisho_agent.seccomp import ABSENT, ARCHITECTURES, CLONE, PERSONALITY, REFUSED, SOCKET, UNSHARE
+from sekisho_agent.engines.local_run import _Verdict
+from sekisho_agent.limits import Held
+from sekisho_agent.seccomp import (
+    ABSENT,
+    ARCHITECTURES,
+    CLONE,
+    PERSONALITY,
+    REFUSED,
+    SOCKET,
+    SOCKETPAIR,
+    UNSHARE,
+)
 from tests.agent.engine_suite import finish, make_task
+from tests.agent.support import NOBODY, SOURCE
 from tests.support import components
 
 MACHINES = list(ARCHITECTURES)
@@ -59,7 +74,7 @@ def refusal(number: int) -> int:
 def special(machine: str) -> set[int]:
     column = MACHINES.index(machine)
     numbers = {row[column] for row in REFUSED.values()} | set(ABSENT.values())
-    numbers |= {table[machine] for table in (CLONE, UNSHARE, SOCKET, PERSONALITY)}
+    numbers |= {table[machine] for table in (CLONE, UNSHARE, SOCKET, SOCKETPAIR, PERSONALITY)}
     return numbers | (set(seccomp.REFUSED_X86.values()) if machine == "x86_64" else set())
 
 
@@ -119,6 +134,7 @@ def test_namespaces_are_refused_and_threads_and_processes_are_not(machine: str, 
 def test_only_these_families_and_personalities(machine: str, value: int) -> None:
     family = ALLOW if value in {1, 2, 10, 16} else refusal(errno.EAFNOSUPPORT)
     assert verdict(machine, SOCKET[machine], value) == family
+    assert verdict(machine, SOCKETPAIR[machine], value) == family
     known = {0, 8, 0x20000, 0x20008, 0xFFFFFFFF}
     assert verdict(machine, PERSONALITY[machine], value) == (
         ALLOW if value in known else refusal(errno.EPERM)
@@ -134,7 +150,7 @@ def test_the_numbers_are_the_kernels(machine: str) -> None:
     column = MACHINES.index(machine)
     ours = {name: row[column] for name, row in REFUSED.items()} | ABSENT
     ours |= {"clone": CLONE[machine], "unshare": UNSHARE[machine], "socket": SOCKET[machine]}
-    ours |= {"personality": PERSONALITY[machine]}
+    ours |= {"socketpair": SOCKETPAIR[machine], "personality": PERSONALITY[machine]}
     ours |= seccomp.REFUSED_X86 if machine == "x86_64" else {}
     newer = {name for name, number in ours.items() if number > 443}
     assert {name: known[name] for name in ours if name not in newer} == {
@@ -168,7 +184,9 @@ for name, arguments in {
     "ptrace": (PTRACE, 0, 0, 0, 0), "mount": (MOUNT, buffer, buffer, buffer, 0, 0), "fsopen": (430, buffer, 0),
     "open_tree": (428, -100, buffer, 0), "module": (MODULE, 0, buffer, 0), "kexec": (KEXEC, 0, 0, buffer, 0),
     "handle": (HANDLE, 0, buffer, 0), "fanotify": (FANOTIFY, 0, 0), "vsock": (SOCKET, 40, 1, 0),
-    "alg": (SOCKET, 38, 5, 0), "packet": (SOCKET, 17, 3, 0), "personality": (PERSONALITY, 0x0400000),
+    "alg": (SOCKET, 38, 5, 0), "tipc pair": (SOCKETPAIR, 30, 1, 0, buffer), "unix pair": (SOCKETPAIR, 1, 1, 0, buffer),
+    "read memory": (READ, os.getpid(), buffer, 0, buffer, 0, 0), "write memory": (WRITE, os.getpid(), buffer, 0, buffer, 0, 0),
+    "kcmp": (KCMP, os.getpid(), os.getpid(), 0, 0, 0), "take": (TAKE, -1, 0, 0), "packet": (SOCKET, 17, 3, 0), "personality": (PERSONALITY, 0x0400000),
     "unshare files": (UNSHARE, 0x400), "inet": (SOCKET, 2, 1, 0),
 }.items():
     print(name, call(*arguments))
@@ -189,6 +207,11 @@ NUMBERS = {
     "HANDLE": "open_by_handle_at",
     "FANOTIFY": "fanotify_init",
     "SOCKET": "socket",
+    "SOCKETPAIR": "socketpair",
+    "READ": "process_vm_readv",
+    "WRITE": "process_vm_writev",
+    "KCMP": "kcmp",
+    "TAKE": "pidfd_getfd",
     "PERSONALITY": "personality",
 }
 
@@ -197,6 +220,7 @@ def hostile() -> str:
     machine = os.uname().machine
     column = MACHINES.index(machine)
     tables = {"clone": CLONE, "unshare": UNSHARE, "socket": SOCKET, "personality": PERSONALITY}
+    tables["socketpair"] = SOCKETPAIR
     lines = []
     for word, name in NUMBERS.items():
         number = tables[name][machine] if name in tables else REFUSED[name][column]
@@ -211,9 +235,9 @@ def test_a_payload_is_refused_each_of_them(local_engine: LocalEngine, tmp_path: 
     lines = local_engine.logs(task.attempt, 0, 100_000).decode().splitlines()
     said = dict(line.rsplit(" ", 1) for line in lines)
     none = {"clone3": "ENOSYS", "io_uring": "ENOSYS"} | dict.fromkeys(
-        ("vsock", "alg", "packet"), "EAFNOSUPPORT"
+        ("vsock", "alg", "packet", "tipc pair"), "EAFNOSUPPORT"
     )
-    harmless = {"unshare files": "OPEN", "inet": "OPEN"}
+    harmless = {"unshare files": "OPEN", "inet": "OPEN", "unix pair": "OPEN"}
     assert said == dict.fromkeys(said, "EPERM") | none | harmless
     report = local_engine.wall(task.attempt)
     assert report is not None
@@ -251,6 +275,71 @@ def test_a_filter_that_the_kernel_does_not_take_stops_the_attempt(
     end = finish(local_engine, task)
     assert end.reason == "wall.canary_broken"
     assert not (task.folder / "out" / "ran").exists()
+
+
+BECOME = """
+import json, os, sys
+from sekisho_agent import inside
+
+class Watched:
+    def __init__(self, libc):
+        self.libc = libc
+
+    def prctl(self, option, *arguments):
+        if option == inside.PR_SET_DUMPABLE and arguments[0]:
+            print("filtered", inside._filtered(os.getpid()), "limited", inside.resource.getrlimit(inside.resource.RLIMIT_CORE))
+        return self.libc.prctl(option, *arguments)
+
+if os.fork() == 0:
+    real = inside.libc
+    real.prctl(inside.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    inside.libc = Watched(real)
+    inside._become(json.loads(sys.argv[1]))
+    print("dumpable", real.prctl(3, 0, 0, 0, 0), "filtered", inside._filtered(os.getpid()))
+    print("score", open("/proc/self/oom_score_adj").read().strip(), flush=True)
+    os._exit(0)
+os.wait()
+print("parent filtered", inside._filtered(os.getpid()), "nobody", inside._filtered(2**22 + 1))
+"""
+
+
+def test_nobody_may_look_into_what_becomes_a_payload_before_it_is_filtered() -> None:
+    """A payload could otherwise have such a process run, unfiltered, what it likes: some ask it for its health."""
+    found = seccomp.find(os.uname().machine)
+    uid = NOBODY if os.geteuid() == 0 else None
+    order = {"seccomp": found.program.hex(), "rlimits": {"CORE": 0}, "uid": uid}
+    said = subprocess.run(
+        [sys.executable, "-c", BECOME, json.dumps(order)],
+        env={"PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.splitlines()
+    assert said == [
+        "filtered True limited (0, 0)",
+        "dumpable 0 filtered True",
+        "score 1000",
+        "parent filtered False nobody False",
+    ]
+
+
+@pytest.mark.wall
+def test_the_report_is_what_the_kernel_says_of_the_payload_itself(
+    local_engine: LocalEngine, tmp_path: Path
+) -> None:
+    """Canaries that were filtered do not vouch for a payload that is not."""
+    run = local_engine._host.admit(make_task(tmp_path, "true"))
+    held = Held(mechanisms={"cpus": "none"}, rlimits={})
+    run._decide({}, _Verdict(outside={}, targets={}, held=held), filtered=True)
+    claimed: list[str] = []
+    for filtered in (True, False):
+        run._take({"event": "started", "filtered": filtered}, _Verdict(outside={}, targets={}, held=held))
+        report = run.observation(known=None, timeout_seconds=0).wall
+        assert report is not None
+        claimed.append(report.limits["seccomp"])
+    assert claimed == [seccomp.find(os.uname().machine).mechanism, "none (not in force)"]
+    run.abandon()
 
 
 @pytest.mark.wall

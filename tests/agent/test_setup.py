@@ -61,7 +61,6 @@ def test_the_payload_runs_on_what_setup_made(control: ControlPlane, agent: Agent
     offer = make_offer(
         "hello; cat /image/seen > /out/seen; touch /image/new && echo writable; cat /data/text",
         setup=setup,
-        level=3,
         data=[data],
         secrets=["hub-token"],
         env={"WORD": "outspoken"},

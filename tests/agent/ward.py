@@ -36,6 +36,10 @@ class Line:
     def control_key(self) -> bytes:
         return from_base64url(self.world.control.seals.public_key)
 
+    @property
+    def agent_id(self) -> str:
+        return self.order.agent
+
     def send(self, body: Body, attempt: str, token: int, *, wanted: Callable[[], bool]) -> Body:
         assert (attempt, token) == (self.order.attempt, self.order.token)
         assert wanted()

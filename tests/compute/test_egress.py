@@ -31,7 +31,8 @@ REPORT = EgressReport(
 
 
 def said(**changes: Any) -> Ended:
-    return msgspec.structs.replace(FINISHED, canaries=CLOSED, **changes)
+    """The end of a run of a minute, which takes no time here: reports say when they were closed."""
+    return msgspec.structs.replace(FINISHED, canaries=CLOSED, **{"seconds": 60, **changes})
 
 
 def report(world: World, order: Envelope, key: Ed25519PrivateKey = KEY, **changes: Any) -> str:
@@ -43,11 +44,12 @@ def report(world: World, order: Envelope, key: Ed25519PrivateKey = KEY, **change
         attempt=order.attempt,
         token=order.token,
         opened_ms=now_ms - 1000,
-        closed_ms=now_ms,
+        closed_ms=now_ms + 60_000,
         outside=EVERY,
         inside=frozenset(),
     )
-    return canonical.to_base64url(write_observation(seen._replace(**changes), key.sign))
+    moved = {f"{name}_ms": now_ms + changes.pop(name) for name in ("opened", "closed") if name in changes}
+    return canonical.to_base64url(write_observation(seen._replace(**changes, **moved), key.sign))
 
 
 class Allowed(NamedTuple):
@@ -118,6 +120,8 @@ def test_what_a_listener_signed_is_kept_and_is_known_only_by_the_settings(world:
         ({"opened_ms": 1}, "observation.time"),
         ({"closed_ms": 2**50}, "observation.time"),
         ({"closed_ms": 1}, "observation.shape"),
+        ({"opened": 40_000}, "observation.cover"),
+        ({"closed": 10_000}, "observation.cover"),
     ],
 )
 def test_a_report_of_something_else_is_recorded_as_refused(
@@ -128,6 +132,21 @@ def test_a_report_of_something_else_is_recorded_as_refused(
     last = world.records(stream=job, action="compute.attempt.report")[-1]["detail"]
     assert last["observed_refused"] == code
     assert "files" not in last
+
+
+@pytest.mark.parametrize(
+    "moved", [{"opened": 20_000}, {"closed": 35_000}, {"opened": -200_000}, {"closed": 200_000}]
+)
+def test_clocks_may_be_a_little_apart_and_a_longer_watch_covers_more(
+    world: World, moved: dict[str, Any]
+) -> None:
+    assert len(ended(world, heard=moved)[2].observed) == 1
+
+
+def test_what_was_heard_counts_whenever_it_was(world: World) -> None:
+    """Only silence has to last: a report that was cut short hides nothing."""
+    _, _, attempt = ended(world, heard={"closed": 0, "inside": frozenset({"dns"})})
+    assert attempt.observed[0].results["dns"] == "open"
 
 
 @pytest.mark.parametrize("text", ["!", "AAAA"])

@@ -102,6 +102,19 @@ def verdict(
     return found.exit_code, [line for line in found.lines if line.part == "egress"]
 
 
+@given(opened=st.integers(0, 50), closed=st.integers(0, 50), start=st.integers(0, 50), run=st.integers(0, 50))
+def test_a_watch_covers_a_run_only_if_it_holds_every_moment_of_it(
+    opened: int, closed: int, start: int, run: int
+) -> None:
+    watch = OBSERVED._replace(opened_ms=opened, closed_ms=closed)
+    moments = range(start, start + run + 1)
+    assert watch.covers(start, start + run, skew_ms=0) == all(opened <= each <= closed for each in moments)
+    assert watch.covers(opened + 7, closed - 7, skew_ms=0)
+    assert watch.covers(opened - 7, closed + 7, skew_ms=7)
+    assert not watch.covers(opened - 8, closed, skew_ms=7)
+    assert not watch.covers(opened, closed + 8, skew_ms=7)
+
+
 def test_a_report_is_printed_at_the_sites_word() -> None:
     code, (line,) = verdict(egress=file())
     assert (code, line.code, line.grade, line.state) == (Exit.HOLDS, "egress.listed", "D", "note")

@@ -1,7 +1,8 @@
 """An attempt's way out as its last message tells it: kept as evidence, held against the attempt, shown to people.
 
 What the agent counted is its own word. What a listener outside has signed comes through the agent as well, yet the
-agent cannot change it: a report counts if it is over this very attempt, token and agent, and over its time.
+agent cannot change it: a report counts if it is over this very attempt, token and agent, and its silence only if it
+lasted from the start of the run to its end.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ EGRESS_FILE = "egress.json"
 CANARIES_FILE = "canaries.json"
 SKEW_MS = 300_000
 """How far a listener's clock may be from ours."""
+COVER_SKEW_MS = 30_000
+"""The same where silence is to cover a run: a longer allowance would be as long as many a run. A start that was told
+later than this, by a site that was out of touch, leaves the report aside.
+"""
 
 KeepFile = Callable[[Tx, str, bytes], None]
 Known = Collection[tuple[str, bytes]]
@@ -51,6 +56,7 @@ class EgressNotes:
                 report = canonical.from_base64url(text)
                 seen = read_observation(report)
                 _check(ctx, row, seen, agent_key)
+                _check_silence(row, seen, body)
             except VerifyError as error:
                 refused.append(error.code)
                 continue
@@ -113,3 +119,13 @@ def _check(ctx: Ctx, row: Row, seen: Observation, agent_key: str) -> None:
         raise RecordError("observation.foreign_agent", "by way of another agent")
     if seen.opened_ms < row["offered_ms"] - SKEW_MS or seen.closed_ms > ctx.now_ms + SKEW_MS:
         raise RecordError("observation.time", "not of the attempt's time")
+
+
+def _check_silence(row: Row, seen: Observation, body: Ended) -> None:
+    """That nothing was heard counts where somebody listened while the payload ran; `seconds` are rounded up."""
+    start_ms = row["started_ms"]
+    if not start_ms or seen.inside:
+        return
+    end_ms = start_ms + max(0, body.seconds - 1) * 1000
+    if not seen.covers(start_ms, end_ms, skew_ms=COVER_SKEW_MS):
+        raise RecordError("observation.cover", "not of the whole run")

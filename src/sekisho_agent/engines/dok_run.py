@@ -17,8 +17,9 @@ from sekisho_agent.engines.dok_log import TaskLog
 from sekisho_agent.engines.dok_rules import Parcel, Seen, View
 from sekisho_agent.engines.dok_store import InputStore
 from sekisho_agent.engines.handoff import Handoff
-from sekisho_agent.errors import EngineError
+from sekisho_agent.errors import EngineError, passes
 from sekisho_wire.durable import replace_file
+from sekisho_wire.messages import REASON_ENGINE_UNAVAILABLE
 
 FOLDER, KEPT = "dok", "kept.json"
 INLINE_BYTES_MAX: Final = dok_rules.INLINE_LETTERS_MAX // 4 * 3
@@ -69,11 +70,18 @@ class Run:
 
     @classmethod
     def left_behind(cls, attempt_folder: Path, lease_deadline: float) -> Run | None:
-        """What an earlier process wrote down; None when it never began to send the task."""
+        """What an earlier process wrote down; None when it never began to send the task.
+
+        EngineError `engine.unavailable` while that cannot be read.
+        """
         try:
             task = Handoff(attempt_folder).given()
             kept = msgspec.json.decode((attempt_folder / FOLDER / KEPT).read_bytes(), type=Kept)
-        except (EngineError, OSError, ValueError):
+        except (EngineError, OSError, ValueError) as error:
+            if isinstance(error, EngineError) and error.code == REASON_ENGINE_UNAVAILABLE:
+                raise
+            if isinstance(error, OSError) and passes(error):
+                raise EngineError(REASON_ENGINE_UNAVAILABLE, "what was sent cannot be read now") from error
             return None
         if not kept.sent:
             return None

@@ -26,7 +26,8 @@ from typing import BinaryIO, Final
 import msgspec
 
 from sekisho_agent.engines.contract import EndReport, Phase, Task, WallReport
-from sekisho_agent.errors import EngineError
+from sekisho_agent.errors import EngineError, passes
+from sekisho_wire.messages import REASON_ENGINE_UNAVAILABLE
 
 FOLDER: Final = "handoff"
 TASK, SECRETS, CLAIM, STATE, ORDERS = "task.json", "secrets.json", "claim", "state.json", "orders.json"
@@ -91,11 +92,16 @@ class Handoff:
             ) from error
 
     def given(self) -> Task:
-        """The task without its secrets. EngineError `engine.handoff` when it cannot be read."""
+        """The task without its secrets.
+
+        EngineError `engine.unavailable` when it cannot be read now, `engine.handoff` when it never can.
+        """
         try:
             return msgspec.json.decode(self._read(TASK), type=Task, dec_hook=_decode_path)
         except (OSError, ValueError) as error:
-            raise EngineError("engine.handoff", f"the task cannot be read: {type(error).__name__}") from error
+            later = isinstance(error, OSError) and passes(error)
+            code = REASON_ENGINE_UNAVAILABLE if later else "engine.handoff"
+            raise EngineError(code, f"the task cannot be read: {type(error).__name__}") from error
 
     def take(self) -> Task:
         """The task with its secrets, which are no longer on the disk afterwards. EngineError as `given`."""

@@ -297,9 +297,7 @@ class LocalRun:
         if event["event"] == "canaries":
             self._decide(event["reached"], verdict, filtered=event["filtered"])
         elif event["event"] == "started":
-            with self._changed:
-                self._phase = "running"
-                self._changed.notify_all()
+            self._started(filtered=event["filtered"])
         elif event["event"] == "health":
             with self._changed:
                 self._healthy = event["healthy"]
@@ -326,8 +324,17 @@ class LocalRun:
         else:
             self.command("go")
 
+    def _started(self, *, filtered: bool) -> None:
+        """What is said of the filter is from now on what the kernel says of the payload's own process."""
+        with self._changed:
+            if self._wall is not None:
+                limits = self._wall.limits | self._calls_held(filtered=filtered)
+                self._wall = msgspec.structs.replace(self._wall, limits=limits)
+            self._phase = "running"
+            self._changed.notify_all()
+
     def _calls_held(self, *, filtered: bool) -> dict[str, str]:
-        """As seen by the canaries, which run as the payload will."""
+        """As seen by the canaries, which run as the payload will; then by the payload."""
         calls = self._around.calls
         return {"seccomp": calls.mechanism if filtered or not calls.program else "none (not in force)"}
 

@@ -35,7 +35,7 @@ from sekisho_agent.engines.local import LocalEngine
 from sekisho_agent.engines.local_gang import lay_out
 from sekisho_agent.engines.tending import Tended, handoffs
 from sekisho_agent.engines.verdicts import UNKNOWN, NativeJob
-from sekisho_agent.errors import EngineError
+from sekisho_agent.errors import EngineError, passes
 from sekisho_agent.sealing import KEY_BYTES
 from sekisho_wire.durable import replace_file
 from sekisho_wire.messages import REASON_ENGINE_UNAVAILABLE, Capabilities, Capacity
@@ -178,15 +178,22 @@ class WrappedEngine:
         self._keep(Tended(task, native, self._native.queue_seconds_max))
 
     def adopt(self, attempt_folder: Path, lease_deadline: float) -> Task | None:
-        """Take up a task that an earlier process of the agent handed over; None when it never got that far."""
+        """Take up a task that an earlier process of the agent handed over; None when it never got that far.
+
+        EngineError `engine.unavailable` while that cannot be told.
+        """
         handoff = Handoff(attempt_folder)
         try:
             task = msgspec.structs.replace(handoff.given(), lease_deadline=lease_deadline)
-        except EngineError:
+        except EngineError as error:
+            if error.code == REASON_ENGINE_UNAVAILABLE:
+                raise
             return None
         try:
             native = str(msgspec.json.decode((handoff.folder / NATIVE_FILE).read_bytes())["id"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, OSError) and passes(error):
+                raise EngineError(REASON_ENGINE_UNAVAILABLE, "which job it is cannot be read now") from error
             native = self._native.find(task.attempt)
         if not native:
             _forget_secrets(task)
