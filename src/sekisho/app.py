@@ -144,6 +144,7 @@ class Control:
                     sites=sites.entity_of_site,
                     control_key=self.seals.public_key,
                     install_charter=found,
+                    agents_changed=sites.forget_place,
                 ),
                 *charter.handlers(office),
                 *ledger.handlers(parts),

@@ -18,6 +18,7 @@ from sekisho.sites import (
     AddTerritory,
     ChallengeSite,
     ListTasks,
+    RemoveVerifier,
     RequestProof,
     ShowSite,
     entity_of_site,
@@ -83,6 +84,9 @@ def test_a_proof_is_bound_to_hardware_that_vouches_for_the_key_that_answered(
     shown = yard.prove()
     assert (shown.code, shown.binding_grade) == ("location.accepted", grade)
     assert proof_of(yard)["bound_to_tee"] is (grade == "A")
+    world.perform(world.administrator, RemoveVerifier(name="azure"))
+    assert (yard.shown().binding_grade, proof_of(yard)["bound_to_tee"]) == ("D", False), "nothing vouches now"
+    assert proof_of(yard)["landmarks"] == 3
 
 
 def test_the_record_names_a_file_that_anybody_can_judge_again(yard: Yard) -> None:

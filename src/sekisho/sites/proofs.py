@@ -16,6 +16,8 @@ from sekisho_verify.location_transcript import Landmark
 
 PLACE_PROOF = "location-proof"
 """Name of the fact that a standing proof is; nobody can state it."""
+PLACE_KEY = "location-key"
+"""Name of the fact beside it: the key of the agent that answered. Of a site with several, no other is where it says."""
 ADDRESS = "location-address"
 LIARS_MAX = 1
 """f: how many organisations may lie; landmarks of one more must each exclude all foreign land."""
@@ -86,6 +88,21 @@ def is_attested(site: SiteView, key: bytes, now_ms: int) -> bool:
     )
 
 
+def answered_by(site: SiteView, public_key: str, now_ms: int) -> bool:
+    """Whether what is known of a site's place holds for its agent with this key (base64url).
+
+    A proof holds for the agent that answered; where none stands, attested hardware speaks for the one whose key it
+    holds. Of a site of which neither is known nothing is said here: whether it needs a proof is the charter's question.
+    """
+    if standing_file(site, now_ms):
+        key = site.facts.get(PLACE_KEY)
+        return key is not None and key.value == public_key
+    attested = site.facts.get(ATTESTED_KEY)
+    if attested is None or attested.grade != BOUND or attested.expires_ms <= now_ms:
+        return True
+    return attested.value == canonical.digest(canonical.from_base64url(public_key))
+
+
 def fact_of(verdict: LocationVerdict, started_ms: Mapping[str, int], file: str, *, bound: bool) -> Fact:
     """An accepted verdict as a fact of grade M; it is as old as the oldest session that counts.
 
@@ -131,9 +148,16 @@ def figures(standing: Fact | None) -> dict[str, int]:
     return {name: _figure(standing, name) for name in names}
 
 
-def binding(standing: Fact | None) -> str:
-    """The grade of the bond between the key that answered and the machine where jobs run."""
-    return BOUND if standing is not None and _figure(standing, "bound_to_tee") else UNBOUND
+def binding(facts: Mapping[str, Fact]) -> str:
+    """The grade of the bond between the key that answered and the machine where jobs run.
+
+    `facts` are those that hold now: hardware that has come to vouch for another key, or for none, binds nothing more.
+    """
+    standing, key, attested = (facts.get(name) for name in (PLACE_PROOF, PLACE_KEY, ATTESTED_KEY))
+    if standing is None or key is None or attested is None or not _figure(standing, "bound_to_tee"):
+        return UNBOUND
+    vouched = canonical.digest(canonical.from_base64url(str(key.value)))
+    return BOUND if attested.grade == BOUND and attested.value == vouched else UNBOUND
 
 
 def usable(proof: Proof) -> list[bytes]:

@@ -100,7 +100,7 @@ def site_entity(site: SiteView) -> Entity:
     attributes: dict[str, Value] = {
         "country": str(_value(facts, "country", "")),
         "operator": Ref("Org", site.operator),
-        "proof": _proof(facts.get(proofs.PLACE_PROOF)),
+        "proof": _proof(facts),
         "tee": bool(_value(facts, "tee", default=False)),
         "disconnected": bool(_value(facts, "disconnected", default=False)),
         "certs": frozenset(certificates) if isinstance(certificates, list) else frozenset(),
@@ -136,12 +136,13 @@ def platform_key_ref(site: str) -> Ref:
     return Ref("Key", f"platform-{site}")
 
 
-def _proof(standing: Fact | None) -> dict[str, Value]:
+def _proof(facts: Mapping[str, Fact]) -> dict[str, Value]:
     """The proof of place that holds; where none does, one so old and poor that no rule takes it."""
+    standing = facts.get(proofs.PLACE_PROOF)
     return {
         "checked_at": Moment(standing.observed_ms if standing else 0),
         **proofs.figures(standing),
-        "bound_to_tee": proofs.binding(standing) == proofs.BOUND,
+        "bound_to_tee": proofs.binding(facts) == proofs.BOUND,
     }
 
 

@@ -89,7 +89,7 @@ class ProofViews:
             organisations_needed=proofs.LIARS_MAX + 1,
             summary=proofs.summary_of(verdict) if verdict else ASKED if row else NEVER,
             standing=standing,
-            binding_grade=proofs.binding(standing),
+            binding_grade=proofs.binding(site.facts) if standing else proofs.UNBOUND,
             territory=proof.territory if proof else "",
             file=row["file"] or "" if row else "",
             not_shown=proofs.not_shown(),
