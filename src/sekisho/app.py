@@ -194,7 +194,11 @@ class Control:
     def _admission(self) -> sites.Admission:
         settings = self.settings
         countries = frozenset({settings.country, *settings.sites.verifier_countries})
-        return sites.Admission(countries, production=settings.environment == "production")
+        return sites.Admission(
+            countries,
+            production=settings.environment == "production",
+            measurements=frozenset(settings.sites.measurements),
+        )
 
     def _releases(
         self, stored: data.DataActions, log: ledger.Ledger, principals: identity.IdentityPrincipals

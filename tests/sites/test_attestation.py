@@ -29,6 +29,7 @@ from sekisho.sites import (
 from sekisho.sites import Fact as SiteFact
 from sekisho.sites.model_attestation import Algorithm, VerifierKind
 from sekisho_verify import canonical
+from sekisho_verify.attestation import judge
 from sekisho_verify.attestation_claims import KINDS
 from sekisho_verify.attestation_file import read_file
 from sekisho_verify.attestation_jwt import ALGORITHMS
@@ -209,6 +210,18 @@ def test_software_stands_in_at_grade_d_and_shouts(world: World) -> None:
     assert "tee_attested_at" not in site_entity(site.view()).attributes, "it is no attestation to the charter"
 
 
+def test_a_machine_that_measured_what_nobody_named_is_its_own_word(world: World) -> None:
+    """True hardware, a true signature, and a program of the site's own choice."""
+    site = Site(world, tokens.AZURE)
+    found = site.add(site.token("azure-tdx", None, tdx_mrtd="ab" * 48))
+    assert (found.measurement, found.grade, found.stand_in) == ("ab" * 48, "D", False)
+    assert {site.view().facts[name].grade for name in TEE_FACTS} == {"D"}
+    assert "tee_attested_at" not in site_entity(site.view()).attributes
+    (record,) = world.records(stream=site.id, action="sites.attestation.add")
+    assert record["detail"]["grade"] == "D"
+    assert site.add(site.token()).grade == "A"
+
+
 @pytest.mark.parametrize(
     "issuer", [tokens.AZURE, tokens.NVIDIA, tokens.SOFTWARE], ids=lambda one: one.verifier.name
 )
@@ -237,6 +250,16 @@ def test_a_verifier_abroad_counts_only_where_the_settings_name_its_country(world
     assert Admission(frozenset({"JP", "US"}), production=True).admits("azure", "US")
     assert not Admission(frozenset({"JP"}), production=False).admits("azure", "US")
     assert not Admission(frozenset({"JP"}), production=True).admits("software", "JP")
+
+
+def test_no_machine_is_known_unless_the_settings_name_it() -> None:
+    found = judge(tokens.token(), "", tokens.VERIFIERS, tokens.QUESTION)
+    stand_in = judge(tokens.token("software"), "", tokens.VERIFIERS, tokens.QUESTION)
+    measured = frozenset({tokens.MEASURED})
+    assert config.Settings().sites.measurements == ()
+    assert Admission(frozenset(), production=True).grade(found) == "D"
+    assert Admission(frozenset(), production=True, measurements=measured).grade(found) == "A"
+    assert Admission(frozenset(), production=False, measurements=measured).grade(stand_in) == "D"
 
 
 def test_a_bad_verifier_changes_nothing(world: World) -> None:

@@ -67,9 +67,12 @@ def test_three_landmarks_of_two_organisations_make_a_measured_fact(yard: Yard) -
     assert yard.world.check().findings == []
 
 
-@pytest.mark.parametrize(("attested", "grade"), [("agent", "A"), ("another", "D")])
-def test_a_proof_is_bound_to_hardware_that_vouches_for_the_key_that_answered(
-    yard: Yard, attested: str, grade: str
+@pytest.mark.parametrize(
+    ("attested", "measured", "grade"),
+    [("agent", tokens.MEASURED, "A"), ("another", tokens.MEASURED, "D"), ("agent", "0" * 96, "D")],
+)
+def test_a_proof_is_bound_to_known_hardware_that_vouches_for_the_key_that_answered(
+    yard: Yard, attested: str, measured: str, grade: str
 ) -> None:
     world = yard.world
     world.perform(world.administrator, adding(tokens.AZURE))
@@ -77,7 +80,7 @@ def test_a_proof_is_bound_to_hardware_that_vouches_for_the_key_that_answered(
     held = tokens.bound(canonical.from_base64url(asked.nonce), canonical.digest(public_of(attested)))
     now_s = world.clock.now_ms() // 1000
     token = tokens.AZURE.token(
-        tokens.azure_tdx(held) | {"iat": now_s, "nbf": now_s, "exp": now_s + 3600},
+        tokens.azure_tdx(held) | {"iat": now_s, "nbf": now_s, "exp": now_s + 3600, "tdx_mrtd": measured},
         header={"jku": tokens.AZURE.verifier.jku},
     )
     world.perform(yard.keeper, AddAttestation(site=yard.place.id, token=token, gpu=""))
