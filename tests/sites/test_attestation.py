@@ -56,7 +56,8 @@ class Site:
 
     def ask(self) -> bytes:
         asked = self.world.perform(self.keeper, ChallengeSite(site="ishikari"))
-        return canonical.from_base64url(asked.nonce)
+        self.nonce = canonical.from_base64url(asked.nonce)
+        return self.nonce
 
     def token(self, shape: str = "azure-tdx", nonce: bytes | None = None, /, **changes: object) -> str:
         issuer, claims = tokens.SHAPES[shape]
@@ -65,7 +66,9 @@ class Site:
         return issuer.token(claims(held) | self.times() | changes, header=header)
 
     def gpus(self) -> str:
-        return tokens.gpu_bundle(tokens.gpu(0) | self.times(), **self.times())
+        """Of the question that was asked last."""
+        device = tokens.gpu(0, nonce=self.nonce) | self.times()
+        return tokens.gpu_bundle(device, eat_nonce=device["eat_nonce"], **self.times())
 
     def times(self) -> dict[str, object]:
         now_s = self.world.clock.now_ms() // 1000
@@ -193,11 +196,16 @@ def test_a_forged_a_foreign_and_a_broken_token_are_refused(world: World) -> None
     site.add(token)
 
 
-def test_gpus_that_answered_for_another_key_change_nothing(world: World) -> None:
+def test_gpus_that_answered_for_another_key_or_another_question_change_nothing(world: World) -> None:
     site = Site(world, tokens.AZURE, tokens.NVIDIA)
     other = "sha256:" + "0" * 64
-    bundle = tokens.gpu_bundle(tokens.gpu(0, other) | site.times(), **site.times())
-    assert site.refusal(site.token(), bundle) == "sites.attestation_gpu_key"
+    nonce = site.ask()
+    honest = tokens.gpu(0, nonce=nonce)["eat_nonce"]
+    wrong = (tokens.gpu(0, other, nonce), tokens.gpu(0, nonce=bytes(32)))
+    for device in wrong:
+        bundle = tokens.gpu_bundle(device | site.times(), eat_nonce=honest, **site.times())
+        assert site.refusal(site.token("azure-tdx", nonce), bundle) == "sites.attestation_gpu_key"
+    site.add(site.token("azure-tdx", nonce), site.gpus())
 
 
 def test_software_stands_in_at_grade_d_and_shouts(world: World) -> None:
