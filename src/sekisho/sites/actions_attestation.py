@@ -56,7 +56,7 @@ KeepFile = Callable[[Tx, str, bytes], None]
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """Which verifiers count: those of these countries, and in production no stand-in; and which measured machines do."""
+    """Which verifiers count (of these countries, in production no stand-in), and machines that measured what."""
 
     countries: frozenset[str]
     production: bool

@@ -247,6 +247,7 @@ def add_landmark(ctx: Ctx, command: AddLandmark) -> LandmarkView:
     if holder is not None and holder.name != command.name:
         raise SekishoError(KEY_TAKEN, name=holder.name)
     rules.check_key(command.public_key)
+    rules.check_address(command.address)
     located.drop_contradictions(ctx.tx, command.name)
     located.put_landmark(ctx.tx, command)
     _mark(ctx)
