@@ -28,6 +28,8 @@ from sekisho_verify.location_transcript import Landmark, Session, write_transcri
 TRIES = 6
 TRY_NS = 400_000_000
 DRAIN_MAX = 64
+SESSION_NS_MAX = 60_000_000_000
+"""After that no round is sent any more: what was answered by then has to be enough. A request is open no longer."""
 NS_PER_SECOND = 1_000_000_000
 
 Wait = Callable[[float], object]
@@ -103,7 +105,7 @@ def measure(
     landmark: Landmark, sign: Sign, target: Target, *, plan: Plan, nonce: bytes, wait: Wait
 ) -> tuple[bytes, Session]:
     """Hold one session and answer with its sealed transcript; GuarantorError where it came to nothing."""
-    started_ms = now_ms()
+    started_ms, until_ns = now_ms(), monotonic_ns() + SESSION_NS_MAX
     with _connect(target) as link:
         hello_packet, own = _hello(landmark, sign, target, nonce=nonce, time_ms=started_ms)
         welcome_packet = _ask(
@@ -112,6 +114,8 @@ def measure(
         key = _session_key(own, hello_packet, welcome_packet)
         rounds = _Rounds(packets.session_id(hello_packet, welcome_packet), key, _Counts())
         for _ in range(plan.rounds):
+            if monotonic_ns() >= until_ns:
+                break
             wait(secrets.randbelow(plan.gap_ms_max * 1000 + 1) / 1_000_000)
             _drain(link, rounds)
             _round(link, rounds, plan.patience_ms * 1_000_000)

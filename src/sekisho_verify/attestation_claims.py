@@ -82,7 +82,7 @@ def read_machine(kind: str, claims: Mapping[str, object]) -> Machine:
 
 
 def gpu_nonce(key: str, nonce: bytes) -> str:
-    """What a GPU is asked with for a session key's digest and the number that its machine was asked with: hexadecimal."""
+    """What a GPU is asked with, in hexadecimal, whose machine has this session key and was asked with this number."""
     return sha256(encode({"key": key, "nonce": to_base64url(nonce)})).hexdigest()
 
 

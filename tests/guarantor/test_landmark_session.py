@@ -11,6 +11,7 @@ from typing import Self
 
 import pytest
 
+from sekisho_guarantor import landmark_session
 from sekisho_guarantor.errors import GuarantorError
 from sekisho_guarantor.landmark_session import TRIES, TRY_NS, Plan
 from sekisho_verify import location_packets as packets
@@ -250,6 +251,13 @@ def test_nobody_listening_is_silence_too() -> None:
     with pytest.raises(GuarantorError) as caught:
         landmarks(port)[0].measure()
     assert caught.value.code == "landmark.site_silent"
+
+
+def test_a_session_has_an_end_however_long_its_plan_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landmark_session, "SESSION_NS_MAX", 0)
+    with site() as port, pytest.raises(GuarantorError) as caught:
+        landmarks(port)[0].measure(Plan(rounds=256, gap_ms_max=10_000, patience_ms=5000))
+    assert (caught.value.code, caught.value.params["count"]) == ("landmark.too_few_answers", 0)
 
 
 def test_too_few_answers_make_no_transcript() -> None:
