@@ -23,6 +23,7 @@ from sekisho.sites import (
     ShowSite,
     entity_of_site,
 )
+from sekisho.sites.proofs import HAND_INS_MAX
 from sekisho_verify import canonical
 from sekisho_verify.location_proof import judge_again, read_proof
 from sekisho_verify.location_territory import parse_territory
@@ -177,6 +178,26 @@ def test_the_same_transcript_twice_counts_once(yard: Yard) -> None:
         "location.excludes_foreign",
         "location.replayed",
     ]
+
+
+def test_one_landmark_however_much_it_hands_in_takes_nobody_elses_room(yard: Yard) -> None:
+    """Sixteen times eight sessions that count, and only then somebody else's first."""
+    yard.ask()
+    task = yard.task("north")
+    for turn in range(HAND_INS_MAX):
+        at_ms = START_MS - 6000 + turn * 100
+        sessions = [replace(yard.held("north", task), at_ms=at_ms + number).write() for number in range(8)]
+        shown = yard.hand_in("north", *sessions, task=task)
+        assert {finding.state for finding in shown.findings} == {"counts"}
+        assert len(shown.findings) <= 9, "the newest of before, and what came now"
+    once_more = yard.held("north", task).write()
+    with pytest.raises(SekishoError) as caught:
+        yard.hand_in("north", once_more, task=task)
+    assert caught.value.code == "sites.proof_hand_ins"
+    yard.measure("south")
+    shown = yard.measure("east")
+    assert (shown.state, shown.landmarks) == ("accepted", ["east", "north", "south"])
+    assert yard.world.check().findings == []
 
 
 def test_a_request_that_is_over_takes_nothing(yard: Yard) -> None:

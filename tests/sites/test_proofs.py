@@ -71,3 +71,22 @@ def test_a_proof_is_bound_for_as_long_as_hardware_vouches_for_the_same_key(
     assert proofs.binding(with_tee) == ("A" if held else "D")
     assert proofs.binding({name: fact for name, fact in with_tee.items() if name != "location-key"}) == "D"
     assert proofs.binding({name: fact for name, fact in with_tee.items() if name != "location-proof"}) == "D"
+
+
+def measured(landmarks: int, observed_ms: int) -> Fact:
+    return proof(landmarks, observed_ms=observed_ms)
+
+
+@given(st.integers(0, 5), st.integers(0, 5), st.integers(-120_000, 120_000))
+def test_a_proof_gives_way_to_a_newer_one_by_as_many_or_one_of_its_own_minute_by_more(
+    standing: int, new: int, later_ms: int
+) -> None:
+    found = proofs.replaces(measured(new, NOW_MS + later_ms), measured(standing, NOW_MS), NOW_MS)
+    if new < standing:
+        assert not found
+    elif new == standing:
+        assert found is (later_ms >= 0)
+    else:
+        assert found is (later_ms >= -proofs.OPEN_MS)
+    assert proofs.replaces(measured(new, NOW_MS + later_ms), proof(standing, left_ms=0), NOW_MS)
+    assert proofs.replaces(measured(new, NOW_MS + later_ms), None, NOW_MS)

@@ -15,7 +15,7 @@ from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import Row, Tx
 from sekisho.sites import proofs, rules, tables, views_location
 from sekisho.sites import tables_location as located
-from sekisho.sites.errors import KEY_TAKEN, NOT_MEASURABLE, REQUEST_OVER, TRANSCRIPT_UNREADABLE
+from sekisho.sites.errors import HAND_INS, KEY_TAKEN, NOT_MEASURABLE, REQUEST_OVER, TRANSCRIPT_UNREADABLE
 from sekisho.sites.model import ExpireFact, Fact, SiteView
 from sekisho.sites.model_location import (
     AddLandmark,
@@ -123,8 +123,9 @@ class LocationActions:
         if row is None or not _is_open(row, ctx.now_ms) or row["target"] != command.site:
             raise SekishoError(REQUEST_OVER, request=command.request[:80])
         given = [_transcript(number, text) for number, text in enumerate(command.transcripts)]
+        handed_in = _counted(ctx, row)
         verdict, file = self._judge(ctx, row, given)
-        located.note_proof(ctx.tx, row["id"], verdict.code, file)
+        located.note_proof(ctx.tx, row["id"], verdict.code, file, handed_in=handed_in)
         ctx.detail(**_evidence(row, verdict, file))
         if row["kind"] == LANDMARK:
             _note_contradictions(ctx, row, verdict)
@@ -154,9 +155,10 @@ class LocationActions:
 
     def _stand(self, ctx: Ctx, site: SiteView, verdict: LocationVerdict, file: str) -> Fact | None:
         """Let an accepted proof stand; None where a better one does, or the agent that answered is not the newest."""
-        started_ms, key = self.views.started_ms(ctx.tx, file), self.views.proof(ctx.tx, file).claim.key
-        agent, public_key = newest_agent(ctx.tx, site.id), canonical.to_base64url(key)
-        if agent is None or agent.public_key != public_key:
+        started_ms, claimed = self.views.started_ms(ctx.tx, file), self.views.proof(ctx.tx, file).claim
+        key, agent = claimed.key, newest_agent(ctx.tx, site.id)
+        public_key = canonical.to_base64url(key)
+        if agent is None or agent.public_key != public_key or claimed.site != site.id:
             return None
         bound = proofs.is_attested(site, key, ctx.now_ms)
         fact = proofs.fact_of(verdict, started_ms, file, bound=bound)
@@ -349,6 +351,16 @@ def _claim(tx: Tx, row: Row) -> Claim:
         return Claim(row["target"], canonical.from_base64url(row["public_key"]), landmark.place)
     place = proofs.place_of(find_site(tx, row["target"]))
     return proofs.claim(row["target"], row["public_key"], place or Place(0, 0))
+
+
+def _counted(ctx: Ctx, row: Row) -> dict[str, int]:
+    """How often who handed in what, this time included: each time leaves a file, so there is an end to it."""
+    own, counts = ctx.principal.attributes.get("org"), located.handed_in(row)
+    organisation = own.id if isinstance(own, Ref) else ""
+    found = counts.get(organisation, 0) + 1
+    if found > proofs.hand_ins_max(located.landmarks(ctx.tx), organisation):
+        raise SekishoError(HAND_INS, request=row["id"])
+    return counts | {organisation: found}
 
 
 def _transcript(number: int, text: str) -> bytes:

@@ -46,8 +46,8 @@ class ProofViews:
         return read_proof(data)
 
     def transcripts(self, tx: Tx, row: Row) -> list[bytes]:
-        """What came in for a request before, without what was refused."""
-        return proofs.usable(self.proof(tx, row["file"])) if row["file"] else []
+        """What came in for a request before: the newest of each landmark, without what was refused."""
+        return proofs.carried(self.proof(tx, row["file"])) if row["file"] else []
 
     def started_ms(self, tx: Tx, file: str) -> Mapping[str, int]:
         """When each session of a proof that was not refused began, by its id."""
