@@ -152,6 +152,23 @@ def test_forged_answers_are_counted_and_ignored() -> None:
     assert read_transcript(data, lambda _key: True).session.forged == session.forged
 
 
+def test_who_floods_a_session_has_only_itself_to_thank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round ends once so much was looked at, long before its patience does."""
+
+    def flood(way: str, packet: bytes) -> list[bytes]:
+        return [*[b"noise"] * 8, packet] if _is(packet, packets.ANSWER) else [packet]
+
+    monkeypatch.setattr(landmark_session, "ARRIVALS_MAX", 4)
+    monkeypatch.setattr(landmark_session, "DRAIN_MAX", 0)
+    with between(flood) as port, pytest.raises(GuarantorError) as caught:
+        landmarks(port)[0].measure()
+    assert (caught.value.code, caught.value.params["count"]) == ("landmark.too_few_answers", 0)
+    monkeypatch.undo()
+    with between(flood) as port:
+        _, session = landmarks(port)[0].measure()
+    assert len(session.rounds) == QUICK.rounds
+
+
 def test_an_answer_that_is_held_back_is_late_and_does_not_count() -> None:
     """Every other answer comes only with the next one."""
     held: list[bytes] = []
