@@ -143,6 +143,7 @@ class Control:
                     sites=sites.entity_of_site,
                     control_key=self.seals.public_key,
                     install_charter=found,
+                    agents_changed=sites.forget_place,
                 ),
                 *charter.handlers(office),
                 *ledger.handlers(parts),
@@ -197,7 +198,11 @@ class Control:
     def _admission(self) -> sites.Admission:
         settings = self.settings
         countries = frozenset({settings.country, *settings.sites.verifier_countries})
-        return sites.Admission(countries, production=settings.environment == "production")
+        return sites.Admission(
+            countries,
+            production=settings.environment == "production",
+            measurements=frozenset(settings.sites.measurements),
+        )
 
     def _releases(
         self, stored: data.DataActions, log: ledger.Ledger, principals: identity.IdentityPrincipals

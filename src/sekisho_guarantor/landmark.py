@@ -11,16 +11,17 @@ import json
 import secrets
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sekisho_guarantor.clock import monotonic_s, now_ms
 from sekisho_guarantor.errors import GuarantorError, complain
-from sekisho_guarantor.landmark_config import LandmarkConfig, SiteConfig, create_key, read_key
+from sekisho_guarantor.landmark_config import LandmarkConfig, create_key, read_key
 from sekisho_guarantor.landmark_control import ControlPlane
-from sekisho_guarantor.landmark_errors import ADDRESS_UNUSABLE, CONFIG_INVALID, CONTROL_SILENT, NOT_KEPT
+from sekisho_guarantor.landmark_errors import ADDRESS_UNUSABLE, CONFIG_INVALID, NOT_KEPT
+from sekisho_guarantor.landmark_follow import Asker, Follower
 from sekisho_guarantor.landmark_session import Target, measure
 from sekisho_verify import canonical
 from sekisho_verify.errors import VerifyError
@@ -28,14 +29,12 @@ from sekisho_verify.location import bound_km
 from sekisho_verify.location_packets import NONCE_BYTES
 from sekisho_verify.location_transcript import Session, encode_landmark
 from sekisho_wire.answering import AnswerService, Responder
-from sekisho_wire.locating import Task
 from sekisho_wire.problems import Language
-from sekisho_wire.signing import SealError
 
 TRANSCRIPTS = "transcripts"
 SUFFIX = ".transcript"
-REMEMBERED = 4096
-"""How many requests a landmark remembers having answered; the control plane's own are open for a minute."""
+FILES_MAX = 20_000
+"""How many transcripts are kept of all sites together: whoever makes up sites fills no disk."""
 NOBODY = bytes(NONCE_BYTES)
 """The nonce of a session that nobody asked for."""
 
@@ -72,34 +71,10 @@ class Runner:
                     return
                 self._measure(target, NOBODY)
 
-    def follow(self, control: ControlPlane, poll_seconds: float) -> None:
+    def follow(self, control: Asker, poll_seconds: float) -> None:
         """Measure what the control plane asks for and hand it in, until stopped; what fails is said and tried again."""
-        done: dict[str, None] = {}
-        said = ""
-        while not self._stopping.is_set():
-            try:
-                for task in control.tasks():
-                    if task.request not in done and not self._stopping.is_set():
-                        self._answer(control, task)
-                        done[task.request] = None
-                said = ""
-            except GuarantorError as error:
-                if str(error) != said:
-                    complain(error, self._language)
-                said = str(error)
-            while len(done) > REMEMBERED:
-                done.pop(next(iter(done)))
-            self._stopping.wait(poll_seconds)
-
-    def _answer(self, control: ControlPlane, task: Task) -> None:
-        """One session as it was asked for; a site that stays silent is asked about again with the next request."""
-        try:
-            target = SiteConfig(task.target, task.public_key, task.address).target()
-        except (SealError, ValueError) as error:
-            raise GuarantorError(CONTROL_SILENT, what=f"a task that is none: {error}") from error
-        data = self._session(target, _nonce(task.nonce))
-        if data:
-            _say({"request": task.request, "code": control.hand_in(task, data)})
+        follower = Follower(control, self._session, lambda error: complain(error, self._language), _say)
+        follower.run(self._stopping, poll_seconds)
 
     def _measure(self, target: Target, nonce: bytes) -> bool:
         return bool(self._session(target, nonce))
@@ -140,6 +115,9 @@ class Runner:
             draft.replace(path)
             mine = sorted(self._folder.glob(f"{target.site}.*{SUFFIX}"), key=_started_ms)
             for old in mine[: -self._config.kept]:
+                old.unlink(missing_ok=True)
+            every = [*self._folder.glob(f"*{SUFFIX}")]
+            for old in sorted(every, key=_started_ms)[:-FILES_MAX] if len(every) > FILES_MAX else ():
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise GuarantorError(NOT_KEPT, folder=str(self._folder)) from error
@@ -204,5 +182,6 @@ def _started_ms(path: Path) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _say(value: dict[str, str | int | float]) -> None:
-    print(json.dumps(value), flush=True)
+def _say(value: Mapping[str, str | int | float]) -> None:
+    """One line, whole: sessions end in several threads."""
+    print(json.dumps(value) + "\n", end="", flush=True)

@@ -18,11 +18,11 @@ from sekisho_guarantor.landmark_session import Plan, Target
 from sekisho_verify.location_sphere import UDEG_PER_DEGREE, Place
 from sekisho_verify.location_transcript import Landmark
 from sekisho_wire.complaints import in_words, without_braces
+from sekisho_wire.locating import host_and_port
 from sekisho_wire.problems import Text
 from sekisho_wire.signing import SealError, decode_public_key
 
 KEY_FILE = "landmark.key"
-PORT_MAX = 65_535
 _MODE = 0o600
 
 
@@ -35,12 +35,8 @@ class SiteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def target(self) -> Target:
         """The site as a session needs it; SealError or ValueError where key or address are none."""
-        host, _, port = self.address.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if not host or not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= PORT_MAX):
-            raise ValueError("an address is host:port")
-        host.encode("idna")  # or no resolver takes it
-        return Target(self.id, decode_public_key(self.key).public_bytes_raw(), host, int(port))
+        host, port = host_and_port(self.address)
+        return Target(self.id, decode_public_key(self.key).public_bytes_raw(), host, port)
 
 
 class RoundsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -36,9 +36,9 @@ AnswerT = TypeVar("AnswerT")
 
 
 class _Tasks(msgspec.Struct, frozen=True):
-    """The list of tasks as the API answers it."""
+    """The list of tasks as the API answers it, none of them looked at."""
 
-    items: list[Task]
+    items: list[msgspec.Raw]
 
 
 class _Judged(msgspec.Struct, frozen=True):
@@ -81,8 +81,11 @@ class ControlPlane:
         """Close the connections."""
         self._http.close()
 
-    def tasks(self) -> list[Task]:
-        """What to measure now; GuarantorError where the control plane does not answer or says no."""
+    def tasks(self) -> list[msgspec.Raw]:
+        """What to measure now, each read by itself; GuarantorError where the control plane does not answer or says no.
+
+        One site of which something wrong is told must not be in the way of the others.
+        """
         answer = self._ask("GET", f"/v1/landmarks/{quote(self._landmark, safe='')}/tasks")
         return self._read(answer, _Tasks).items[:TASKS_MAX]
 

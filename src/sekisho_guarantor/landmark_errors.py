@@ -66,6 +66,18 @@ CONTROL_REFUSED = define(
         "The control plane said no ({status}): {reason}", "管理サーバーに拒否されました（{status}）：{reason}"
     ),
 )
+TASK_WRONG = define(
+    "landmark.task_wrong",
+    400,
+    Exit.USAGE,
+    Text("The control plane gave a task that is none: {what}", "管理サーバーの依頼に誤りがあります：{what}"),
+)
+SESSION_BROKEN = define(
+    "landmark.session_broken",
+    500,
+    Exit.INTERNAL,
+    Text("The session with {site} broke: {what}", "{site}の測定が異常終了しました：{what}"),
+)
 ADDRESS_UNUSABLE = define(
     "landmark.address_unusable",
     400,

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import islice
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -28,6 +29,10 @@ from sekisho_verify.location_transcript import Landmark, Session, write_transcri
 TRIES = 6
 TRY_NS = 400_000_000
 DRAIN_MAX = 64
+ARRIVALS_MAX = 256
+"""How many datagrams are looked at for one question: who floods its own session leaves time for those beside it."""
+SESSION_NS_MAX = 60_000_000_000
+"""After that no round is sent any more: what was answered by then has to be enough. A request is open no longer."""
 NS_PER_SECOND = 1_000_000_000
 
 Wait = Callable[[float], object]
@@ -103,7 +108,7 @@ def measure(
     landmark: Landmark, sign: Sign, target: Target, *, plan: Plan, nonce: bytes, wait: Wait
 ) -> tuple[bytes, Session]:
     """Hold one session and answer with its sealed transcript; GuarantorError where it came to nothing."""
-    started_ms = now_ms()
+    started_ms, until_ns = now_ms(), monotonic_ns() + SESSION_NS_MAX
     with _connect(target) as link:
         hello_packet, own = _hello(landmark, sign, target, nonce=nonce, time_ms=started_ms)
         welcome_packet = _ask(
@@ -112,6 +117,8 @@ def measure(
         key = _session_key(own, hello_packet, welcome_packet)
         rounds = _Rounds(packets.session_id(hello_packet, welcome_packet), key, _Counts())
         for _ in range(plan.rounds):
+            if monotonic_ns() >= until_ns:
+                break
             wait(secrets.randbelow(plan.gap_ms_max * 1000 + 1) / 1_000_000)
             _drain(link, rounds)
             _round(link, rounds, plan.patience_ms * 1_000_000)
@@ -195,7 +202,7 @@ def _ask(link: socket.socket, question: bytes, holds: Callable[[bytes], bool], t
     """The first datagram that holds; the question is sent again while none comes."""
     for _ in range(TRIES):
         _send(link, question)
-        for reply, _ in _arrivals(link, monotonic_ns() + TRY_NS):
+        for reply, _ in islice(_arrivals(link, monotonic_ns() + TRY_NS), ARRIVALS_MAX):
             try:
                 if holds(reply):
                     return reply
@@ -212,14 +219,14 @@ def _round(link: socket.socket, rounds: _Rounds, patience_ns: int) -> None:
     question = packets.make_challenge(rounds.key, packets.Challenge(rounds.session, seq, challenge))
     sent_ns = monotonic_ns()
     _send(link, question)
-    for packet, arrived_ns in _arrivals(link, sent_ns + patience_ns):
+    for packet, arrived_ns in islice(_arrivals(link, sent_ns + patience_ns), ARRIVALS_MAX):
         if rounds.take(packet, arrived_ns - sent_ns):
             return
 
 
 def _drain(link: socket.socket, rounds: _Rounds) -> None:
     """Count what came between two rounds; a flood is left in the kernel's buffer, which has an end."""
-    for _, (packet, _) in zip(range(DRAIN_MAX), _arrivals(link, 0), strict=False):
+    for packet, _ in islice(_arrivals(link, 0), DRAIN_MAX):
         rounds.take(packet, 0)
 
 

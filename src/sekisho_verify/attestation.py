@@ -17,6 +17,7 @@ from sekisho_verify.attestation_claims import (
     SOFTWARE,
     Gpu,
     check_overall,
+    gpu_nonce,
     read_gpu,
     read_machine,
 )
@@ -126,7 +127,8 @@ def judge(token: str, gpu: str, verifiers: Sequence[Verifier], question: Questio
     gpus: Sequence[Gpu] = ()
     gpu_verifier = ""
     if gpu:
-        gpu_verifier, gpus, gpu_expires = _judge_gpus(gpu, verifiers, question, machine.key)
+        asked = gpu_nonce(machine.key, question.nonce)
+        gpu_verifier, gpus, gpu_expires = _judge_gpus(gpu, verifiers, question, asked)
         expires = min(expires, gpu_expires)
     return Attestation(
         verifier=verifier.name,
@@ -144,7 +146,7 @@ def judge(token: str, gpu: str, verifiers: Sequence[Verifier], question: Questio
 
 
 def _judge_gpus(
-    bundle: str, verifiers: Sequence[Verifier], question: Question, key: str
+    bundle: str, verifiers: Sequence[Verifier], question: Question, asked: str
 ) -> tuple[str, list[Gpu], int]:
     """Verifier's name, GPUs and the earliest end of NVIDIA's detached EAT bundle, each part signed and named."""
     overall, devices = _parse_bundle(bundle)
@@ -152,13 +154,13 @@ def _judge_gpus(
     if verifier.kind != NVIDIA:
         raise TokenError("attestation.kind", "this verifier does not speak of GPUs")
     _, expires, found = _read(overall, verifier, question)
-    digests = check_overall(found.claims, key)
+    digests = check_overall(found.claims, asked)
     if digests != {name: sha256(token.encode()).hexdigest() for name, token in devices.items()}:
         raise TokenError("attestation.gpu_set", "the GPUs' tokens are not those that the overall token names")
     gpus: list[Gpu] = []
     for token in devices.values():
         _, end, device = _read(token, verifier, question)
-        gpus.append(read_gpu(device.claims, key))
+        gpus.append(read_gpu(device.claims, asked))
         expires = min(expires, end)
     if len({one.ueid for one in gpus}) != len(gpus):
         raise TokenError("attestation.gpu_set", "one GPU twice")
@@ -178,7 +180,8 @@ def _parse_bundle(text: str) -> tuple[str, Mapping[str, str]]:
         or not isinstance(devices, dict)
     ):
         raise _no_bundle()
-    tokens = {name: token for name, token in devices.items() if isinstance(token, str)}
+    # A lone surrogate is text to JSON and no bytes to anybody.
+    tokens = {name: token for name, token in devices.items() if isinstance(token, str) and token.isascii()}
     if not isinstance(first[1], str) or not 0 < len(tokens) == len(devices) <= GPUS_MAX:
         raise _no_bundle()
     return first[1], tokens

@@ -17,17 +17,18 @@ those of RFC 9711 (4.2.9, 4.2.18).
 
 What binds a token to our question is what the machine itself put into its quote: `{"key", "nonce"}`, the digest of its
 session key and the nonce it was asked with, as `sekisho` in Azure's runtime data and in ours, as canonical JSON in
-Intel's held data. A GPU's nonce is the digest of the same session key, so that CPU and GPU answer for one key.
+Intel's held data. A GPU's nonce is the digest of that same object, so that CPU and GPU answer one question for one key.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import NamedTuple
 
 from sekisho_verify.attestation_jwt import TokenError, parse_json
-from sekisho_verify.canonical import from_base64, from_base64url
+from sekisho_verify.canonical import encode, from_base64, from_base64url, to_base64url
 from sekisho_verify.errors import CanonicalError
 
 AZURE, INTEL, NVIDIA, SOFTWARE = "azure", "intel", "nvidia", "software"
@@ -80,9 +81,14 @@ def read_machine(kind: str, claims: Mapping[str, object]) -> Machine:
     raise TokenError("attestation.kind", "this verifier speaks of GPUs, not of machines")
 
 
-def check_overall(claims: Mapping[str, object], key: str) -> dict[str, str]:
-    """SHA-256 of each GPU's own token by name, from NVIDIA's overall token for this session key's digest."""
-    _check_gpu_nonce(claims, key)
+def gpu_nonce(key: str, nonce: bytes) -> str:
+    """What a GPU is asked with, in hexadecimal, whose machine has this session key and was asked with this number."""
+    return sha256(encode({"key": key, "nonce": to_base64url(nonce)})).hexdigest()
+
+
+def check_overall(claims: Mapping[str, object], asked: str) -> dict[str, str]:
+    """SHA-256 of each GPU's own token by name, from NVIDIA's overall token for this nonce."""
+    _check_gpu_nonce(claims, asked)
     if claims.get("x-nvidia-overall-att-result") is not True:
         raise _no("x-nvidia-overall-att-result")
     submods = claims.get("submods")
@@ -98,9 +104,9 @@ def check_overall(claims: Mapping[str, object], key: str) -> dict[str, str]:
     return digests
 
 
-def read_gpu(claims: Mapping[str, object], key: str) -> Gpu:
+def read_gpu(claims: Mapping[str, object], asked: str) -> Gpu:
     """The GPU in one of NVIDIA's device tokens; TokenError, naming the claim, where one is missing or says no."""
-    _check_gpu_nonce(claims, key)
+    _check_gpu_nonce(claims, asked)
     for name in _GPU_TRUE:
         if claims.get(name) is not True:
             raise _no(name)
@@ -148,9 +154,9 @@ def _check_debug(status: object) -> None:
         raise TokenError("attestation.debug", "the machine can be debugged from outside")
 
 
-def _check_gpu_nonce(claims: Mapping[str, object], key: str) -> None:
-    if claims.get("eat_nonce") != key.removeprefix("sha256:"):
-        raise TokenError("attestation.gpu_key", "the GPU answered for another key than the machine")
+def _check_gpu_nonce(claims: Mapping[str, object], asked: str) -> None:
+    if claims.get("eat_nonce") != asked:
+        raise TokenError("attestation.gpu_key", "the GPU answered another question, or for another key")
 
 
 def _held(value: object) -> object:

@@ -207,8 +207,10 @@ def _check_rounds(session: Session) -> None:
         raise TranscriptError("transcript.order", "rounds out of order, twice, or never sent")
     if len({each.challenge for each in session.rounds}) != len(numbers):
         raise TranscriptError("transcript.challenge_twice", "the same challenge in two rounds")
+    # Made from the whole hello and welcome: once, not for each round.
+    named = session.id
     for each in session.rounds:
-        if not hmac.compare_digest(answer_mac(session.key, Challenge(session.id, *each[:2])), each.mac):
+        if not hmac.compare_digest(answer_mac(session.key, Challenge(named, *each[:2])), each.mac):
             raise TranscriptError("transcript.answer", "an answer that the session's key does not give")
     if session.rtt_ns_min < 1:
         raise TranscriptError("transcript.no_time", "a round that took no time")

@@ -17,6 +17,7 @@ REASON_KEY_REFUSED = "key.refused"
 REASON_KEY_UNCONFIRMED = "key.unconfirmed"
 REASON_KEY_CUSTODIAN = "key.custodian"
 REASON_KEY_UNSEALED = "key.unsealed"
+REASON_PLACE_UNPROVEN = "place.unproven"
 KEY_REASONS = frozenset(
     {
         REASON_KEY_STOPPED,
@@ -26,6 +27,7 @@ KEY_REASONS = frozenset(
         REASON_KEY_UNCONFIRMED,
         REASON_KEY_CUSTODIAN,
         REASON_KEY_UNSEALED,
+        REASON_PLACE_UNPROVEN,
     }
 )
 """Why an attempt has no data key, or ends because it lost the right to one."""

@@ -50,6 +50,7 @@ class Office:
                     sites=self._no_site,
                     control_key="A" * 43,
                     install_charter=self.office.install,
+                    agents_changed=lambda _ctx, _site: None,
                 ),
                 *charter.handlers(self.office),
             ),

@@ -45,7 +45,8 @@ def through_the_gate(folder: Path) -> list[str]:
             times = {"iat": now_s, "nbf": now_s, "exp": now_s + 600}
             header = {"jku": issuer.verifier.jku} if issuer.verifier.jku else None
             token = issuer.token(claims(tokens.bound(nonce)) | times, header=header)
-            gpu = tokens.gpu_bundle(tokens.gpu() | times, **times)
+            device = tokens.gpu(nonce=nonce) | times
+            gpu = tokens.gpu_bundle(device, eat_nonce=device["eat_nonce"], **times)
             grades.append(world.perform(operator, AddAttestation(site=site.id, token=token, gpu=gpu)).grade)
         return grades
     finally:

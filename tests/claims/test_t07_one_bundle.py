@@ -49,7 +49,8 @@ def attested(world: World) -> None:
     token = tokens.AZURE.token(
         tokens.azure_tdx(tokens.bound(nonce)) | times, header={"jku": tokens.AZURE.verifier.jku}
     )
-    gpu = tokens.gpu_bundle(tokens.gpu() | times, **times)
+    device = tokens.gpu(nonce=nonce) | times
+    gpu = tokens.gpu_bundle(device, eat_nonce=device["eat_nonce"], **times)
     world.perform(keeper, AddAttestation(site="ishikari", token=token, gpu=gpu))
 
 

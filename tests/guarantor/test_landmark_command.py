@@ -8,19 +8,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sekisho_agent.config import LocationConfig, LocationLandmark
 from sekisho_agent.location import LocationService
-from sekisho_guarantor import landmark_errors
+from sekisho_guarantor import landmark, landmark_errors
 from sekisho_guarantor.__main__ import main
 from sekisho_guarantor.errors import GuarantorError
-from sekisho_guarantor.landmark_config import KEY_FILE, load_config
+from sekisho_guarantor.landmark_config import KEY_FILE, LandmarkConfig, load_config
 from sekisho_verify import canonical
 from sekisho_verify.location_transcript import parse_landmark, read_transcript
 from sekisho_wire.problems import Language, all_problems
+from tests.guarantor import landmark_world
 from tests.support import tree
 from tests.verify.places import key_of, public_of
 
@@ -191,9 +193,23 @@ def test_a_transcript_that_cannot_be_kept_is_said(tmp_path: Path, capsys: pytest
     assert "[landmark.not_kept]" in capsys.readouterr().err
 
 
+def test_made_up_sites_fill_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landmark, "FILES_MAX", 3)
+    with landmark_world.site() as port:
+        measurer = landmark_world.landmarks(port)[0]
+        data, session = measurer.measure()
+    config = LandmarkConfig(str(tmp_path), "north", "university", 32.0, 132.0)
+    runner = landmark.Runner(config, key_of("north"), Language.EN)
+    for number in range(5):
+        later = replace(session, started_ms=session.started_ms + number)
+        runner._keep(replace(measurer.target, site=f"site_{number}"), data, later)
+    kept = sorted(path.name for path in (tmp_path / "transcripts").iterdir())
+    assert [name.partition(".")[0] for name in kept] == ["site_2", "site_3", "site_4"], "the oldest went"
+
+
 def test_every_problem_has_both_languages() -> None:
     ours = [problem for code, problem in all_problems().items() if code.startswith("landmark.")]
-    assert len(ours) == 9
+    assert len(ours) == 11
     assert landmark_errors.TOO_FEW in ours
     for problem in ours:
         assert problem.text.render(Language.EN, {}) != problem.text.render(Language.JA, {})

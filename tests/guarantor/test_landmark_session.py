@@ -11,6 +11,7 @@ from typing import Self
 
 import pytest
 
+from sekisho_guarantor import landmark_session
 from sekisho_guarantor.errors import GuarantorError
 from sekisho_guarantor.landmark_session import TRIES, TRY_NS, Plan
 from sekisho_verify import location_packets as packets
@@ -151,6 +152,23 @@ def test_forged_answers_are_counted_and_ignored() -> None:
     assert read_transcript(data, lambda _key: True).session.forged == session.forged
 
 
+def test_who_floods_a_session_has_only_itself_to_thank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round ends once so much was looked at, long before its patience does."""
+
+    def flood(way: str, packet: bytes) -> list[bytes]:
+        return [*[b"noise"] * 8, packet] if _is(packet, packets.ANSWER) else [packet]
+
+    monkeypatch.setattr(landmark_session, "ARRIVALS_MAX", 4)
+    monkeypatch.setattr(landmark_session, "DRAIN_MAX", 0)
+    with between(flood) as port, pytest.raises(GuarantorError) as caught:
+        landmarks(port)[0].measure()
+    assert (caught.value.code, caught.value.params["count"]) == ("landmark.too_few_answers", 0)
+    monkeypatch.undo()
+    with between(flood) as port:
+        _, session = landmarks(port)[0].measure()
+    assert len(session.rounds) == QUICK.rounds
+
+
 def test_an_answer_that_is_held_back_is_late_and_does_not_count() -> None:
     """Every other answer comes only with the next one."""
     held: list[bytes] = []
@@ -250,6 +268,13 @@ def test_nobody_listening_is_silence_too() -> None:
     with pytest.raises(GuarantorError) as caught:
         landmarks(port)[0].measure()
     assert caught.value.code == "landmark.site_silent"
+
+
+def test_a_session_has_an_end_however_long_its_plan_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landmark_session, "SESSION_NS_MAX", 0)
+    with site() as port, pytest.raises(GuarantorError) as caught:
+        landmarks(port)[0].measure(Plan(rounds=256, gap_ms_max=10_000, patience_ms=5000))
+    assert (caught.value.code, caught.value.params["count"]) == ("landmark.too_few_answers", 0)
 
 
 def test_too_few_answers_make_no_transcript() -> None:

@@ -36,6 +36,7 @@ class House:
         self.principals = identity.IdentityPrincipals(self.clock)
         self.sites: dict[str, str] = {}
         self.charters: list[str] = []
+        self.changed: list[str] = []
         self.database = open_database(url)
         self.world = toy.World(
             self.database,
@@ -44,7 +45,11 @@ class House:
             principals=self.principals,
             recorder=self.recorder,
             more=handlers(
-                clock=self.clock, sites=self._site, control_key=CONTROL_KEY, install_charter=self._install
+                clock=self.clock,
+                sites=self._site,
+                control_key=CONTROL_KEY,
+                install_charter=self._install,
+                agents_changed=self._changed,
             ),
         )
         self.gate = self.world.gate
@@ -56,6 +61,10 @@ class House:
         if site not in self.sites:
             raise NotFoundError(id=site)
         return Entity(Ref("Site", site), {"operator": Ref("Org", self.sites[site])})
+
+    def _changed(self, ctx: Ctx, site: str) -> None:
+        del ctx
+        self.changed.append(site)
 
     def _install(self, ctx: Ctx, text: str) -> None:
         if text == "broken":

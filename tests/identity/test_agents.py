@@ -54,6 +54,7 @@ def test_an_agent_registers_with_a_code_that_carries_our_key(house: House) -> No
     assert entity is not None
     assert entity.attributes == {"org": Ref("Org", house.organisation), "site": Ref("Site", SITE)}
     assert house.recorder.last.detail == {"agent": agent.id, "agent_key": agent.public_key}
+    assert house.changed == [SITE]
 
 
 def test_a_code_works_once(house: House) -> None:
@@ -103,6 +104,7 @@ def test_a_disabled_agent_is_refused_at_once(house: House) -> None:
     assert house.entity(actor) is not None
     view = house.perform(house.administrator(), identity.DisableAgent(agent=agent.id))
     assert view.state == "disabled"
+    assert house.changed == [SITE, SITE], "what was shown of the site was shown of an agent that is gone"
     assert find(house, agent.id) is None
     assert house.entity(actor) is None
     listed = house.perform(house.administrator(), identity.ListAgents(site=SITE))

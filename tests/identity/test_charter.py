@@ -80,6 +80,7 @@ class Nation:
                     sites=self.sites,
                     control_key=CONTROL_KEY,
                     install_charter=office.install,
+                    agents_changed=lambda _ctx, _site: None,
                 ),
                 *charter.handlers(office),
             ),

@@ -29,6 +29,7 @@ from sekisho.sites import (
 from sekisho.sites import Fact as SiteFact
 from sekisho.sites.model_attestation import Algorithm, VerifierKind
 from sekisho_verify import canonical
+from sekisho_verify.attestation import judge
 from sekisho_verify.attestation_claims import KINDS
 from sekisho_verify.attestation_file import read_file
 from sekisho_verify.attestation_jwt import ALGORITHMS
@@ -55,7 +56,8 @@ class Site:
 
     def ask(self) -> bytes:
         asked = self.world.perform(self.keeper, ChallengeSite(site="ishikari"))
-        return canonical.from_base64url(asked.nonce)
+        self.nonce = canonical.from_base64url(asked.nonce)
+        return self.nonce
 
     def token(self, shape: str = "azure-tdx", nonce: bytes | None = None, /, **changes: object) -> str:
         issuer, claims = tokens.SHAPES[shape]
@@ -64,7 +66,9 @@ class Site:
         return issuer.token(claims(held) | self.times() | changes, header=header)
 
     def gpus(self) -> str:
-        return tokens.gpu_bundle(tokens.gpu(0) | self.times(), **self.times())
+        """Of the question that was asked last."""
+        device = tokens.gpu(0, nonce=self.nonce) | self.times()
+        return tokens.gpu_bundle(device, eat_nonce=device["eat_nonce"], **self.times())
 
     def times(self) -> dict[str, object]:
         now_s = self.world.clock.now_ms() // 1000
@@ -192,11 +196,16 @@ def test_a_forged_a_foreign_and_a_broken_token_are_refused(world: World) -> None
     site.add(token)
 
 
-def test_gpus_that_answered_for_another_key_change_nothing(world: World) -> None:
+def test_gpus_that_answered_for_another_key_or_another_question_change_nothing(world: World) -> None:
     site = Site(world, tokens.AZURE, tokens.NVIDIA)
     other = "sha256:" + "0" * 64
-    bundle = tokens.gpu_bundle(tokens.gpu(0, other) | site.times(), **site.times())
-    assert site.refusal(site.token(), bundle) == "sites.attestation_gpu_key"
+    nonce = site.ask()
+    honest = tokens.gpu(0, nonce=nonce)["eat_nonce"]
+    wrong = (tokens.gpu(0, other, nonce), tokens.gpu(0, nonce=bytes(32)))
+    for device in wrong:
+        bundle = tokens.gpu_bundle(device | site.times(), eat_nonce=honest, **site.times())
+        assert site.refusal(site.token("azure-tdx", nonce), bundle) == "sites.attestation_gpu_key"
+    site.add(site.token("azure-tdx", nonce), site.gpus())
 
 
 def test_software_stands_in_at_grade_d_and_shouts(world: World) -> None:
@@ -207,6 +216,18 @@ def test_software_stands_in_at_grade_d_and_shouts(world: World) -> None:
     assert {facts[name].grade for name in TEE_FACTS} == {"D"}
     assert {facts[name].source for name in TEE_FACTS} == {STAND_IN_SOURCE}
     assert "tee_attested_at" not in site_entity(site.view()).attributes, "it is no attestation to the charter"
+
+
+def test_a_machine_that_measured_what_nobody_named_is_its_own_word(world: World) -> None:
+    """True hardware, a true signature, and a program of the site's own choice."""
+    site = Site(world, tokens.AZURE)
+    found = site.add(site.token("azure-tdx", None, tdx_mrtd="ab" * 48))
+    assert (found.measurement, found.grade, found.stand_in) == ("ab" * 48, "D", False)
+    assert {site.view().facts[name].grade for name in TEE_FACTS} == {"D"}
+    assert "tee_attested_at" not in site_entity(site.view()).attributes
+    (record,) = world.records(stream=site.id, action="sites.attestation.add")
+    assert record["detail"]["grade"] == "D"
+    assert site.add(site.token()).grade == "A"
 
 
 @pytest.mark.parametrize(
@@ -237,6 +258,16 @@ def test_a_verifier_abroad_counts_only_where_the_settings_name_its_country(world
     assert Admission(frozenset({"JP", "US"}), production=True).admits("azure", "US")
     assert not Admission(frozenset({"JP"}), production=False).admits("azure", "US")
     assert not Admission(frozenset({"JP"}), production=True).admits("software", "JP")
+
+
+def test_no_machine_is_known_unless_the_settings_name_it() -> None:
+    found = judge(tokens.token(), "", tokens.VERIFIERS, tokens.QUESTION)
+    stand_in = judge(tokens.token("software"), "", tokens.VERIFIERS, tokens.QUESTION)
+    measured = frozenset({tokens.MEASURED})
+    assert config.Settings().sites.measurements == ()
+    assert Admission(frozenset(), production=True).grade(found) == "D"
+    assert Admission(frozenset(), production=True, measurements=measured).grade(found) == "A"
+    assert Admission(frozenset(), production=False, measurements=measured).grade(stand_in) == "D"
 
 
 def test_a_bad_verifier_changes_nothing(world: World) -> None:

@@ -18,10 +18,12 @@ from sekisho.sites import (
     AddTerritory,
     ChallengeSite,
     ListTasks,
+    RemoveVerifier,
     RequestProof,
     ShowSite,
     entity_of_site,
 )
+from sekisho.sites.proofs import HAND_INS_MAX
 from sekisho_verify import canonical
 from sekisho_verify.location_proof import judge_again, read_proof
 from sekisho_verify.location_territory import parse_territory
@@ -66,9 +68,12 @@ def test_three_landmarks_of_two_organisations_make_a_measured_fact(yard: Yard) -
     assert yard.world.check().findings == []
 
 
-@pytest.mark.parametrize(("attested", "grade"), [("agent", "A"), ("another", "D")])
-def test_a_proof_is_bound_to_hardware_that_vouches_for_the_key_that_answered(
-    yard: Yard, attested: str, grade: str
+@pytest.mark.parametrize(
+    ("attested", "measured", "grade"),
+    [("agent", tokens.MEASURED, "A"), ("another", tokens.MEASURED, "D"), ("agent", "0" * 96, "D")],
+)
+def test_a_proof_is_bound_to_known_hardware_that_vouches_for_the_key_that_answered(
+    yard: Yard, attested: str, measured: str, grade: str
 ) -> None:
     world = yard.world
     world.perform(world.administrator, adding(tokens.AZURE))
@@ -76,13 +81,16 @@ def test_a_proof_is_bound_to_hardware_that_vouches_for_the_key_that_answered(
     held = tokens.bound(canonical.from_base64url(asked.nonce), canonical.digest(public_of(attested)))
     now_s = world.clock.now_ms() // 1000
     token = tokens.AZURE.token(
-        tokens.azure_tdx(held) | {"iat": now_s, "nbf": now_s, "exp": now_s + 3600},
+        tokens.azure_tdx(held) | {"iat": now_s, "nbf": now_s, "exp": now_s + 3600, "tdx_mrtd": measured},
         header={"jku": tokens.AZURE.verifier.jku},
     )
     world.perform(yard.keeper, AddAttestation(site=yard.place.id, token=token, gpu=""))
     shown = yard.prove()
     assert (shown.code, shown.binding_grade) == ("location.accepted", grade)
     assert proof_of(yard)["bound_to_tee"] is (grade == "A")
+    world.perform(world.administrator, RemoveVerifier(name="azure"))
+    assert (yard.shown().binding_grade, proof_of(yard)["bound_to_tee"]) == ("D", False), "nothing vouches now"
+    assert proof_of(yard)["landmarks"] == 3
 
 
 def test_the_record_names_a_file_that_anybody_can_judge_again(yard: Yard) -> None:
@@ -170,6 +178,26 @@ def test_the_same_transcript_twice_counts_once(yard: Yard) -> None:
         "location.excludes_foreign",
         "location.replayed",
     ]
+
+
+def test_one_landmark_however_much_it_hands_in_takes_nobody_elses_room(yard: Yard) -> None:
+    """Sixteen times eight sessions that count, and only then somebody else's first."""
+    yard.ask()
+    task = yard.task("north")
+    for turn in range(HAND_INS_MAX):
+        at_ms = START_MS - 6000 + turn * 100
+        sessions = [replace(yard.held("north", task), at_ms=at_ms + number).write() for number in range(8)]
+        shown = yard.hand_in("north", *sessions, task=task)
+        assert {finding.state for finding in shown.findings} == {"counts"}
+        assert len(shown.findings) <= 9, "the newest of before, and what came now"
+    once_more = yard.held("north", task).write()
+    with pytest.raises(SekishoError) as caught:
+        yard.hand_in("north", once_more, task=task)
+    assert caught.value.code == "sites.proof_hand_ins"
+    yard.measure("south")
+    shown = yard.measure("east")
+    assert (shown.state, shown.landmarks) == ("accepted", ["east", "north", "south"])
+    assert yard.world.check().findings == []
 
 
 def test_a_request_that_is_over_takes_nothing(yard: Yard) -> None:

@@ -42,12 +42,24 @@ def test_every_fact_has_a_right_value() -> None:
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_a_fact_of_another_type_is_refused(name: str, value: Any) -> None:
     if type(value) is rules.FACTS[name]:
-        rules.check_fact(name, value)
+        rules.check_fact(name, RIGHT[name] if name == "location-address" else value)
         return
     with pytest.raises(SekishoError) as caught:
         rules.check_fact(name, value)
     assert caught.value.code == "sites.fact_type"
     assert caught.value.params == {"name": name, "expected": rules.FACTS[name].__name__}
+
+
+@pytest.mark.parametrize("address", ["", "JP", "a..b:1", "192.0.2.7:99999", "[::1]", "ホスト:1"])
+def test_an_address_that_landmarks_could_not_use_is_never_stated(address: str) -> None:
+    with pytest.raises(SekishoError) as caught:
+        rules.check_fact("location-address", address)
+    assert (caught.value.code, caught.value.params["expected"]) == ("sites.fact_type", "host:port")
+    if address:
+        with pytest.raises(SekishoError):
+            rules.check_address(address)
+    rules.check_address("")
+    rules.check_address("[2001:db8::7]:7700")
 
 
 @given(name=st.text().filter(lambda name: name not in rules.FACTS))

@@ -21,6 +21,7 @@ from sekisho.kernel.tx import Row
 from sekisho.ledger import CheckLedger, CheckReport, Ledger
 from sekisho.sites import Fact, RegisterSite, SiteView
 from tests.support.toy import START_MS
+from tests.verify import tokens
 
 ResultT = TypeVar("ResultT")
 Role = Literal["analyst", "caller", "engineer", "landmark", "site_operator"]
@@ -46,11 +47,17 @@ class World:
 
     POLICIES = ""
     """The charter that it begins with; empty: the one that this program ships."""
+    MEASUREMENTS = (tokens.MEASURED,)
+    """Machines that the settings know."""
 
     def __init__(self, folder: Path, db_url: str, like: Self | None = None) -> None:
         """Founded and peopled from nothing, or opened where `like`, closed by now, was copied to."""
         self.clock = ManualClock(START_MS)
-        settings = config.Settings(data=str(folder / "data"), database=config.Database(url=db_url))
+        settings = config.Settings(
+            data=str(folder / "data"),
+            database=config.Database(url=db_url),
+            sites=config.Sites(measurements=self.MEASUREMENTS),
+        )
         begin = founding(self.POLICIES)
         self.genesis = like.genesis if like else initialise(settings, begin, clock=self.clock)
         self.control = Control(settings, clock=self.clock)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho_verify.attestation import KINDS, Question, TokenError, Verifier, check_verifiers, judge
+from sekisho_verify.attestation_claims import gpu_nonce
 from sekisho_verify.errors import Exit
 from tests.verify import tokens
 from tests.verify.tokens import KEY, MEASURED, NONCE, NOW_S, QUESTION, SHAPES, VERIFIERS
@@ -138,6 +139,8 @@ def test_a_claim_that_is_missing_or_says_no_is_a_no(shape: str, changes: dict[st
     [
         ({"eat_nonce": sha256(b"other").hexdigest()}, "attestation.gpu_key"),
         ({"eat_nonce": None}, "attestation.gpu_key"),
+        ({"eat_nonce": tokens.KEY.removeprefix("sha256:")}, "attestation.gpu_key"),
+        ({"eat_nonce": gpu_nonce(tokens.KEY, bytes(32))}, "attestation.gpu_key"),
         ({"measres": "fail"}, "attestation.claim"),
         ({"secboot": False}, "attestation.claim"),
         ({"secboot": 1}, "attestation.claim"),
@@ -162,6 +165,7 @@ def test_one_gpu_that_fails_fails_all(changes: dict[str, Any], code: str) -> Non
         ({"x-nvidia-overall-att-result": False}, "attestation.claim"),
         ({"x-nvidia-overall-att-result": 1}, "attestation.claim"),
         ({"eat_nonce": "00"}, "attestation.gpu_key"),
+        ({"eat_nonce": gpu_nonce(tokens.KEY, bytes(32))}, "attestation.gpu_key"),
         ({"submods": {}}, "attestation.claim"),
         ({"submods": []}, "attestation.claim"),
         ({"submods": {"GPU-0": ["DIGEST", ["SHA-1", "00"]]}}, "attestation.claim"),
@@ -197,6 +201,7 @@ def test_one_gpu_does_not_count_twice() -> None:
         '[["JWT", "x"], {}]',
         '[["JWT", 5], {"GPU-0": "x"}]',
         '[["JWT", "x"], {"GPU-0": 5}]',
+        '[["JWT", "x"], {"GPU-0": "\\ud800"}]',
         '[["JWT", "x"], ["x"]]',
         '[["JWT", "x"], {"GPU-0": "x"}, 3]',
         json.dumps([["JWT", "x"], {f"GPU-{number}": "x" for number in range(65)}]),
@@ -210,6 +215,14 @@ def test_a_bundle_of_gpus_is_bounded_and_strict() -> None:
     assert code_of(tokens.token(), "x" * (65 * 64 * 1024 + 1)) == "attestation.size"
     assert code_of(tokens.token(), "\udcff") == "attestation.json"
     assert code_of(tokens.token(), "{") == "attestation.json"
+
+
+def test_a_lone_surrogate_is_no_token_of_a_gpu_whoever_signed_the_rest() -> None:
+    first, devices = json.loads(tokens.gpu_bundle(tokens.gpu(0)))
+    cases = {"attestation.gpu_set": ("\ud800", devices["GPU-0"]), "attestation.shape": ("GPU-1", "\ud800")}
+    for code, (name, token) in cases.items():
+        assert code_of(tokens.token(), json.dumps([first, devices | {name: token}])) == code
+    assert code_of(tokens.token(), json.dumps([["JWT", "\ud800"], devices])) == "attestation.shape"
 
 
 def test_who_speaks_of_gpus_does_not_speak_of_machines() -> None:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sekisho_verify.attestation import Question, Verifier
+from sekisho_verify.attestation_claims import gpu_nonce
 from sekisho_verify.attestation_jwt import TokenKey, make_token_key
 from sekisho_verify.canonical import encode, to_base64, to_base64url
 
@@ -172,9 +173,9 @@ SHAPES: dict[str, tuple[Issuer, Callable[..., Claims]]] = {
 }
 
 
-def gpu(number: int = 0, key: str = KEY) -> Claims:
+def gpu(number: int = 0, key: str = KEY, nonce: bytes = NONCE) -> Claims:
     return NVIDIA.times() | {
-        "eat_nonce": key.removeprefix("sha256:"),
+        "eat_nonce": gpu_nonce(key, nonce),
         "measres": "success",
         "secboot": True,
         "dbgstat": "disabled",
@@ -190,7 +191,7 @@ def gpu(number: int = 0, key: str = KEY) -> Claims:
 def overall(devices: Mapping[str, str], key: str = KEY) -> Claims:
     return NVIDIA.times() | {
         "sub": "NVIDIA-PLATFORM-ATTESTATION",
-        "eat_nonce": key.removeprefix("sha256:"),
+        "eat_nonce": gpu_nonce(key, NONCE),
         "x-nvidia-ver": "3.0",
         "x-nvidia-overall-att-result": True,
         "submods": {

@@ -13,7 +13,7 @@ from sekisho.compute.endings import forget_attempt
 from sekisho.compute.errors import FENCED, LOG_STAYS, UNKNOWN_SECRET, UNSEALED
 from sekisho.compute.held import attempt_target, digest_of, held, taken
 from sekisho.compute.jobs import entity_of, spec_of_row
-from sekisho.compute.leaving import LEVEL_STAYS, may_leave, may_run
+from sekisho.compute.leaving import LEVEL_STAYS, PLACE_LEVEL, is_placed, may_leave, may_run
 from sekisho.compute.model import AttemptState, JobState, NoteProgress, RenewAttempt, ReportAttempt
 from sekisho.compute.releases import key_hold, sealed_with
 from sekisho.compute.rounds import settle_job
@@ -101,6 +101,7 @@ class AttemptActions:
         self._beat(ctx, row)
         match body:
             case messages.Accept():
+                _check_place(ctx, row, command.envelope)
                 _move(ctx, row, rules.Event.ACCEPT, agent=command.envelope.agent)
             case messages.Refused():
                 _end(
@@ -156,8 +157,13 @@ class AttemptActions:
             routes=str(len(results)),
         )
         ctx.detail(canaries=dict(body.canaries), wall=body.wall, level=job["level"])
-        judged = find_site(ctx.tx, row["site"]).wall
-        if not rules.same_wall(judged, body.wall):
+        site = find_site(ctx.tx, row["site"])
+        if job["level"] >= PLACE_LEVEL and not may_run(
+            ctx, self._principals, job, site=site, agent=row["agent"]
+        ):
+            found = keying.REASON_PLACE_UNPROVEN
+            _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
+        elif not rules.same_wall(site.wall, body.wall):
             found = messages.REASON_WALL_MISSING
             _end(ctx, {**row, "state": AttemptState.RUNNING}, rules.Event.FAIL, found)
         elif set(results) != {"closed"} and not self._bears(
@@ -216,7 +222,8 @@ class AttemptActions:
         job = tables.find_job(ctx.tx, row["job"], "") or {}
         body = envelope.body
         if isinstance(body, messages.WantSecret):
-            if not may_run(ctx, self._principals, job, find_site(ctx.tx, row["site"])):
+            site = find_site(ctx.tx, row["site"])
+            if not may_run(ctx, self._principals, job, site=site, agent=envelope.agent):
                 raise SekishoError(FENCED, attempt=row["id"], token=envelope.token)
             value = None
             if body.name in spec_of_row(job).secrets:
@@ -289,6 +296,13 @@ class AttemptActions:
                 raise SekishoError(LOG_STAYS, level=job["level"])
             self._logs.write(row["id"], body.offset, canonical.from_base64url(body.text))
         return self._signer.answer(envelope, messages.Ok(), ctx.now_ms)
+
+
+def _check_place(ctx: Ctx, row: Row, envelope: Envelope) -> None:
+    """An offer is taken only by the agent whose place was shown: problem `attempt.fenced` for another of its site."""
+    job = tables.find_job(ctx.tx, row["job"], "") or {}
+    if not is_placed(ctx, envelope.agent, find_site(ctx.tx, row["site"]), job["level"]):
+        raise SekishoError(FENCED, attempt=row["id"], token=envelope.token)
 
 
 def _move(ctx: Ctx, row: Row, event: rules.Event, **changes: Any) -> AttemptState:

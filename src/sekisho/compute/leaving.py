@@ -8,18 +8,31 @@ from sekisho.compute.candidates import job_entity, judge, key_ref
 from sekisho.compute.jobs import entity_of, spec_of_row
 from sekisho.compute.submitters import submitter_of
 from sekisho.data import AddWorkdir
+from sekisho.identity import find_agent
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx
 from sekisho.kernel.facts import Decision, Entity, Principals, Ref, Request
 from sekisho.kernel.tx import Row
-from sekisho.sites import CONTROL_SITE, SiteView, find_site
+from sekisho.sites import CONTROL_SITE, SiteView, answered_by, find_site
 
+PLACE_LEVEL = 2
+"""From here up what an agent gets rests on a proof of place, which holds for the agent that answered alone."""
 LEVEL_STAYS = 2
 """Logs, outputs and training checkpoints of jobs at this level or above stay at the site, whatever the charter says."""
 
 
-def may_run(ctx: Ctx, principals: Principals, job: Row, site: SiteView) -> bool:
-    """Whether a placed job may still run at a site: charter, facts and submitter may have changed since."""
+def is_placed(ctx: Ctx, agent: str, site: SiteView, level: int) -> bool:
+    """Whether an agent, by id, is the one of its site whose place was shown. Before an offer, a key and a start."""
+    if level < PLACE_LEVEL:
+        return True
+    found = find_agent(ctx.tx, agent)
+    return found is not None and answered_by(site, found.public_key, ctx.now_ms)
+
+
+def may_run(ctx: Ctx, principals: Principals, job: Row, *, site: SiteView, agent: str) -> bool:
+    """Whether a placed job may still run at a site, by this agent: charter, facts and submitter may have changed."""
+    if not is_placed(ctx, agent, site, job["level"]):
+        return False
     submitter = submitter_of(ctx.tx, principals, job["submitter"])
     if submitter is None:
         return False

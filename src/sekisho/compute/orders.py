@@ -156,7 +156,7 @@ class OrderActions:
                 continue
             job = tables.find_job(ctx.tx, row["job"], "") or {}
             if self._under_checkpoint(ctx.tx, row["offer_record"]) and may_run(
-                ctx, self._principals, job, site
+                ctx, self._principals, job, site=site, agent=ctx.actor.ref.id
             ):
                 yield row
 

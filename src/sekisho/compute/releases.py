@@ -17,7 +17,7 @@ from sekisho.compute.candidates import PROOFS, judge
 from sekisho.compute.errors import FENCED
 from sekisho.compute.held import attempt_entity, attempt_target, digest_of, held, taken
 from sekisho.compute.jobs import KeepFile, entity_of, spec_of_row
-from sekisho.compute.leaving import resting
+from sekisho.compute.leaving import is_placed, resting
 from sekisho.compute.model import AttemptState
 from sekisho.compute.seals import Seals
 from sekisho.compute.spec import JobSpec
@@ -33,7 +33,7 @@ from sekisho.ledger import Proven, Witness, prove
 from sekisho.sites import SiteView, find_site, standing_file
 from sekisho_verify import canonical
 from sekisho_wire.custody import Order
-from sekisho_wire.keying import KeyGranted, KeyPending, KeyRefused, WantKey
+from sekisho_wire.keying import REASON_PLACE_UNPROVEN, KeyGranted, KeyPending, KeyRefused, WantKey
 from sekisho_wire.messages import Body
 
 RELEASES_MAX = 10_000
@@ -101,7 +101,7 @@ class ReleaseActions:
         elif not kept.reason:
             # Charter, proof and grant may have moved while the record waited for its checkpoint.
             key, site = data.find_key(ctx.tx, kept.key), find_site(ctx.tx, row["site"])
-            reason, rules, _ = self._judge(ctx, job, key, site)
+            reason, rules, _ = self._judge(ctx, row, job, key=key, site=site)
             kept = msgspec.structs.replace(kept, reason=reason, rules=rules)
         if kept.reason:
             return KeyRefused(reason=kept.reason, rules=kept.rules)
@@ -113,7 +113,7 @@ class ReleaseActions:
         """Ask, and write down what was answered, whichever way. The order is fixed now and signed when it leaves."""
         want, wish, agent = asked
         site = find_site(ctx.tx, row["site"])
-        reason, rules, decision = self._judge(ctx, job, wish.key, site)
+        reason, rules, decision = self._judge(ctx, row, job, key=wish.key, site=site)
         place = self._place_files(ctx, site, job["level"])
         order = Order(
             id=ctx.new_id("rel"),
@@ -223,11 +223,13 @@ class ReleaseActions:
             self._places[file] = PROOFS.files(ctx.tx, site)
         return self._places[file] if file else {}
 
-    def _judge(self, ctx: Ctx, job: Row, key: KeyView, site: SiteView) -> tuple[str, list[str], Decision]:
+    def _judge(
+        self, ctx: Ctx, row: Row, job: Row, *, key: KeyView, site: SiteView
+    ) -> tuple[str, list[str], Decision]:
         """Why there is no release, empty where there is one; the rules that said so; the decision as it is recorded.
 
         Two questions in the submitter's name: whether the job may run at the site now, and whether what the key opens
-        may lie there.
+        may lie there. And whether the agent that holds the attempt is the one of the site whose place was shown.
         """
         submitter = submitter_of(ctx.tx, self._principals, job["submitter"])
         decisions: list[Decision] = []
@@ -239,6 +241,8 @@ class ReleaseActions:
             decisions.append(resting(ctx, submitter, job, site=site.id, key=key.id))
         decision = _weightiest(decisions, ctx.decision)
         reason = data.refusal(key, decision.rules, allowed=bool(decisions) and decision.allowed)
+        if not reason and not is_placed(ctx, row["agent"], site, job["level"]):
+            reason = REASON_PLACE_UNPROVEN
         return reason, [] if decision.allowed else [*decision.rules], decision
 
     def confirm(self, ctx: Ctx, command: ConfirmRelease) -> bool:
@@ -250,7 +254,7 @@ class ReleaseActions:
         refused = False
         site = find_site(ctx.tx, row["site"])
         for key in data.keys_held(ctx.tx, row["id"]):
-            reason, rules, decision = self._judge(ctx, job, key, site)
+            reason, rules, decision = self._judge(ctx, row, job, key=key, site=site)
             refused = refused or bool(reason)
             with ctx.row(
                 action=spec_of(ConfirmRelease).name,

@@ -128,6 +128,7 @@ AGAIN = frozenset(
         messages.REASON_PEERS_MISSING,
         messages.REASON_PEERS_LOST,
         keying.REASON_KEY_PROOF_STALE,
+        keying.REASON_PLACE_UNPROVEN,
         keying.REASON_KEY_UNCONFIRMED,
         keying.REASON_KEY_CUSTODIAN,
         "refused",

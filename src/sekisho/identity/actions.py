@@ -286,11 +286,13 @@ def handlers(
     sites: Sites,
     control_key: str,
     install_charter: Callable[[Ctx, str], object],
+    agents_changed: actions_agents.AgentsChanged,
 ) -> tuple[Handler[Any], ...]:
     """Every command of identity.
 
     `sites` loads a site's entity; `control_key` is the control plane's Ed25519 public key in base64url, which
-    registration codes carry; `install_charter` activates the first charter inside genesis.
+    registration codes carry; `install_charter` activates the first charter inside genesis; `agents_changed` is told
+    when an agent of a site came or went.
     """
     bind = functools.partial
     own = (
@@ -316,6 +318,8 @@ def handlers(
         *actions_people.handlers(clock=clock, install_charter=install_charter),
         *actions_access.handlers(clock=clock),
         *actions_sessions.handlers(),
-        *actions_agents.handlers(clock=clock, sites=sites, control_key=control_key),
+        *actions_agents.handlers(
+            clock=clock, sites=sites, control_key=control_key, agents_changed=agents_changed
+        ),
     )
     return tuple(Handler(one.command, checked(one.target), one.run, one.contention) for one in found)

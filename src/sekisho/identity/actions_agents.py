@@ -6,7 +6,8 @@ import base64
 import binascii
 import functools
 import secrets
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -24,6 +25,9 @@ from sekisho.kernel.tx import Row, Tx
 from sekisho_wire.messages import RegistrationCode, parse_registration_code
 
 AGENTS_MAX = 10_000
+
+AgentsChanged: TypeAlias = Callable[[Ctx, str], None]
+"""Told, in the same transaction, that an agent of a site (by id) came or went; what was shown of another one falls."""
 
 
 def find_agent(tx: Tx, agent: str) -> m.AgentView | None:
@@ -78,7 +82,7 @@ def _usable_invitation(tx: Tx, code: str) -> Row:
     return row
 
 
-def register(ctx: Ctx, command: m.RegisterAgent) -> m.AgentView:
+def register(ctx: Ctx, command: m.RegisterAgent, *, agents_changed: AgentsChanged) -> m.AgentView:
     """Use the code up and bind the key to the site."""
     invitation = _usable_invitation(ctx.tx, command.code)
     if invitation["expires_ms"] <= ctx.now_ms:
@@ -91,6 +95,7 @@ def register(ctx: Ctx, command: m.RegisterAgent) -> m.AgentView:
     name = rules.clean_text("name", command.name)
     tables_access.insert_agent(ctx.tx, agent, invitation["site"], (name, command.public_key))
     tables_access.drop_invitation(ctx.tx, invitation["digest"])
+    agents_changed(ctx, invitation["site"])
     ctx.detail(agent=agent, agent_key=command.public_key)
     return _view(tables_access.agent(ctx.tx, agent) or {})
 
@@ -114,11 +119,13 @@ def _disable_target(tx: Tx, principal: Entity, command: m.DisableAgent, *, sites
     return _on_site(sites(tx, row["site"]))
 
 
-def disable(ctx: Ctx, command: m.DisableAgent) -> m.AgentView:
+def disable(ctx: Ctx, command: m.DisableAgent, *, agents_changed: AgentsChanged) -> m.AgentView:
     """For good: a key that was refused once does not come back."""
     tables.set_state(ctx.tx, command.agent, "disabled")
     ctx.detail(agent=command.agent)
-    return _view(tables_access.agent(ctx.tx, command.agent) or {})
+    found = _view(tables_access.agent(ctx.tx, command.agent) or {})
+    agents_changed(ctx, found.site)
+    return found
 
 
 def list_agents(ctx: Ctx, command: m.ListAgents) -> m.AgentPage:
@@ -213,13 +220,21 @@ def _sync_mfa(ctx: Ctx, account: str, command: m.AdmitLogin) -> bool:
     return True
 
 
-def handlers(*, clock: Clock, sites: Sites, control_key: str) -> tuple[Handler[Any], ...]:
+def handlers(
+    *, clock: Clock, sites: Sites, control_key: str, agents_changed: AgentsChanged
+) -> tuple[Handler[Any], ...]:
     """Commands about agents and outside sign-in."""
     bind = functools.partial
     return (
         Handler(m.InviteAgent, bind(_site_target, sites=sites), bind(invite, control_key=control_key)),
-        Handler(m.RegisterAgent, bind(_register_target, sites=sites), register),
-        Handler(m.DisableAgent, bind(_disable_target, sites=sites), disable),
+        Handler(
+            m.RegisterAgent,
+            bind(_register_target, sites=sites),
+            bind(register, agents_changed=agents_changed),
+        ),
+        Handler(
+            m.DisableAgent, bind(_disable_target, sites=sites), bind(disable, agents_changed=agents_changed)
+        ),
         Handler(m.ListAgents, bind(_site_target, sites=sites), list_agents),
         Handler(
             m.AdmitLogin, bind(_admit_target, clock=clock), admit, lambda c: f"login:{c.issuer}:{c.subject}"

@@ -156,6 +156,8 @@ class Sites(_Section):
 
     verifier_countries: tuple[Annotated[str, Meta(pattern="^[A-Z]{2}$")], ...] = ()
     """Countries, beside `country`, whose verifiers of hardware may be added. None of them is ever called."""
+    measurements: tuple[Annotated[str, Meta(pattern=r"^([0-9a-f]{64}|[0-9a-f]{96})\Z")], ...] = ()
+    """Launch measurements of the machines whose attestation counts, in hexadecimal; of any other it is declared (D)."""
 
 
 class Log(_Section):

@@ -13,6 +13,7 @@ from sekisho.sites.actions_attestation import AttestationActions as AttestationA
 from sekisho.sites.actions_attestation import attestation_handlers as attestation_handlers
 from sekisho.sites.actions_location import LocationActions as LocationActions
 from sekisho.sites.actions_location import find_site as find_site
+from sekisho.sites.actions_location import forget_place as forget_place
 from sekisho.sites.evidence import evidence_files as evidence_files
 from sekisho.sites.model import Accelerator as Accelerator
 from sekisho.sites.model import DrainSite as DrainSite
@@ -49,6 +50,7 @@ from sekisho.sites.model_location import ShowProof as ShowProof
 from sekisho.sites.model_location import TerritoryView as TerritoryView
 from sekisho.sites.model_location import Told as Told
 from sekisho.sites.proofs import PLACE_PROOF as PLACE_PROOF
+from sekisho.sites.proofs import answered_by as answered_by
 from sekisho.sites.proofs import standing_file as standing_file
 from sekisho.sites.rules import platform_key_ref as platform_key_ref
 from sekisho.sites.rules import site_entity as site_entity

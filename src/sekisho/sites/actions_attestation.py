@@ -56,14 +56,22 @@ KeepFile = Callable[[Tx, str, bytes], None]
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """Which verifiers count: those of these countries, and in production no stand-in."""
+    """Which verifiers count (of these countries, in production no stand-in), and machines that measured what."""
 
     countries: frozenset[str]
     production: bool
+    measurements: frozenset[str] = frozenset()
 
     def admits(self, kind: str, country: str) -> bool:
         """Whether a verifier of this kind, in this country, counts."""
         return country in self.countries and not (self.production and kind == SOFTWARE)
+
+    def grade(self, found: Attestation) -> str:
+        """How well what a machine answered is known: of one that runs nobody knows what, it is its own word (D).
+
+        Whoever rents true hardware can measure anything in it, also a program that holds an agent's key for others.
+        """
+        return found.grade if found.measurement in self.measurements else "D"
 
 
 def _home_target(tx: Tx, principal: Entity, command: AddVerifier | RemoveVerifier | ListVerifiers) -> Target:
@@ -155,9 +163,10 @@ class AttestationActions:
         stored.drop_challenge(ctx.tx, site.id)
         names = " ".join(filter(None, (found.verifier, found.gpu_verifier)))
         stored.put_attestation(ctx.tx, site.id, names, file=digest, expires_ms=found.expires_s * 1000)
-        _state(ctx, site.id, found)
-        ctx.detail(files={FILE_NAME: digest}, site=site.id, tee=found.tee, grade=found.grade, verifier=names)
-        return _attestation_view(ctx, site.id, found, digest)
+        grade = self._admission.grade(found)
+        _state(ctx, site.id, found, grade)
+        ctx.detail(files={FILE_NAME: digest}, site=site.id, tee=found.tee, grade=grade, verifier=names)
+        return _attestation_view(ctx, site.id, (found, grade), digest)
 
     def _admitted(self, tx: Tx) -> tuple[Verifier, ...]:
         rows = stored.verifiers(tx)
@@ -212,7 +221,7 @@ def _question(ctx: Ctx, site: str) -> Question:
     return Question(canonical.from_base64url(row["nonce"]), row["asked_ms"], ctx.now_ms)
 
 
-def _state(ctx: Ctx, site: str, found: Attestation) -> None:
+def _state(ctx: Ctx, site: str, found: Attestation, grade: str) -> None:
     """The facts, each with the verifier as its issuer and the token's end as its own."""
     issued_ms, expires_ms = found.issued_s * 1000, found.expires_s * 1000
     source = STAND_IN_SOURCE if found.kind == SOFTWARE else found.issuer
@@ -226,7 +235,7 @@ def _state(ctx: Ctx, site: str, found: Attestation) -> None:
     for name in stored.FACTS:
         fact = Fact(
             value=values[name],
-            grade="D" if found.grade == "D" else "A",
+            grade="A" if grade == "A" else "D",
             issuer=found.verifier,
             observed_ms=ctx.now_ms,
             expires_ms=expires_ms,
@@ -236,11 +245,12 @@ def _state(ctx: Ctx, site: str, found: Attestation) -> None:
         ctx.later(ExpireFact(site=site, name=name), delay_ms=expires_ms - ctx.now_ms)
 
 
-def _attestation_view(ctx: Ctx, site: str, found: Attestation, digest: str) -> AttestationView:
+def _attestation_view(ctx: Ctx, site: str, judged: tuple[Attestation, str], digest: str) -> AttestationView:
+    found, grade = judged
     return AttestationView(
         site=site,
         tee=found.tee,
-        grade=found.grade,
+        grade=grade,
         stand_in=found.kind == SOFTWARE,
         measurement=found.measurement,
         key=found.key,

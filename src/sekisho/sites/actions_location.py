@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import Any, TypeAlias
 
+import msgspec
+
 from sekisho.identity import find_organisation, newest_agent
 from sekisho.kernel.command import spec_of
 from sekisho.kernel.context import Ctx, Handler
@@ -13,7 +15,7 @@ from sekisho.kernel.facts import Entity, Ref, Target
 from sekisho.kernel.tx import Row, Tx
 from sekisho.sites import proofs, rules, tables, views_location
 from sekisho.sites import tables_location as located
-from sekisho.sites.errors import KEY_TAKEN, NOT_MEASURABLE, REQUEST_OVER, TRANSCRIPT_UNREADABLE
+from sekisho.sites.errors import HAND_INS, KEY_TAKEN, NOT_MEASURABLE, REQUEST_OVER, TRANSCRIPT_UNREADABLE
 from sekisho.sites.model import ExpireFact, Fact, SiteView
 from sekisho.sites.model_location import (
     AddLandmark,
@@ -58,21 +60,25 @@ class LocationActions:
     def request(self, ctx: Ctx, command: RequestProof) -> ProofView:
         """Ask the landmarks now, unless they are asked already; `sites.not_measurable` names what is missing."""
         site = find_site(ctx.tx, command.site)
-        newest = located.newest_proof(ctx.tx, site.id)
-        if not _is_open(newest, ctx.now_ms):
+        if not self._asked(ctx, site):
             self._ask(ctx, site)
         return self.views.of_site(ctx.tx, site, ctx.now_ms)
 
     def ask(self, ctx: Ctx, command: AskProof) -> bool:
         """The same unasked; a site that cannot be measured is looked at again later."""
         site = find_site(ctx.tx, command.site)
-        newest = located.newest_proof(ctx.tx, site.id)
-        able = not (_is_open(newest, ctx.now_ms) or self._missing(ctx.tx, site))
+        able = not (self._asked(ctx, site) or self._missing(ctx.tx, site))
         if able:
             self._ask(ctx, site)
         elif proofs.ADDRESS in site.facts:
             again_later(ctx, site.id)
         return able
+
+    def _asked(self, ctx: Ctx, site: SiteView) -> bool:
+        """Whether landmarks are asked already, about the agent that would be asked about now."""
+        newest, agent = located.newest_proof(ctx.tx, site.id), newest_agent(ctx.tx, site.id)
+        same = newest is not None and agent is not None and newest["public_key"] == agent.public_key
+        return same and _is_open(newest, ctx.now_ms)
 
     def _missing(self, tx: Tx, site: SiteView) -> list[str]:
         """What a measurement still needs, by the names under which it is given."""
@@ -117,8 +123,9 @@ class LocationActions:
         if row is None or not _is_open(row, ctx.now_ms) or row["target"] != command.site:
             raise SekishoError(REQUEST_OVER, request=command.request[:80])
         given = [_transcript(number, text) for number, text in enumerate(command.transcripts)]
+        handed_in = _counted(ctx, row)
         verdict, file = self._judge(ctx, row, given)
-        located.note_proof(ctx.tx, row["id"], verdict.code, file)
+        located.note_proof(ctx.tx, row["id"], verdict.code, file, handed_in=handed_in)
         ctx.detail(**_evidence(row, verdict, file))
         if row["kind"] == LANDMARK:
             _note_contradictions(ctx, row, verdict)
@@ -147,16 +154,22 @@ class LocationActions:
         return verdict, digest
 
     def _stand(self, ctx: Ctx, site: SiteView, verdict: LocationVerdict, file: str) -> Fact | None:
-        """Let an accepted proof stand; None where a better one does."""
-        started_ms = self.views.started_ms(ctx.tx, file)
-        bound = proofs.is_attested(site, self.views.proof(ctx.tx, file).claim.key, ctx.now_ms)
+        """Let an accepted proof stand; None where a better one does, or the agent that answered is not the newest."""
+        started_ms, claimed = self.views.started_ms(ctx.tx, file), self.views.proof(ctx.tx, file).claim
+        key, agent = claimed.key, newest_agent(ctx.tx, site.id)
+        public_key = canonical.to_base64url(key)
+        if agent is None or agent.public_key != public_key or claimed.site != site.id:
+            return None
+        bound = proofs.is_attested(site, key, ctx.now_ms)
         fact = proofs.fact_of(verdict, started_ms, file, bound=bound)
         if fact.expires_ms <= ctx.now_ms or not proofs.replaces(
             fact, site.facts.get(proofs.PLACE_PROOF), ctx.now_ms
         ):
             return None
-        tables.put_fact(ctx.tx, site.id, proofs.PLACE_PROOF, fact)
-        ctx.later(ExpireFact(site=site.id, name=proofs.PLACE_PROOF), delay_ms=fact.expires_ms - ctx.now_ms)
+        beside = msgspec.structs.replace(fact, value=public_key)
+        for name, each in ((proofs.PLACE_PROOF, fact), (proofs.PLACE_KEY, beside)):
+            tables.put_fact(ctx.tx, site.id, name, each)
+            ctx.later(ExpireFact(site=site.id, name=name), delay_ms=fact.expires_ms - ctx.now_ms)
         return fact
 
     def close(self, ctx: Ctx, command: CloseProof) -> bool:
@@ -201,7 +214,7 @@ class LocationActions:
             stream=site.id,
             detail={"code": verdict.code, "files": _files(file, verdict)},
         ):
-            tables.drop_fact(ctx.tx, site.id, proofs.PLACE_PROOF)
+            _drop_proof(ctx.tx, site.id)
             if verdict.accepted:
                 self._stand(ctx, find_site(ctx.tx, site.id), verdict, file)
 
@@ -236,6 +249,7 @@ def add_landmark(ctx: Ctx, command: AddLandmark) -> LandmarkView:
     if holder is not None and holder.name != command.name:
         raise SekishoError(KEY_TAKEN, name=holder.name)
     rules.check_key(command.public_key)
+    rules.check_address(command.address)
     located.drop_contradictions(ctx.tx, command.name)
     located.put_landmark(ctx.tx, command)
     _mark(ctx)
@@ -266,6 +280,22 @@ def wake_all(ctx: Ctx) -> None:
     """Something that proofs need is there now: every site that can be measured is, soon."""
     for site in located.sites_with_address(ctx.tx):
         again_later(ctx, site, 0, 1000)
+
+
+def forget_place(ctx: Ctx, site: str) -> None:
+    """An agent of a site, by id, came or went: the proof that stands falls, and who is there now is measured soon."""
+    facts = find_site(ctx.tx, site).facts
+    if facts.keys() & {proofs.PLACE_PROOF, proofs.PLACE_KEY}:
+        _drop_proof(ctx.tx, site)
+        ctx.tx.move_facts()
+    if proofs.ADDRESS in facts:
+        # Not `prove:`, under which the measurement in some minutes waits already: it would take this one's place.
+        ctx.later(AskProof(site=site), delay_ms=_between(0, 1000), dedupe=f"prove-anew:{site}")
+
+
+def _drop_proof(tx: Tx, site: str) -> None:
+    for name in (proofs.PLACE_PROOF, proofs.PLACE_KEY):
+        tables.drop_fact(tx, site, name)
 
 
 def again_later(
@@ -321,6 +351,16 @@ def _claim(tx: Tx, row: Row) -> Claim:
         return Claim(row["target"], canonical.from_base64url(row["public_key"]), landmark.place)
     place = proofs.place_of(find_site(tx, row["target"]))
     return proofs.claim(row["target"], row["public_key"], place or Place(0, 0))
+
+
+def _counted(ctx: Ctx, row: Row) -> dict[str, int]:
+    """How often who handed in what, this time included: each time leaves a file, so there is an end to it."""
+    own, counts = ctx.principal.attributes.get("org"), located.handed_in(row)
+    organisation = own.id if isinstance(own, Ref) else ""
+    found = counts.get(organisation, 0) + 1
+    if found > proofs.hand_ins_max(located.landmarks(ctx.tx), organisation):
+        raise SekishoError(HAND_INS, request=row["id"])
+    return counts | {organisation: found}
 
 
 def _transcript(number: int, text: str) -> bytes:

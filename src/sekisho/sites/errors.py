@@ -85,6 +85,15 @@ REQUEST_OVER = define(
         "依頼{request}は受け付けていません。締め切られたか、別の拠点についての依頼です。",
     ),
 )
+HAND_INS = define(
+    "sites.proof_hand_ins",
+    409,
+    Exit.CONFLICT,
+    Text(
+        "Your organisation has handed in enough for request {request}; the next request takes more.",
+        "依頼{request}には、所属組織から十分な測定記録が提出されています。次の依頼で提出してください。",
+    ),
+)
 KEY_TAKEN = define(
     "sites.landmark_key_taken",
     409,

@@ -83,8 +83,8 @@ _SENTENCES = {
         "証明に必要な記載がないか、否定されています：{what}。",
     ),
     "gpu_key": (
-        "A GPU answered for another key than the machine.",
-        "GPUが機器と異なる鍵について応答しています。",
+        "A GPU answered another question than the machine, or for another key.",
+        "GPUが機器と異なる問い、または異なる鍵について応答しています。",
     ),
     "gpu_set": (
         "The GPUs' tokens are not those that the overall token names.",

@@ -60,6 +60,7 @@ class Challenge(msgspec.Struct, frozen=True):
 class AttestationView(msgspec.Struct, frozen=True):
     """What was found out. `stand_in` says that SOFTWARE signed it and no hardware attested anything.
 
+    `grade` is A where `measurement` is one that the setting `sites.measurements` names, else D: its own word.
     `key` is the digest of the session key; `gpus` are the models of GPUs that answered for the same key.
     """
 

@@ -16,6 +16,8 @@ from sekisho_verify.location_transcript import Landmark
 
 PLACE_PROOF = "location-proof"
 """Name of the fact that a standing proof is; nobody can state it."""
+PLACE_KEY = "location-key"
+"""Name of the fact beside it: the key of the agent that answered. Of a site with several, no other is where it says."""
 ADDRESS = "location-address"
 LIARS_MAX = 1
 """f: how many organisations may lie; landmarks of one more must each exclude all foreign land."""
@@ -25,6 +27,8 @@ ROUNDS_MIN = 20
 ASK_MS_MIN, ASK_MS_MAX = 5 * 60 * 1000, 10 * 60 * 1000
 """A site is measured again at a random time in between: two tries before a proof is over."""
 RETRY_MS_MIN, RETRY_MS_MAX = 45 * 1000, 90 * 1000
+HAND_INS_MAX = 16
+"""How often an organisation may hand in transcripts of one request, for each landmark that it runs."""
 OPEN_MS = 60 * 1000
 """How long landmarks may take to hand in what was asked for."""
 PLACE = ("latitude-e6", "longitude-e6")
@@ -86,6 +90,21 @@ def is_attested(site: SiteView, key: bytes, now_ms: int) -> bool:
     )
 
 
+def answered_by(site: SiteView, public_key: str, now_ms: int) -> bool:
+    """Whether what is known of a site's place holds for its agent with this key (base64url).
+
+    A proof holds for the agent that answered; where none stands, attested hardware speaks for the one whose key it
+    holds. Of a site of which neither is known nothing is said here: whether it needs a proof is the charter's question.
+    """
+    if standing_file(site, now_ms):
+        key = site.facts.get(PLACE_KEY)
+        return key is not None and key.value == public_key
+    attested = site.facts.get(ATTESTED_KEY)
+    if attested is None or attested.grade != BOUND or attested.expires_ms <= now_ms:
+        return True
+    return attested.value == canonical.digest(canonical.from_base64url(public_key))
+
+
 def fact_of(verdict: LocationVerdict, started_ms: Mapping[str, int], file: str, *, bound: bool) -> Fact:
     """An accepted verdict as a fact of grade M; it is as old as the oldest session that counts.
 
@@ -111,10 +130,15 @@ def fact_of(verdict: LocationVerdict, started_ms: Mapping[str, int], file: str, 
 
 
 def replaces(new: Fact, standing: Fact | None, now_ms: int) -> bool:
-    """Whether a proof takes the place of the one that stands: never one by fewer landmarks while that holds."""
+    """Whether a proof takes the place of the one that stands: never one by fewer landmarks while that holds.
+
+    Nor an older one by as many. By more it may be as much older as a request is open: who began first may answer last.
+    """
     if standing is None or standing.expires_ms <= now_ms:
         return True
-    return _figure(new, "landmarks") >= _figure(standing, "landmarks")
+    more = _figure(new, "landmarks") - _figure(standing, "landmarks")
+    older_ms = standing.observed_ms - new.observed_ms
+    return older_ms <= (OPEN_MS if more > 0 else 0) and more >= 0
 
 
 def standing_file(site: SiteView, now_ms: int) -> str:
@@ -131,18 +155,41 @@ def figures(standing: Fact | None) -> dict[str, int]:
     return {name: _figure(standing, name) for name in names}
 
 
-def binding(standing: Fact | None) -> str:
-    """The grade of the bond between the key that answered and the machine where jobs run."""
-    return BOUND if standing is not None and _figure(standing, "bound_to_tee") else UNBOUND
+def binding(facts: Mapping[str, Fact]) -> str:
+    """The grade of the bond between the key that answered and the machine where jobs run.
+
+    `facts` are those that hold now: hardware that has come to vouch for another key, or for none, binds nothing more.
+    """
+    standing, key, attested = (facts.get(name) for name in (PLACE_PROOF, PLACE_KEY, ATTESTED_KEY))
+    if standing is None or key is None or attested is None or not _figure(standing, "bound_to_tee"):
+        return UNBOUND
+    vouched = canonical.digest(canonical.from_base64url(str(key.value)))
+    return BOUND if attested.grade == BOUND and attested.value == vouched else UNBOUND
 
 
 def usable(proof: Proof) -> list[bytes]:
-    """The transcripts of a proof that were not refused, to be judged together with later ones."""
-    return [
-        data
-        for data, finding in zip(proof.transcripts, findings(proof.verdict), strict=True)
-        if finding["state"] != REFUSED
-    ]
+    """The transcripts of a proof that were not refused."""
+    return [data for data, _ in _taken(proof)]
+
+
+def carried(proof: Proof) -> list[bytes]:
+    """Those of them that are judged together with later ones: the newest of each landmark.
+
+    So one landmark, however much it hands in, takes nobody else's room.
+    """
+    newest = {landmark: data for data, landmark in _taken(proof)}
+    return [data for data, landmark in _taken(proof) if newest[landmark] is data]
+
+
+def _taken(proof: Proof) -> list[tuple[bytes, str]]:
+    """Transcripts that were not refused, with their landmark's name, which was checked with them."""
+    found = zip(proof.transcripts, findings(proof.verdict), strict=True)
+    return [(data, finding["landmark"]) for data, finding in found if finding["state"] != REFUSED]
+
+
+def hand_ins_max(landmarks: Iterable[LandmarkView], organisation: str) -> int:
+    """How often an organisation may hand in for one request; one that carries others' transcripts counts as one."""
+    return HAND_INS_MAX * max(1, sum(1 for each in landmarks if each.organisation == organisation))
 
 
 def findings(verdict: Mapping[str, object]) -> Sequence[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from sekisho.kernel.facts import Entity, Moment, Ref, Value
 from sekisho.sites import proofs
 from sekisho.sites.errors import ACCELERATOR_TWICE, UNKNOWN_FACT, WRONG_TYPE
 from sekisho.sites.model import Accelerator, Fact, FactValue, SiteView
+from sekisho_wire.locating import host_and_port
 from sekisho_wire.signing import SealError, decode_public_key
 
 GRADES = {"D": 0, "S": 1, "A": 2, "M": 3}
@@ -39,6 +40,11 @@ def check_fact(name: str, value: FactValue) -> None:
         raise SekishoError(UNKNOWN_FACT, name=name, known=", ".join(FACTS))
     if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
         raise SekishoError(WRONG_TYPE, name=name, expected=expected.__name__)
+    if name == proofs.ADDRESS:
+        try:
+            host_and_port(str(value))
+        except ValueError as error:
+            raise SekishoError(WRONG_TYPE, name=name, expected="host:port") from error
 
 
 def check_key(public_key: str) -> None:
@@ -47,6 +53,15 @@ def check_key(public_key: str) -> None:
         decode_public_key(public_key)
     except SealError as error:
         raise InvalidInputError(field="public_key", what="not an Ed25519 key in base64url") from error
+
+
+def check_address(address: str) -> None:
+    """Raise `input.invalid` for what no datagram can be sent to; empty for who does not answer."""
+    try:
+        if address:
+            host_and_port(address)
+    except ValueError as error:
+        raise InvalidInputError(field="address", what="an address is host:port") from error
 
 
 def check_accelerators(accelerators: Iterable[Accelerator]) -> None:
@@ -100,7 +115,7 @@ def site_entity(site: SiteView) -> Entity:
     attributes: dict[str, Value] = {
         "country": str(_value(facts, "country", "")),
         "operator": Ref("Org", site.operator),
-        "proof": _proof(facts.get(proofs.PLACE_PROOF)),
+        "proof": _proof(facts),
         "tee": bool(_value(facts, "tee", default=False)),
         "disconnected": bool(_value(facts, "disconnected", default=False)),
         "certs": frozenset(certificates) if isinstance(certificates, list) else frozenset(),
@@ -137,12 +152,13 @@ def platform_key_ref(site: str) -> Ref:
     return Ref("Key", f"platform-{site}")
 
 
-def _proof(standing: Fact | None) -> dict[str, Value]:
+def _proof(facts: Mapping[str, Fact]) -> dict[str, Value]:
     """The proof of place that holds; where none does, one so old and poor that no rule takes it."""
+    standing = facts.get(proofs.PLACE_PROOF)
     return {
         "checked_at": Moment(standing.observed_ms if standing else 0),
         **proofs.figures(standing),
-        "bound_to_tee": proofs.binding(standing) == proofs.BOUND,
+        "bound_to_tee": proofs.binding(facts) == proofs.BOUND,
     }
 
 

@@ -103,14 +103,21 @@ def insert_proof(tx: Tx, row: Row) -> None:
     )
 
 
-def note_proof(tx: Tx, proof: str, code: str, file: str) -> None:
-    """What the transcripts of a request came to so far."""
+def note_proof(tx: Tx, proof: str, code: str, file: str, *, handed_in: dict[str, int]) -> None:
+    """What the transcripts of a request came to so far, and how often each organisation handed some in."""
     tx.run(
-        "update sites_proofs set code = :code, file = :file, record_id = :record_id where id = :id",
+        "update sites_proofs set code = :code, file = :file, handed_in = :handed_in, record_id = :record_id"
+        " where id = :id",
         id=proof,
         code=code,
         file=file,
+        handed_in=msgspec.json.encode(handed_in, order="sorted").decode(),
     )
+
+
+def handed_in(row: Row) -> dict[str, int]:
+    """How often each organisation, by id, handed in transcripts of a request."""
+    return msgspec.json.decode(row["handed_in"] or "{}", type=dict[str, int])
 
 
 def close_proof(tx: Tx, proof: str, state: str, now_ms: int) -> None:

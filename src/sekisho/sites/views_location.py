@@ -46,8 +46,8 @@ class ProofViews:
         return read_proof(data)
 
     def transcripts(self, tx: Tx, row: Row) -> list[bytes]:
-        """What came in for a request before, without what was refused."""
-        return proofs.usable(self.proof(tx, row["file"])) if row["file"] else []
+        """What came in for a request before: the newest of each landmark, without what was refused."""
+        return proofs.carried(self.proof(tx, row["file"])) if row["file"] else []
 
     def started_ms(self, tx: Tx, file: str) -> Mapping[str, int]:
         """When each session of a proof that was not refused began, by its id."""
@@ -89,7 +89,7 @@ class ProofViews:
             organisations_needed=proofs.LIARS_MAX + 1,
             summary=proofs.summary_of(verdict) if verdict else ASKED if row else NEVER,
             standing=standing,
-            binding_grade=proofs.binding(standing),
+            binding_grade=proofs.binding(site.facts) if standing else proofs.UNBOUND,
             territory=proof.territory if proof else "",
             file=row["file"] or "" if row else "",
             not_shown=proofs.not_shown(),

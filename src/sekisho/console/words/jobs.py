@@ -228,6 +228,10 @@ WORDS = {
         "The site left something behind that was not encrypted.",
         "拠点が、暗号化されていないものを残しました。",
     ),
+    "reason.place.unproven": (
+        "The site was not shown to be where the job may run: its proof fell, or is of another agent.",
+        "拠点がジョブを実行できる場所にあると示されていません（位置証明の失効、または別のエージェントの証明）。",
+    ),
     "reason.engine.full": ("The site had no room after all.", "拠点に空きがありません。"),
     "reason.engine.refused": (
         "The site's scheduler did not take the job.",

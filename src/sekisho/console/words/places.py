@@ -108,6 +108,7 @@ WORDS = {
     ),
     "fact.location-address": ("Answers location challenges at", "位置測定に応答するアドレス"),
     "fact.location-proof": ("Proof of place", "位置の証明"),
+    "fact.location-key": ("Agent's key that answered there", "そこで応答したエージェントの鍵"),
     "value.proof": (
         "within {bound_km} km of {landmarks} landmarks ({organisations} organisations), margin {foreign_margin_km} km",
         "測位基準点{landmarks}か所（{organisations}組織）から{bound_km}km以内、余裕{foreign_margin_km}km",

@@ -25,3 +25,6 @@ create table sites_attestations (
   expires_ms bigint not null,
   record_id text not null
 );
+
+-- How often each organisation has handed in transcripts of a request, as JSON by its id; null before the first.
+alter table sites_proofs add column handed_in text;
