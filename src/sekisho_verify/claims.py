@@ -20,6 +20,7 @@ from sekisho_verify.lines import (
     Case,
     Line,
     failed,
+    once,
 )
 from sekisho_verify.record import Record
 
@@ -120,7 +121,7 @@ def place(case: Case) -> list[Line]:
 
 def wall(case: Case) -> list[Line]:
     """Canaries as the site's agent reports them; an attempt that ran with an open route fails."""
-    said = {found.number: found.message.body for found in case.opened[0]}
+    said = {number: message.body for number, message in case.messages.items()}
     lines: list[Line] = []
     reports: list[Line] = []
     for number, detail in enumerate(case.bundle.details):
@@ -128,12 +129,10 @@ def wall(case: Case) -> list[Line]:
             results = _canaries(detail, said.get(number, {}))
             if results is not None:
                 _check_wall(case, results, _reason(detail, said.get(number, {})))
-                report = _wall_line(results)
-                if report not in reports:
-                    reports.append(report)
+                reports.append(_wall_line(results))
         except VerifyError as error:
             lines.append(failed("wall", error.at(f"records/{number:06}.json")))
-    return lines or reports or [Line("wall", ABSENT, "wall.none")]
+    return lines or once(reports) or [Line("wall", ABSENT, "wall.none")]
 
 
 def demands(case: Case, shown: Sequence[Line]) -> list[Line]:
@@ -169,10 +168,10 @@ def demands(case: Case, shown: Sequence[Line]) -> list[Line]:
 
 
 def is_shown(lines: Iterable[Line], part: str, grade: str) -> bool:
-    """Whether a part holds at this grade: some line of it is ok and has the grade, and none of its lines failed."""
+    """Whether a part holds at this grade: some line of it is ok and has the grade, none failed or misses its file."""
     mine = [line for line in lines if line.part == part]
     return any((line.state, line.grade) == (OK, grade) for line in mine) and not any(
-        line.state == FAILED for line in mine
+        line.state in {FAILED, ABSENT} for line in mine
     )
 
 

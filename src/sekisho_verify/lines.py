@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
@@ -90,17 +90,32 @@ class Case:
         named = [detail.residency for detail in self.bundle.details if detail.residency is not None]
         return frozenset.intersection(*named) if named else None
 
-    def evidence(self, name: str) -> list[Evidence]:
+    @cached_property
+    def messages(self) -> Mapping[int, AgentMessage]:
+        """The opened messages by the number of their record."""
+        return {found.number: found.message for found in self.opened[0]}
+
+    @cached_property
+    def held(self) -> Mapping[str, bytes]:
+        """Evidence files that are what their names say, by digest: each is hashed once, however often it is named."""
+        return {name: data for name, data in self.bundle.files.items() if digest(data) == name}
+
+    def evidence(self, name: str) -> Sequence[Evidence]:
         """Evidence files of one name (such as `attestation.json`), in the order of the records that name them."""
-        found: list[Evidence] = []
+        return self._evidence.get(name, ())
+
+    @cached_property
+    def _evidence(self) -> Mapping[str, list[Evidence]]:
+        found: dict[str, list[Evidence]] = {}
         for number, detail in enumerate(self.bundle.details):
-            if name in detail.files:
-                claimed = detail.files[name]
-                data = self.bundle.files.get(claimed)
-                found.append(
-                    Evidence(number, claimed, data if data is None or digest(data) == claimed else None)
-                )
+            for name, claimed in detail.files.items():
+                found.setdefault(name, []).append(Evidence(number, claimed, self.held.get(claimed)))
         return found
+
+
+def once(lines: Iterable[Line]) -> list[Line]:
+    """Each different line once, at its first place."""
+    return list({(*line[:3], *sorted(line.fields.items()), *line[4:]): line for line in lines}.values())
 
 
 def failed(part: str, error: VerifyError) -> Line:

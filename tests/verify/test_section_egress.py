@@ -127,7 +127,7 @@ def test_a_bundle_without_either_says_nothing_of_them() -> None:
 
 def test_a_file_that_is_not_there_is_absent() -> None:
     code, (line,) = verdict(egress=file(), kept=False)
-    assert (code, line.code, line.fields) == (Exit.HOLDS, "egress.missing", {"name": "egress.json"})
+    assert (code, line.code, line.fields) == (Exit.COMPLETENESS, "egress.missing", {"name": "egress.json"})
 
 
 @pytest.mark.parametrize(
