@@ -24,7 +24,6 @@ from sekisho_verify.lines import (
 )
 from sekisho_verify.record import Record
 
-WALL_LEVEL = 2
 CANARY_OPEN = "wall.canary_open"
 
 _DEMANDED = {"place": "a measured place", "attestation": "attested hardware"}
@@ -219,10 +218,8 @@ def _reason(detail: Detail, said: Mapping[str, object]) -> str:
 
 
 def _check_wall(case: Case, results: Mapping[str, str], reason: str) -> None:
-    """A level that no record names counts as one that needs the wall."""
     routes = [route for route in ROUTES if results.get(route) == "open"]
-    needed = case.level < 0 or case.level >= WALL_LEVEL
-    if routes and needed and reason != CANARY_OPEN:
+    if routes and case.protected and reason != CANARY_OPEN:
         raise EgressError("egress.open", f"the attempt ran with open routes: {', '.join(routes)}")
 
 

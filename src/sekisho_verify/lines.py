@@ -15,6 +15,8 @@ from sekisho_verify.trust import Trust
 
 OK, NOTE, ABSENT, FAILED = "ok", "note", "absent", "failed"
 MEASURED, ATTESTED, SIGNED, DECLARED = "M", "A", "S", "D"
+PROTECTED_LEVEL = 2
+"""From here up a job needs a wall, and a proof of place for every site; a level that no record names counts as one."""
 
 _no_fields: Mapping[str, str | int] = MappingProxyType({})
 
@@ -83,6 +85,11 @@ class Case:
     def level(self) -> int:
         """The highest level any record names; -1 where none names one."""
         return max(detail.level for detail in self.bundle.details)
+
+    @property
+    def protected(self) -> bool:
+        """Whether the data is of a level that needs a wall and a proof of place."""
+        return self.level < 0 or self.level >= PROTECTED_LEVEL
 
     @cached_property
     def residency(self) -> frozenset[str] | None:

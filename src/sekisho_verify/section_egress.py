@@ -18,7 +18,6 @@ from sekisho_verify.section import Section
 
 EGRESS_FILE = "egress.json"
 CANARIES_FILE = "canaries.json"
-PROTECTED_LEVEL = 2
 CANARY_OPEN = "wall.canary_open"
 MECHANISM_OPEN = "open"
 _FIELDS = {"v", "attempt", "canaries", "egress"}
@@ -125,8 +124,7 @@ def _observed(case: Case, found: Evidence, data: bytes) -> list[Line]:
     for seen in read_canaries_file(data):
         if (seen.attempt, seen.agent) != (message.attempt, detail.agent_key):
             raise EgressError("observed.foreign", "a listener's report of another attempt or agent")
-        needed = case.level < 0 or case.level >= PROTECTED_LEVEL
-        if seen.inside and needed and message.body.get("reason") != CANARY_OPEN:
+        if seen.inside and case.protected and message.body.get("reason") != CANARY_OPEN:
             raise EgressError("observed.open", f"{seen.listener} heard {_names(seen.inside)} from inside")
         lines.append(_seen(case, seen))
     return lines

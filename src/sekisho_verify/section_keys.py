@@ -16,8 +16,6 @@ from sekisho_verify.lines import ABSENT, DECLARED, NOTE, OK, Case, Evidence, Lin
 from sekisho_verify.section import Section
 
 FILE = "key_release.json"
-PROOF_LEVEL = 2
-"""From here up no key is released without a proof of place."""
 _PROOF_FILE = "location.json"
 _DEVELOPMENT = "development"
 
@@ -91,13 +89,11 @@ def _check_release(case: Case, evidence: Evidence, release: Release) -> None:
     done = record.decision == "allow" and record.outcome == "done"
     if done is not release.released or release.released is bool(release.reason):
         raise ReleaseError("key.decision_differs", "released and yet denied, or refused and yet done")
-    # A level that no record names counts as one that needs the proof.
-    needed = case.level < 0 or case.level >= PROOF_LEVEL
-    if release.released and needed and not release.proof:
+    if release.released and case.protected and not release.proof:
         raise ReleaseError("key.without_proof", "released without a proof of place")
-    shown = {proof.digest for proof in case.evidence(_PROOF_FILE)}
-    if release.released and release.proof and shown and release.proof not in shown:
-        raise ReleaseError("key.other_proof", "released on a proof of place that the bundle does not name")
+    named = case.bundle.details[evidence.number].files.get(_PROOF_FILE)
+    if release.released and release.proof and release.proof != named:
+        raise ReleaseError("key.other_proof", "released on a proof of place that its record does not name")
 
 
 def _line(release: Release, count: int) -> Line:

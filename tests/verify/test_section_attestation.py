@@ -131,7 +131,9 @@ def test_a_file_that_is_only_named_is_absent_and_meets_no_demand() -> None:
     assert [line.code for line in lines(found)] == ["attestation.missing"]
     assert found.exit_code is Exit.COMPLETENESS
     demanded = verdict(FILE, kept=False, demand={"max_level_without_attestation": 1})
-    assert [line.fields["reason"] for line in demanded.lines if line.part == "demand"] == ["demand.attestation"]
+    assert [line.fields["reason"] for line in demanded.lines if line.part == "demand"] == [
+        "demand.attestation"
+    ]
 
 
 def test_no_bit_of_it_can_be_flipped() -> None:
