@@ -26,7 +26,11 @@ from sekisho_verify.record import Record
 
 CANARY_OPEN = "wall.canary_open"
 
-_DEMANDED = {"place": "a measured place", "attestation": "attested hardware"}
+_DEMANDED = {
+    "place": "a measured place",
+    "attestation": "attested hardware",
+    "observation": "a wall that a known listener observed",
+}
 
 
 class DecisionError(VerifyError):
@@ -160,6 +164,7 @@ def demands(case: Case, shown: Sequence[Line]) -> list[Line]:
     for what, part, grade, bar in (
         ("place", "transcript", MEASURED, wanted.max_level_without_place),
         ("attestation", "attestation", ATTESTED, wanted.max_level_without_attestation),
+        ("observation", "egress", MEASURED, wanted.max_level_without_observation),
     ):
         if bar < LEVEL_MAX and not 0 <= case.level <= bar and not is_shown(shown, part, grade):
             errors.append(DemandError(f"demand.{what}", f"{_DEMANDED[what]} is demanded above level {bar}"))

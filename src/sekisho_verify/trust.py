@@ -32,7 +32,7 @@ _FIELDS = _REQUIRED | {
 _FLAGS = ("closed", "consistency", "timestamp")
 _LOCATION = ("liars_max", "age_ms_max", "skew_ms_max", "rounds_min")
 _AUTHORITIES_MAX = 16
-_BARS = ("max_level_without_place", "max_level_without_attestation")
+_BARS = ("max_level_without_place", "max_level_without_attestation", "max_level_without_observation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,9 @@ class Demand:
     """What must be shown beyond integrity.
 
     `closed` streams, `consistency` with what was seen, a `timestamp` by an authority of this file, a measured place for
-    data above `max_level_without_place`, and hardware attested to a verifier of this file above
-    `max_level_without_attestation` (5 demands none).
+    data above `max_level_without_place`, hardware attested to a verifier of this file above
+    `max_level_without_attestation`, and a closed wall observed by a listener of this file above
+    `max_level_without_observation` (5 demands none).
     """
 
     closed: bool = False
@@ -57,6 +58,7 @@ class Demand:
     max_level_without_place: int = LEVEL_MAX
     max_level_without_attestation: int = LEVEL_MAX
     timestamp: bool = False
+    max_level_without_observation: int = LEVEL_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +258,8 @@ def _read_demand(value: object) -> Demand:
     for name in _FLAGS:
         if type(value.get(name, False)) is not bool:
             raise TrustError("trust.demand", "true or false is needed", where=f"demand.{name}")
-    place, attestation = (
+    place, attestation, observation = (
         _read_count(value.get(name, LEVEL_MAX), limit=LEVEL_MAX, field=f"demand.{name}") for name in _BARS
     )
     closed, consistency, timestamp = (bool(value.get(name, False)) for name in _FLAGS)
-    return Demand(closed, consistency, place, attestation, timestamp)
+    return Demand(closed, consistency, place, attestation, timestamp, observation)
