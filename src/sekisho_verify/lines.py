@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from sekisho_verify.bundle import Bundle
-from sekisho_verify.canonical import DIGEST_PREFIX, digest
-from sekisho_verify.errors import Exit, VerifyError
+from sekisho_verify.canonical import DIGEST_PREFIX, decode_object, digest
+from sekisho_verify.errors import CanonicalError, Exit, VerifyError
 from sekisho_verify.sealed import AgentMessage, open_sealed, read_agent_message
 from sekisho_verify.trust import Trust
 
@@ -65,6 +65,7 @@ class Case:
     def __init__(self, bundle: Bundle, trust: Trust | None) -> None:
         self.bundle = bundle
         self.trust = trust
+        self._bodies: dict[str, dict[str, object] | CanonicalError] = {}
 
     @cached_property
     def opened(self) -> tuple[list[Opened], list[VerifyError]]:
@@ -110,6 +111,21 @@ class Case:
     def evidence(self, name: str) -> Sequence[Evidence]:
         """Evidence files of one name (such as `attestation.json`), in the order of the records that name them."""
         return self._evidence.get(name, ())
+
+    def body(self, found: Evidence) -> dict[str, object]:
+        """The canonical JSON object in an evidence file that is there; CanonicalError for anything else.
+
+        Decoded once, however many records name it, so that no reader may change it.
+        """
+        if found.digest not in self._bodies:
+            try:
+                self._bodies[found.digest] = decode_object(found.data or b"")
+            except CanonicalError as error:
+                self._bodies[found.digest] = error
+        body = self._bodies[found.digest]
+        if isinstance(body, CanonicalError):
+            raise CanonicalError(body.code, body.detail)
+        return body
 
     @cached_property
     def _evidence(self) -> Mapping[str, list[Evidence]]:

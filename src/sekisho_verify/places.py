@@ -16,6 +16,7 @@ from sekisho_verify.errors import CanonicalError
 from sekisho_verify.lines import Case, Evidence
 from sekisho_verify.location import COUNTS, LocationVerdict, stricter, weaker
 from sekisho_verify.location_proof import Proof, ProofError, judge_again, read_proof
+from sekisho_verify.location_reach import Work
 from sekisho_verify.location_territory import Territory, parse_territory
 from sekisho_verify.location_transcript import read_transcript
 
@@ -44,7 +45,8 @@ class Places:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._lands = {each.digest: each.data for each in case.evidence(TERRITORY_NAME)}
-        self._territories: dict[str, Territory] = {}
+        self._territories: dict[str, Territory | None] = {}
+        self._work = Work()
         self._orders: dict[str, Rests] = {}
         self._sites: dict[str, set[str]] = defaultdict(set)
         self.chosen: set[str] = set()
@@ -76,9 +78,9 @@ class Places:
             raise ProofError("proof.weak_policy", f"judged by less than is demanded: {', '.join(less)}")
         if proof.territory not in self._lands:
             raise ProofError("proof.no_territory", "judged on a map that no record names")
-        territory = self._territory(proof.territory)
-        if territory is None:
+        if self._lands[proof.territory] is None:
             return proof.territory
+        territory = self._territory(proof.territory)
         verdict = judge_again(proof, territory)
         if trust and (trust.landmarks or weaker(proof.policy, trust.location)):
             policy = stricter(proof.policy, trust.location)
@@ -104,11 +106,15 @@ class Places:
         attempts = rests.attempts or {name for name, sites in self._sites.items() if sites & rests.sites}
         return self._unplaced.union(*(self._keys.get(name, set()) for name in attempts))
 
-    def _territory(self, digest: str) -> Territory | None:
-        data = self._lands[digest]
-        if digest not in self._territories and data is not None:
-            self._territories[digest] = parse_territory(data)
-        return self._territories.get(digest)
+    def _territory(self, digest: str) -> Territory:
+        """Read once, whether it can be or not; all maps of a bundle share one bound of work."""
+        if digest not in self._territories:
+            self._territories[digest] = None
+            self._territories[digest] = parse_territory(self._lands[digest] or b"", self._work)
+        territory = self._territories[digest]
+        if territory is None:
+            raise ProofError("proof.territory", "judged on a map that cannot be read")
+        return territory
 
     def _order(self, digest: str) -> Rests:
         """What the release order in an evidence file is for; nothing where it is none, which its own section says."""

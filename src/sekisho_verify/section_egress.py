@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from sekisho_verify.canonical import decode_object, from_base64url, to_base64url
+from sekisho_verify.canonical import from_base64url, to_base64url
 from sekisho_verify.detail import LEVEL_MAX, read_canaries
 from sekisho_verify.errors import Exit, RecordError, VerifyError
 from sekisho_verify.lines import ABSENT, DECLARED, MEASURED, NOTE, OK, Case, Evidence, Line, failed
@@ -89,19 +89,19 @@ def check(case: Case) -> list[Line]:
     """The agent's reports (D), then what listeners observed (M where the trust file names them)."""
     lines: list[Line] = []
     for found in case.evidence(EGRESS_FILE):
-        lines += _told_of(found, EGRESS_FILE, lambda data, at=found: [_report(case, at, data)])
+        lines += _told_of(found, EGRESS_FILE, lambda at: [_report(case, at)])
     runs = _Runs(case)
     for found in case.evidence(CANARIES_FILE):
         runs.heard[found.number] = set()
-        lines += _told_of(found, CANARIES_FILE, lambda data, at=found: _observed(case, runs, at, data))
+        lines += _told_of(found, CANARIES_FILE, lambda at: _observed(case, runs, at))
     return [*lines, *_left_out(case, runs)]
 
 
-def _told_of(found: Evidence, name: str, read: Callable[[bytes], list[Line]]) -> list[Line]:
+def _told_of(found: Evidence, name: str, read: Callable[[Evidence], list[Line]]) -> list[Line]:
     if found.data is None:
         return [Line("egress", ABSENT, "egress.missing", {"name": name})]
     try:
-        return read(found.data)
+        return read(found)
     except VerifyError as error:
         return [failed("egress", error.at(found.where))]
 
@@ -111,10 +111,18 @@ class _Runs:
 
     def __init__(self, case: Case) -> None:
         self.heard: dict[int, set[Observation]] = {}
+        self._read: dict[str, list[Observation]] = {}
         self.begun: dict[tuple[str, object], str] = {}
         for message in case.messages.values():
             if message.body["kind"] == STARTED:
                 self.begun.setdefault((message.attempt, message.token), message.time)
+
+    def reports(self, found: Evidence) -> list[Observation]:
+        """The reports in an evidence file, verified once; no attempt but one can be what they are of."""
+        if found.digest not in self._read:
+            self._read[found.digest] = []
+            self._read[found.digest] = read_canaries_file(found.data or b"")
+        return self._read[found.digest]
 
     def of(self, message: AgentMessage) -> Run:
         """The run that this last message is about: from when it was said to have started, for its `seconds`."""
@@ -125,8 +133,8 @@ class _Runs:
         return Run(message.attempt, message.token, begun_ms, ended_ms)
 
 
-def _report(case: Case, found: Evidence, data: bytes) -> Line:
-    body = decode_object(data)
+def _report(case: Case, found: Evidence) -> Line:
+    body = case.body(found)
     if body.keys() != _FIELDS or type(body["v"]) is not int or body["v"] != 1:
         raise _wrong("a field missing or unknown")
     message = _message(case, found)
@@ -160,11 +168,11 @@ def _told(report: object) -> Line:
     return Line("egress", NOTE, "egress.listed", fields, DECLARED)
 
 
-def _observed(case: Case, runs: _Runs, found: Evidence, data: bytes) -> list[Line]:
+def _observed(case: Case, runs: _Runs, found: Evidence) -> list[Line]:
     """Reports must be of this very attempt, token and agent, and of all its time: any other shows nothing here."""
     message, key = _message(case, found), case.bundle.details[found.number].agent_key
     run, lines = runs.of(message), list[Line]()
-    for seen in read_canaries_file(data):
+    for seen in runs.reports(found):
         _check_seen(seen, run, key)
         if seen.inside and case.protected and message.body.get("reason") != CANARY_OPEN:
             raise EgressError("observed.open", f"{seen.listener} heard {_names(seen.inside)} from inside")

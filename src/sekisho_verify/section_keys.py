@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sekisho_verify.canonical import decode_object, digest, encode
+from sekisho_verify.canonical import digest, encode
 from sekisho_verify.errors import CanonicalError, Exit, VerifyError
 from sekisho_verify.lines import ABSENT, DECLARED, NOTE, OK, Case, Evidence, Line, failed
 from sekisho_verify.section import Section
@@ -47,7 +47,7 @@ def check(case: Case) -> list[Line]:
     found: Counter[Release] = Counter()
     for evidence in case.evidence(FILE):
         try:
-            release = read_release(evidence)
+            release = read_release(case, evidence)
             _check_release(case, evidence, release)
         except VerifyError as error:
             lines.append(failed("key_release", error.at(evidence.where)))
@@ -57,12 +57,12 @@ def check(case: Case) -> list[Line]:
     return lines or [Line("key_release", ABSENT, "absent.key_release")]
 
 
-def read_release(evidence: Evidence) -> Release:
+def read_release(case: Case, evidence: Evidence) -> Release:
     """The decision in an evidence file; ReleaseError where the bundle does not hold it or it has another shape."""
     if evidence.data is None:
         raise ReleaseError("key.evidence_missing", "the decision about a key is not in the bundle")
     try:
-        body = decode_object(evidence.data)
+        body = case.body(evidence)
     except CanonicalError as error:
         raise ReleaseError("key.shape", "a decision about a key that is not canonical JSON") from error
     order, key = _mapping(body, "order"), _mapping(body, "key")

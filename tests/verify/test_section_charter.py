@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sekisho_verify import Verdict, parse_trust, verify_bundle, write_bundle
+from sekisho_verify import Verdict, parse_trust, reevaluation, section_charter, verify_bundle, write_bundle
 from sekisho_verify.canonical import digest, encode
 from sekisho_verify.errors import Exit
 from sekisho_verify.reevaluation import Charter, ReplayError, read_facts
@@ -156,6 +156,37 @@ def test_one_charter_serves_many_records() -> None:
     found = verify_bundle(write_bundle(members), parse_trust(log.trust()))
     (line,) = [line for line in found.lines if line.part == "charter"]
     assert line.fields == {"made": 3, "records": 3}
+
+
+def test_more_decisions_than_any_job_has_end_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    fact = encode(facts())
+    monkeypatch.setattr(section_charter, "WORK_BYTES_MAX", 2 * (len(fact) + len(CHARTER)))
+    log = TestLog()
+    values: Body = {"charter": digest(CHARTER), "facts": digest(fact), "time": TIME, "rules": ["P1-engineer"]}
+    log.append(record_body("s", number, **values) for number in range(5))
+    found = verify_bundle(
+        write_bundle(log.members("s", charters=[CHARTER], facts=[fact])), parse_trust(log.trust())
+    )
+    assert code(found) == "charter.work"
+    (line,) = [line for line in found.lines if line.part == "charter"]
+    assert line.fields["where"] == "records/000002.json"
+
+
+def test_a_charter_that_cannot_be_read_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[bytes] = []
+
+    def refuse(data: bytes) -> Charter:
+        tried.append(data)
+        raise ReplayError("charter.unreadable", "no")
+
+    monkeypatch.setattr(reevaluation, "Charter", refuse)
+    fact = encode(facts())
+    log = TestLog()
+    log.append(record_body("s", number, charter=digest(CHARTER), facts=digest(fact)) for number in range(3))
+    found = verify_bundle(
+        write_bundle(log.members("s", charters=[CHARTER], facts=[fact])), parse_trust(log.trust())
+    )
+    assert (code(found), len(tried)) == ("charter.unreadable", 1)
 
 
 def verdict(fact: bytes, record: Body | None = None, *, charter: bytes = CHARTER) -> Verdict:
