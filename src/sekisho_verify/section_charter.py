@@ -8,6 +8,7 @@ from sekisho_verify.lines import NOTE, OK, Case, Line, failed
 from sekisho_verify.section import Section
 
 _PART = "charter"
+_SUBMIT = "compute.job.submit"
 WORK_BYTES_MAX = 4 << 30
 """Charter and facts of each decision that is made again: a hundred thousand decisions of the usual size."""
 
@@ -25,6 +26,7 @@ def check(case: Case) -> list[Line]:
     charters: dict[str, reevaluation.Charter | None] = {}
     lines: list[Line] = []
     left = WORK_BYTES_MAX
+    submitter = next((one.actor for one in bundle.records if one.action == _SUBMIT), "")
     for number, facts in able:
         record = bundle.records[number]
         left -= len(bundle.facts[record.facts]) + len(bundle.charters[record.charter])
@@ -35,12 +37,19 @@ def check(case: Case) -> list[Line]:
                 charters[record.charter] = None
                 charters[record.charter] = reevaluation.Charter(bundle.charters[record.charter])
             if (charter := charters[record.charter]) is not None:
-                reevaluation.check_record(record, charter, facts)
+                found = reevaluation.contradictions(record, charter, facts, _asked(case, submitter, number))
+                lines += [failed(_PART, error.at(f"records/{number:06}.json")) for error in found]
         except VerifyError as error:
             lines.append(failed(_PART, error.at(f"records/{number:06}.json")))
             if left < 0:
                 break
     return lines or [Line(_PART, OK, "charter.same", total, leaves_open=("rest_read",))]
+
+
+def _asked(case: Case, submitter: str, number: int) -> reevaluation.Asked:
+    detail = case.bundle.details[number]
+    sites = frozenset(choice.site for choice in detail.sites if choice.chosen)
+    return reevaluation.Asked(submitter, case.bundle.manifest.subject.id, detail.level, sites)
 
 
 SECTION = Section(

@@ -178,7 +178,7 @@ def forged(members: dict[str, bytes]) -> Verdict:
                 0,
                 **{name: body[name] for name in ("time", "rules", "charter", "action", "resource")},
                 facts=digest(changed),
-                actor=make_id("usr", 1),
+                actor=make_id("svc", 1),
             )
         ]
     )
