@@ -183,7 +183,7 @@ def _read_area(value: object, work: Work) -> Area:
     if not isinstance(code, str) or not _code(code):
         raise TerritoryError("territory.area", "an area without a code")
     wanted = _AREA_FIELDS | {"counts_as"} if status == DISPUTED else _AREA_FIELDS
-    if value.keys() != wanted or status not in {HOME, FOREIGN, DISPUTED}:
+    if value.keys() != wanted or status not in (HOME, FOREIGN, DISPUTED):
         raise TerritoryError("territory.area", "a field missing, unknown or of a wrong value", where=code)
     counts_as = str(value.get("counts_as", status))
     if counts_as not in {HOME, FOREIGN}:
