@@ -124,6 +124,8 @@ def parse_json(data: bytes, what: str) -> object:
     """Strict JSON: UTF-8, unique keys, no NaN, at most 16 levels; TokenError names `what` otherwise."""
     try:
         value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        # Half of a surrogate pair, written as an escape, is text that nothing can write down again.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise TokenError("attestation.json", f"the {what} is not strict JSON") from error
     _check_depth(value, what)

@@ -61,7 +61,7 @@ def decode_object(data: bytes) -> dict[str, object]:
 def decode_relaxed(data: bytes) -> object:
     """A value written by a person: spaces and any order of keys allowed, everything else as `decode`."""
     value = _load(data, unique_keys=True)
-    check(value)
+    encode(value)
     return value
 
 

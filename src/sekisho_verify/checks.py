@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from sekisho_verify.canonical import digest
@@ -39,9 +40,12 @@ def records(case: Case) -> list[Line]:
 
 
 def digests(case: Case) -> list[Line]:
-    """Charters, facts and files against the digests that records name; time stamps against their own names."""
+    """Charters, facts and files against the digests that records name; time stamps against their own names.
+
+    What a record names and the bundle leaves out fails: nobody can say whether it would have held.
+    """
     bundle = case.bundle
-    lines: list[Line] = []
+    lines = [failed("digests", error) for error in _left_out(case)]
     for folder in (bundle.charters, bundle.facts, bundle.files, bundle.timestamps):
         for name, data in folder.items():
             if digest(data) != name:
@@ -124,6 +128,22 @@ def messages(case: Case) -> list[Line]:
     if not lines and not opened:
         return [Line("messages", ABSENT, "messages.none")]
     return lines or [Line("messages", OK, "messages.signed", {"count": len(opened)}, DECLARED)]
+
+
+def _left_out(case: Case) -> Iterator[CompletenessError]:
+    """One error for each facts slice and each file that is named and not there, at the first record that names it."""
+    told: set[str] = set()
+    for number, (record, detail) in enumerate(zip(case.bundle.records, case.bundle.details, strict=True)):
+        named = [("facts", record.facts, case.bundle.facts)]
+        named += [(name, found, case.bundle.files) for name, found in sorted(detail.files.items())]
+        for name, found, folder in named:
+            if found not in folder and found not in told:
+                told.add(found)
+                yield CompletenessError(
+                    "completeness.left_out",
+                    f"{found} is named and not in the bundle",
+                    where=f"records/{number:06}.json {name}",
+                )
 
 
 def is_closed(case: Case) -> bool:

@@ -20,13 +20,17 @@ from sekisho_verify.lines import (
     Case,
     Line,
     failed,
+    once,
 )
 from sekisho_verify.record import Record
 
-WALL_LEVEL = 2
 CANARY_OPEN = "wall.canary_open"
 
-_DEMANDED = {"place": "a measured place", "attestation": "attested hardware"}
+_DEMANDED = {
+    "place": "a measured place",
+    "attestation": "attested hardware",
+    "observation": "a wall that a known listener observed",
+}
 
 
 class DecisionError(VerifyError):
@@ -120,7 +124,7 @@ def place(case: Case) -> list[Line]:
 
 def wall(case: Case) -> list[Line]:
     """Canaries as the site's agent reports them; an attempt that ran with an open route fails."""
-    said = {found.number: found.message.body for found in case.opened[0]}
+    said = {number: message.body for number, message in case.messages.items()}
     lines: list[Line] = []
     reports: list[Line] = []
     for number, detail in enumerate(case.bundle.details):
@@ -128,12 +132,10 @@ def wall(case: Case) -> list[Line]:
             results = _canaries(detail, said.get(number, {}))
             if results is not None:
                 _check_wall(case, results, _reason(detail, said.get(number, {})))
-                report = _wall_line(results)
-                if report not in reports:
-                    reports.append(report)
+                reports.append(_wall_line(results))
         except VerifyError as error:
             lines.append(failed("wall", error.at(f"records/{number:06}.json")))
-    return lines or reports or [Line("wall", ABSENT, "wall.none")]
+    return lines or once(reports) or [Line("wall", ABSENT, "wall.none")]
 
 
 def demands(case: Case, shown: Sequence[Line]) -> list[Line]:
@@ -162,6 +164,7 @@ def demands(case: Case, shown: Sequence[Line]) -> list[Line]:
     for what, part, grade, bar in (
         ("place", "transcript", MEASURED, wanted.max_level_without_place),
         ("attestation", "attestation", ATTESTED, wanted.max_level_without_attestation),
+        ("observation", "egress", MEASURED, wanted.max_level_without_observation),
     ):
         if bar < LEVEL_MAX and not 0 <= case.level <= bar and not is_shown(shown, part, grade):
             errors.append(DemandError(f"demand.{what}", f"{_DEMANDED[what]} is demanded above level {bar}"))
@@ -169,10 +172,10 @@ def demands(case: Case, shown: Sequence[Line]) -> list[Line]:
 
 
 def is_shown(lines: Iterable[Line], part: str, grade: str) -> bool:
-    """Whether a part holds at this grade: some line of it is ok and has the grade, and none of its lines failed."""
+    """Whether a part holds at this grade: some line of it is ok and has the grade, none failed or misses its file."""
     mine = [line for line in lines if line.part == part]
     return any((line.state, line.grade) == (OK, grade) for line in mine) and not any(
-        line.state == FAILED for line in mine
+        line.state in {FAILED, ABSENT} for line in mine
     )
 
 
@@ -220,10 +223,8 @@ def _reason(detail: Detail, said: Mapping[str, object]) -> str:
 
 
 def _check_wall(case: Case, results: Mapping[str, str], reason: str) -> None:
-    """A level that no record names counts as one that needs the wall."""
     routes = [route for route in ROUTES if results.get(route) == "open"]
-    needed = case.level < 0 or case.level >= WALL_LEVEL
-    if routes and needed and reason != CANARY_OPEN:
+    if routes and case.protected and reason != CANARY_OPEN:
         raise EgressError("egress.open", f"the attempt ran with open routes: {', '.join(routes)}")
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
 
 from sekisho_verify.bundle import Bundle
-from sekisho_verify.canonical import DIGEST_PREFIX, digest
-from sekisho_verify.errors import Exit, VerifyError
+from sekisho_verify.canonical import DIGEST_PREFIX, decode_object, digest
+from sekisho_verify.errors import CanonicalError, Exit, VerifyError
 from sekisho_verify.sealed import AgentMessage, open_sealed, read_agent_message
 from sekisho_verify.trust import Trust
 
 OK, NOTE, ABSENT, FAILED = "ok", "note", "absent", "failed"
 MEASURED, ATTESTED, SIGNED, DECLARED = "M", "A", "S", "D"
+PROTECTED_LEVEL = 2
+"""From here up a job needs a wall, and a proof of place for every site; a level that no record names counts as one."""
 
 _no_fields: Mapping[str, str | int] = MappingProxyType({})
 
@@ -63,6 +65,7 @@ class Case:
     def __init__(self, bundle: Bundle, trust: Trust | None) -> None:
         self.bundle = bundle
         self.trust = trust
+        self._bodies: dict[str, dict[str, object] | CanonicalError] = {}
 
     @cached_property
     def opened(self) -> tuple[list[Opened], list[VerifyError]]:
@@ -84,23 +87,58 @@ class Case:
         """The highest level any record names; -1 where none names one."""
         return max(detail.level for detail in self.bundle.details)
 
+    @property
+    def protected(self) -> bool:
+        """Whether the data is of a level that needs a wall and a proof of place."""
+        return self.level < 0 or self.level >= PROTECTED_LEVEL
+
     @cached_property
     def residency(self) -> frozenset[str] | None:
         """Countries that every record with a residency allows; None where none has one."""
         named = [detail.residency for detail in self.bundle.details if detail.residency is not None]
         return frozenset.intersection(*named) if named else None
 
-    def evidence(self, name: str) -> list[Evidence]:
+    @cached_property
+    def messages(self) -> Mapping[int, AgentMessage]:
+        """The opened messages by the number of their record."""
+        return {found.number: found.message for found in self.opened[0]}
+
+    @cached_property
+    def held(self) -> Mapping[str, bytes]:
+        """Evidence files that are what their names say, by digest: each is hashed once, however often it is named."""
+        return {name: data for name, data in self.bundle.files.items() if digest(data) == name}
+
+    def evidence(self, name: str) -> Sequence[Evidence]:
         """Evidence files of one name (such as `attestation.json`), in the order of the records that name them."""
-        found: list[Evidence] = []
+        return self._evidence.get(name, ())
+
+    def body(self, found: Evidence) -> dict[str, object]:
+        """The canonical JSON object in an evidence file that is there; CanonicalError for anything else.
+
+        Decoded once, however many records name it, so that no reader may change it.
+        """
+        if found.digest not in self._bodies:
+            try:
+                self._bodies[found.digest] = decode_object(found.data or b"")
+            except CanonicalError as error:
+                self._bodies[found.digest] = error
+        body = self._bodies[found.digest]
+        if isinstance(body, CanonicalError):
+            raise CanonicalError(body.code, body.detail)
+        return body
+
+    @cached_property
+    def _evidence(self) -> Mapping[str, list[Evidence]]:
+        found: dict[str, list[Evidence]] = {}
         for number, detail in enumerate(self.bundle.details):
-            if name in detail.files:
-                claimed = detail.files[name]
-                data = self.bundle.files.get(claimed)
-                found.append(
-                    Evidence(number, claimed, data if data is None or digest(data) == claimed else None)
-                )
+            for name, claimed in detail.files.items():
+                found.setdefault(name, []).append(Evidence(number, claimed, self.held.get(claimed)))
         return found
+
+
+def once(lines: Iterable[Line]) -> list[Line]:
+    """Each different line once, at its first place."""
+    return list({(*line[:3], *sorted(line.fields.items()), *line[4:]): line for line in lines}.values())
 
 
 def failed(part: str, error: VerifyError) -> Line:

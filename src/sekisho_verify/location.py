@@ -76,6 +76,28 @@ class Policy:
     nonce: bytes = b""
 
 
+FLOOR = Policy()
+"""The least that a proof must have been judged by: whoever wrote the bundle may have demanded more, never less."""
+
+
+def weaker(policy: Policy, floor: Policy = FLOOR) -> list[str]:
+    """The fields in which a policy demands less than another. Without a nonce nothing was asked at all."""
+    names = [name for name in ("age_ms_max", "skew_ms_max") if getattr(policy, name) > getattr(floor, name)]
+    names += [name for name in ("liars_max", "rounds_min") if getattr(policy, name) < getattr(floor, name)]
+    return names if policy.nonce else [*names, "nonce"]
+
+
+def stricter(one: Policy, other: Policy) -> Policy:
+    """What both demand; the nonce is the first one's."""
+    return Policy(
+        liars_max=max(one.liars_max, other.liars_max),
+        age_ms_max=min(one.age_ms_max, other.age_ms_max),
+        skew_ms_max=min(one.skew_ms_max, other.skew_ms_max),
+        rounds_min=max(one.rounds_min, other.rounds_min),
+        nonce=one.nonce,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What one transcript comes to.

@@ -115,12 +115,17 @@ def read_proof(data: bytes) -> Proof:
 
 
 def judge_again(
-    proof: Proof, territory: Territory, landmarks: Sequence[Landmark] | None = None
+    proof: Proof,
+    territory: Territory,
+    landmarks: Sequence[Landmark] | None = None,
+    policy: Policy | None = None,
 ) -> LocationVerdict:
     """What a proof comes to here and now, at the moment it was judged; with `landmarks`, on the word of those alone.
 
-    ProofError for another territory than the one named, and, where the landmarks are the proof's own, for a verdict
-    that is not the recorded one.
+    With a `policy`, by that one instead of the proof's own.
+
+    ProofError for another territory than the one named, and, where landmarks and policy are the proof's own, for a
+    verdict that is not the recorded one.
     """
     if territory.digest != proof.territory:
         raise ProofError("proof.territory", "not the territory that the proof names")
@@ -129,10 +134,10 @@ def judge_again(
         landmarks=proof.landmarks if landmarks is None else landmarks,
         territory=territory,
         now_ms=proof.time_ms,
-        policy=proof.policy,
+        policy=proof.policy if policy is None else policy,
     )
     verdict = judge(proof.transcripts, case)
-    if landmarks is None and document(verdict) != proof.verdict:
+    if landmarks is None and policy is None and document(verdict) != proof.verdict:
         raise ProofError("proof.verdict", f"the recorded verdict is another; judged again: {verdict.code}")
     return verdict
 

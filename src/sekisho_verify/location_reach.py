@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from sekisho_verify.errors import VerifyError
 from sekisho_verify.location_sphere import (
     LONGITUDE_UDEG_MAX,
     Place,
@@ -21,8 +22,27 @@ from sekisho_verify.location_sphere import (
     turn,
 )
 
+STEPS_MAX = 1 << 26
+"""Enough for a map of a million points and a hundred questions about it; some minutes at the very most."""
 _PIECE_EDGES = 64
 _WHOLE_TURN = 2 * LONGITUDE_UDEG_MAX
+
+
+class WorkError(VerifyError):
+    """A map, or questions about maps, that would take longer than any real ones."""
+
+
+class Work:
+    """Steps (pieces and edges looked at) that may still be taken; shared by all that must not take long together."""
+
+    def __init__(self, steps: int = STEPS_MAX) -> None:
+        self.left = steps
+
+    def take(self, steps: int) -> None:
+        """WorkError once there are not as many left."""
+        self.left -= steps
+        if self.left < 0:
+            raise WorkError("territory.work", "more work than the maps of any bundle take")
 
 
 class Piece(NamedTuple):
@@ -44,43 +64,49 @@ def cut(rings: Sequence[Points]) -> list[Piece]:
     return [piece for number, ring in enumerate(rings) for piece in _pieces(number, ring)]
 
 
-def holders(pieces: Sequence[Piece], place: Place) -> frozenset[int]:
+def holders(pieces: Sequence[Piece], place: Place, work: Work | None = None) -> frozenset[int]:
     """The rings whose inside holds the place."""
     crossed: Counter[int] = Counter()
+    work = work or Work()
+    work.take(len(pieces))
     longitude = place.longitude_udeg
     for piece in pieces:
         if (longitude - piece.west) % _WHOLE_TURN <= piece.width:
+            work.take(len(piece.points))
             crossed[piece.ring] += crossings(piece.points, place)
     return frozenset(ring for ring, count in crossed.items() if count % 2)
 
 
-def nested(rings: Sequence[Points], pieces: Sequence[Piece]) -> list[int]:
+def nested(rings: Sequence[Points], pieces: Sequence[Piece], work: Work | None = None) -> Iterator[int]:
     """The rings that lie in another one, every point of them; rings that only touch or cross are not among them.
 
     `pieces` are what the rings were cut into.
     """
-    found: list[int] = []
+    work = work or Work()
     for number, ring in enumerate(rings):
+        work.take(len(rings))
         around = frozenset(range(len(rings))) - {number}
         for longitude, latitude in ring:
-            around &= holders(pieces, Place(latitude, longitude))
+            around &= holders(pieces, Place(latitude, longitude), work)
             if not around:
                 break
         if around:
-            found.append(number)
-    return found
+            yield number
 
 
-def nearest(pieces: Sequence[Piece], p: Vector) -> tuple[int, float]:
+def nearest(pieces: Sequence[Piece], p: Vector, work: Work | None = None) -> tuple[int, float]:
     """Ring and angle in radians of the nearest edge; pi where there is none.
 
     Takes the pieces in the order of the least they could be away, until that is more than what was found.
     """
     best, ring = math.pi, -1
+    work = work or Work()
+    work.take(len(pieces))
     queue = [(angle(p, piece.centre) - piece.radius, number) for number, piece in enumerate(pieces)]
     heapq.heapify(queue)
     while queue and queue[0][0] < best:
         piece = pieces[heapq.heappop(queue)[1]]
+        work.take(len(piece.points))
         vectors = [to_vector(*point) for point in piece.points]
         found = min(segment_angle(p, a, b) for a, b in itertools.pairwise(vectors))
         if found < best:

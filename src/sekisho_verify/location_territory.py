@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from sekisho_verify import canonical
 from sekisho_verify.errors import VerifyError
-from sekisho_verify.location_reach import Piece, cut, holders, nearest, nested
+from sekisho_verify.location_reach import Piece, Work, cut, holders, nearest, nested
 from sekisho_verify.location_sphere import (
     CURVATURE_KM_MIN,
     LATITUDE_UDEG_MAX,
@@ -36,6 +36,8 @@ from sekisho_verify.location_sphere import (
 KIND = "sekisho.territory"
 TERRITORY_BYTES_MAX = 64 << 20
 TOLERANCE_M_MAX = 50_000
+POINTS_MAX = 1 << 20
+"""Of all rings together: twice as many as the finest maps of the whole world in common use have."""
 EDGE_UDEG_MAX = 90 * UDEG_PER_DEGREE
 HOME, FOREIGN, DISPUTED = "home", "foreign", "disputed"
 
@@ -43,6 +45,7 @@ _METRES_PER_KM = 1000
 _POINTS_MIN = 4
 _TEXT_MAX = 255
 _AREAS_MAX = 4096
+_KNOWN_MAX = 1024
 _SPHERE_HALF = 2 * math.pi
 _FIELDS = frozenset({"v", "kind", "name", "version", "sources", "home", "tolerance_m", "areas"})
 _AREA_FIELDS = frozenset({"code", "name", "status", "rings"})
@@ -75,12 +78,17 @@ class Area:
 class Territory:
     """A checked territory. `digest` names the file it was read from."""
 
-    def __init__(self, body: Mapping[str, object], areas: tuple[Area, ...], *, digest: str) -> None:
+    def __init__(
+        self, body: Mapping[str, object], areas: tuple[Area, ...], *, digest: str, work: Work | None = None
+    ) -> None:
+        """`work` is what all questions together may take; without it each question has a bound of its own."""
         self.name = str(body["name"])
         self.version = str(body["version"])
         self.tolerance_km = _whole(body["tolerance_m"], TOLERANCE_M_MAX, "tolerance_m") / _METRES_PER_KM
         self.areas = areas
         self.digest = digest
+        self._work = work
+        self._known: dict[tuple[Place, str], Nearest] = {}
         self._lands = {
             kind: _Land([area for area in areas if area.counts_as == kind]) for kind in (HOME, FOREIGN)
         }
@@ -99,8 +107,15 @@ class Territory:
         return self._nearest(place, HOME)
 
     def _nearest(self, place: Place, kind: str) -> Nearest:
-        code, radians = self._lands[kind].nearest(place)
-        return Nearest(code, max(0.0, CURVATURE_KM_MIN * radians - self.tolerance_km))
+        """Asked of the same few landmarks again and again, so the answers are kept."""
+        found = self._known.get((place, kind))
+        if found is None:
+            code, radians = self._lands[kind].nearest(place, self._work)
+            found = Nearest(code, max(0.0, CURVATURE_KM_MIN * radians - self.tolerance_km))
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[place, kind] = found
+        return found
 
 
 class _Land:
@@ -114,15 +129,18 @@ class _Land:
             self._pieces += [piece._replace(ring=first + piece.ring) for piece in area.pieces]
             first += len(area.rings)
 
-    def nearest(self, place: Place) -> tuple[str, float]:
+    def nearest(self, place: Place, work: Work | None) -> tuple[str, float]:
         """Code and angle in radians of the nearest area; 0 for one that holds the place."""
-        held = holders(self._pieces, place)
-        ring, radians = (min(held), 0.0) if held else nearest(self._pieces, place.vector)
+        held = holders(self._pieces, place, work)
+        ring, radians = (min(held), 0.0) if held else nearest(self._pieces, place.vector, work)
         return self._codes[ring], radians
 
 
-def parse_territory(data: bytes) -> Territory:
-    """A territory from the bytes of its file; TerritoryError or CanonicalError for anything else."""
+def parse_territory(data: bytes, work: Work | None = None) -> Territory:
+    """A territory from the bytes of its file; TerritoryError, WorkError or CanonicalError for anything else.
+
+    `work` is what reading it and all questions about it may take; without it each of them has a bound of its own.
+    """
     if len(data) > TERRITORY_BYTES_MAX:
         raise TerritoryError("territory.size", f"more than {TERRITORY_BYTES_MAX} bytes")
     body = canonical.decode_object(data)
@@ -134,7 +152,9 @@ def parse_territory(data: bytes) -> Territory:
         _text(body[field], field)
     for source in _items(body["sources"], "sources"):
         _text(source, "sources")
-    areas = tuple(_read_area(value) for value in _items(body["areas"], "areas"))
+    _check_points(body["areas"])
+    reading = work or Work()
+    areas = tuple(_read_area(value, reading) for value in _items(body["areas"], "areas"))
     if len({area.code for area in areas}) != len(areas):
         raise TerritoryError("territory.area_twice", "two areas of the same code")
     home = _items(body["home"], "home")
@@ -142,17 +162,28 @@ def parse_territory(data: bytes) -> Territory:
         raise TerritoryError("territory.home", "home is not the sorted list of the areas that are home")
     if not any(area.counts_as == FOREIGN for area in areas):
         raise TerritoryError("territory.no_foreign", "without foreign land every place would be home")
-    return Territory(body, areas, digest=canonical.digest(data))
+    return Territory(body, areas, digest=canonical.digest(data), work=work)
 
 
-def _read_area(value: object) -> Area:
+def _check_points(areas: object) -> None:
+    """Counted before anything is computed from them; whatever has another shape is refused where it is read."""
+    numbers = 0
+    for area in _items(areas, "areas"):
+        rings = area.get("rings") if isinstance(area, dict) else None
+        for ring in rings if isinstance(rings, list) else ():
+            numbers += len(ring) if isinstance(ring, list) else 0
+    if numbers > 2 * POINTS_MAX:
+        raise TerritoryError("territory.points", f"more than {POINTS_MAX} points", where="areas")
+
+
+def _read_area(value: object, work: Work) -> Area:
     if not isinstance(value, dict):
         raise TerritoryError("territory.area", "an area is an object")
     code, status = value.get("code"), value.get("status")
     if not isinstance(code, str) or not _code(code):
         raise TerritoryError("territory.area", "an area without a code")
     wanted = _AREA_FIELDS | {"counts_as"} if status == DISPUTED else _AREA_FIELDS
-    if value.keys() != wanted or status not in {HOME, FOREIGN, DISPUTED}:
+    if value.keys() != wanted or status not in (HOME, FOREIGN, DISPUTED):
         raise TerritoryError("territory.area", "a field missing, unknown or of a wrong value", where=code)
     counts_as = str(value.get("counts_as", status))
     if counts_as not in {HOME, FOREIGN}:
@@ -163,7 +194,7 @@ def _read_area(value: object) -> Area:
     if not rings:
         raise TerritoryError("territory.area", "an area without land", where=code)
     pieces = cut(rings)
-    if nested(rings, pieces):
+    if next(nested(rings, pieces, work), None) is not None:
         raise TerritoryError(
             "territory.hole", "a ring inside a ring of the same area could only be a hole", where=code
         )

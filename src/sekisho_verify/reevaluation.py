@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -21,7 +22,28 @@ ENGINE = "cedarpy"
 _FIELDS = {"action", "context", "entities", "principal", "resource", "v"}
 _FLOOR_LEVEL = 2
 _ANY = "any"
+NESTING_MAX, OPERATORS_MAX = 100, 1000
+"""Brackets within brackets, and operators of one policy."""
 _DOUBTS = ("malformed", "evaluation")
+_GONE = ("submitter",)
+"""The rule of a denial that no charter took: who submitted the job may do nothing any more."""
+_KINDS = {"usr": "User", "svc": "Service", "agt": "Agent", "system": "System", "anonymous": "Anonymous"}
+_SYSTEM, _JOB, _PLACE, _REST = "System", "Job", "compute.job.place", "data.workdir.add"
+_FOR_SUBMITTER = {
+    _PLACE: {_PLACE},
+    "data.key.release": {_PLACE, _REST},
+    "data.key.confirm": {_PLACE, _REST},
+}
+"""Actions that are decided in the name of the job's submitter, and what is asked in that name."""
+_JOB_AS = {_REST: "Artifact"}
+_FOR_ARRAY = ("compute.job.cancel", "compute.array.cancel")
+"""What the system does to each member, and what it was asked for all of them."""
+_ASKED_OF = {"kernel.proposal.approve": "Proposal", "sites.territory.set": "Charter"}
+"""Actions that are asked about one thing and recorded of another, which they are for."""
+_tokens = re.compile(
+    r'"(?:[^"\\]|\\.)*"|//[^\r\n]*|(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<end>;)'
+    r"|(?P<operator>&&|\|\||[.+*<>=!-]|\b(?:if|has|in|like|is)\b)"
+).finditer
 _ID, _NOW = "id", "now"
 
 Json = dict[str, Any]
@@ -31,6 +53,15 @@ class ReplayError(VerifyError):
     """A decision that its own charter and facts do not lead to."""
 
     exit_code = Exit.DECISION
+
+
+class Asked(NamedTuple):
+    """What a decision is about, by its record and stream: the job, who submitted it, its level, the sites chosen."""
+
+    submitter: str
+    job: str
+    level: int
+    sites: frozenset[str]
 
 
 class Answer(NamedTuple):
@@ -46,13 +77,14 @@ class Charter:
     def __init__(self, data: bytes) -> None:
         """ReplayError for a charter that Cedar cannot read."""
         body = decode_object(data)
+        _check_nesting(str(body["policies"]))
         self._cedar = importlib.import_module(ENGINE)
         try:
             self._types: Json = json.loads(str(body["schema"]))[""]
             self._schema = self._cedar.Schema.from_json_str(str(body["schema"]))
             self._policies = self._cedar.PolicySet.from_str(str(body["policies"]))
             forms = json.loads(self._cedar.policies_to_json_str(str(body["policies"])))["staticPolicies"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ReplayError("charter.unreadable", "a charter that Cedar cannot read") from error
         self._ids = {key: form.get("annotations", {}).get("id") or key for key, form in forms.items()}
 
@@ -126,18 +158,65 @@ def read_facts(data: bytes | None) -> Json | None:
     return body if body.keys() == _FIELDS and body["v"] == 1 else None
 
 
-def check_record(record: Record, charter: Charter, facts: Json) -> None:
-    """ReplayError unless the record's decision is what its charter and facts lead to at its time."""
+def contradictions(record: Record, charter: Charter, facts: Json, asked: Asked) -> Iterator[ReplayError]:
+    """Each thing in which a record's decision is not what its charter and facts lead to, or was asked about others."""
     try:
+        yield from _of_others(record, facts, asked)
         found = charter.decide(facts, record.time)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if record.decision == "deny" and any(rule in _DOUBTS for rule in record.rules):
-            return
-        raise ReplayError("charter.facts", "facts that do not fit the charter's schema") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        if not (record.decision == "deny" and any(rule in _DOUBTS for rule in record.rules)):
+            yield ReplayError("charter.facts", "facts that do not fit the charter's schema")
+        return
+    if record.decision == "deny" and record.rules == _GONE:
+        return
     if found.allowed != (record.decision == "allow"):
-        raise ReplayError("charter.other_decision", f"recorded as {record.decision}, made again it is not")
-    if found.rules != frozenset(record.rules):
-        raise ReplayError("charter.other_rules", f"made again it is by {', '.join(sorted(found.rules))}")
+        yield ReplayError("charter.other_decision", f"recorded as {record.decision}, made again it is not")
+    elif found.rules != frozenset(record.rules):
+        yield ReplayError("charter.other_rules", f"made again it is by {', '.join(sorted(found.rules))}")
+
+
+def _of_others(record: Record, facts: Json, asked: Asked) -> Iterator[ReplayError]:
+    """What the facts are about against what the record is about. A slice leaves out ids that its charter never read."""
+    action, principal, resource = facts["action"], facts["principal"]["ref"], facts["resource"]["ref"]
+    named = action in _FOR_SUBMITTER.get(record.action, ())
+    if not named and action != record.action and (record.action, action) != _FOR_ARRAY:
+        yield ReplayError("charter.other_action", f"a decision about {action}")
+    actor = asked.submitter if named else record.actor
+    if principal["id"] not in {"", actor} or principal["type"] != _KINDS.get(actor.partition("_")[0]):
+        yield ReplayError("charter.other_principal", "a decision about somebody else")
+    own = record.resource._asdict()
+    if named:
+        own = {"type": _JOB_AS.get(action, _JOB), "id": asked.job}
+    # The system's own rounds ask about the queue or the log, not about each thing in it.
+    other = resource["type"] != own["type"] or resource["id"] not in {"", own["id"]}
+    if other and principal["type"] != _SYSTEM and resource["type"] != _ASKED_OF.get(record.action):
+        yield ReplayError("charter.other_resource", "a decision about something else")
+    site = facts["context"].get("site")
+    if asked.sites and site is not None and site["id"] not in asked.sites:
+        yield ReplayError("charter.other_site", "a decision about a site that was not chosen")
+    level = facts["resource"]["attributes"].get("level")
+    if named and asked.level >= 0 and level != asked.level:
+        yield ReplayError("charter.other_level", f"a decision about data of level {level}")
+
+
+def _check_nesting(policies: str) -> None:
+    """Refuse what would take Cedar's parser, or its evaluator, below the end of its stack: that ends the process.
+
+    Strings and comments are skipped; an operator is a level of its own, because chains of them nest.
+    """
+    depth = operators = 0
+    for found in _tokens(policies):
+        match found.lastgroup:
+            case "open":
+                depth += 1
+            case "close":
+                depth = max(0, depth - 1)
+            case "end":
+                operators = operators if depth else 0
+            case "operator":
+                operators += 1
+        if depth > NESTING_MAX or operators > OPERATORS_MAX:
+            raise ReplayError("charter.nesting", "a charter that is nested more deeply than any real one")
 
 
 def _all(facts: Json) -> list[Json]:

@@ -23,13 +23,18 @@ _attempt = re.compile("[!-~]{1,64}").fullmatch
 
 
 class AgentMessage(NamedTuple):
-    """What an agent said: `body` has a text field `kind`; `attempt` is empty where it is about none."""
+    """What an agent said: `body` has a text field `kind`; `attempt` is empty where it is about none.
+
+    `token` is the attempt's, 0 without one; `time` is the agent's clock in its own words.
+    """
 
     agent: str
     lane: str
     seq: int
     attempt: str
     body: dict[str, object]
+    token: object = 0
+    time: str = ""
 
 
 def seal(value: dict[str, object], sign: Sign) -> bytes:
@@ -78,4 +83,4 @@ def read_agent_message(value: dict[str, object]) -> AgentMessage:
     )
     if not fits:
         raise RecordError("sealed.fields", "an agent message with a field of the wrong shape")
-    return AgentMessage(agent, lane, seq, attempt, body)
+    return AgentMessage(agent, lane, seq, attempt, body, token, time)

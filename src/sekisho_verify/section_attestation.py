@@ -6,14 +6,13 @@ shows that nobody has changed a token since, and no more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sekisho_verify.attestation import Attestation, Verifier
+from sekisho_verify.attestation import Attestation
 from sekisho_verify.attestation_file import FILE_NAME, AttestationFile, read_file
 from sekisho_verify.attestation_jwt import TokenError
 from sekisho_verify.errors import VerifyError
-from sekisho_verify.lines import ABSENT, ATTESTED, DECLARED, NOTE, OK, Case, Evidence, Line, failed
+from sekisho_verify.lines import ABSENT, ATTESTED, DECLARED, NOTE, OK, Case, Line, failed, once
 from sekisho_verify.section import Section
 
 _PART = "attestation"
@@ -23,24 +22,30 @@ _MEASUREMENT_SHOWN = 16
 def check(case: Case) -> list[Line]:
     """One line for each different result; one that does not hold fails, one that is only named says so."""
     lines: list[Line] = []
+    judged: dict[str, tuple[AttestationFile, Attestation] | None] = {}
     for found in case.evidence(FILE_NAME):
         if found.data is None:
-            line = Line(_PART, ABSENT, "attestation.missing", {"digest": found.digest})
-        else:
-            try:
-                line = _examine(case, found, found.data)
-            except VerifyError as error:
-                line = failed(_PART, error.at(found.where))
-        if line not in lines:
-            lines.append(line)
-    return lines or [Line(_PART, ABSENT, "absent.attestation")]
+            lines.append(Line(_PART, ABSENT, "attestation.missing", {"digest": found.digest}))
+            continue
+        try:
+            if found.digest not in judged:
+                judged[found.digest] = None
+                judged[found.digest] = _judge(case, found.data)
+            if (known := judged[found.digest]) is not None:
+                _check_used(case, found.number, *known)
+                lines.append(_told(case, *known))
+        except VerifyError as error:
+            lines.append(failed(_PART, error.at(found.where)))
+    return once(lines) or [Line(_PART, ABSENT, "absent.attestation")]
 
 
-def _examine(case: Case, found: Evidence, data: bytes) -> Line:
+def _judge(case: Case, data: bytes) -> tuple[AttestationFile, Attestation]:
+    """Judged once, however many records name it."""
     file = read_file(data)
-    trusted: Sequence[Verifier] = case.trust.verifiers if case.trust else ()
-    result = file.judge(trusted or file.verifiers)
-    _check_used(case, found.number, file, result)
+    return file, file.judge((case.trust.verifiers if case.trust else ()) or file.verifiers)
+
+
+def _told(case: Case, file: AttestationFile, result: Attestation) -> Line:
     fields = {
         "tee": result.tee,
         "site": file.site,
@@ -57,7 +62,7 @@ def _examine(case: Case, found: Evidence, data: bytes) -> Line:
             _PART, NOTE, "attestation.software", fields, DECLARED, by=by, leaves_open=("no_hardware",)
         )
     opened = ("attested_hands", *(() if result.gpus else ("gpu_unattested",)))
-    if not trusted:
+    if not (case.trust and case.trust.verifiers):
         return Line(_PART, NOTE, "attestation.own_keys", fields, DECLARED, leaves_open=opened)
     return Line(_PART, OK, "attestation.shown", fields, ATTESTED, by=by, leaves_open=opened)
 
@@ -68,10 +73,10 @@ def _check_used(case: Case, number: int, file: AttestationFile, result: Attestat
     used_ms = round(datetime.fromisoformat(record.time).timestamp() * 1000)
     if not file.question.asked_ms <= file.question.now_ms <= used_ms < result.expires_s * 1000:
         raise TokenError("attestation.when", "used before it was judged, or after it had expired")
-    chosen = {choice.site for choice in detail.sites if choice.chosen}
+    sites = {choice.site for choice in detail.sites if choice.chosen}
     if detail.place:
-        chosen.add(detail.place.site)
-    if chosen and file.site not in chosen:
+        sites.add(detail.place.site)
+    if sites - {file.site}:
         raise TokenError("attestation.other_site", f"about {file.site}, which was not chosen here")
 
 

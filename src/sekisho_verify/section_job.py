@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sekisho_verify.errors import Exit, VerifyError
-from sekisho_verify.lines import ABSENT, OK, Case, Line, failed
+from sekisho_verify.lines import ABSENT, OK, Case, Line, failed, once
 from sekisho_verify.section import Section
 
 FILE_NAME = "job.yaml"
@@ -35,10 +35,9 @@ def _files(case: Case) -> list[Line]:
     lines: list[Line] = []
     for found in case.evidence(FILE_NAME):
         fields = {"digest": found.digest, "size": len(found.data or b"")}
-        line = Line(_PART, OK if found.data else ABSENT, "job.file" if found.data else "job.missing", fields)
-        if line not in lines:
-            lines.append(line)
-    return lines
+        there = found.data is not None
+        lines.append(Line(_PART, OK if there else ABSENT, "job.file" if there else "job.missing", fields))
+    return once(lines)
 
 
 def _joins(case: Case) -> list[Line]:

@@ -10,14 +10,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sekisho_verify.canonical import decode_object, digest, encode
+from sekisho_verify.canonical import digest, encode
 from sekisho_verify.errors import CanonicalError, Exit, VerifyError
 from sekisho_verify.lines import ABSENT, DECLARED, NOTE, OK, Case, Evidence, Line, failed
 from sekisho_verify.section import Section
 
 FILE = "key_release.json"
-PROOF_LEVEL = 2
-"""From here up no key is released without a proof of place."""
 _PROOF_FILE = "location.json"
 _DEVELOPMENT = "development"
 
@@ -49,7 +47,7 @@ def check(case: Case) -> list[Line]:
     found: Counter[Release] = Counter()
     for evidence in case.evidence(FILE):
         try:
-            release = read_release(evidence)
+            release = read_release(case, evidence)
             _check_release(case, evidence, release)
         except VerifyError as error:
             lines.append(failed("key_release", error.at(evidence.where)))
@@ -59,12 +57,12 @@ def check(case: Case) -> list[Line]:
     return lines or [Line("key_release", ABSENT, "absent.key_release")]
 
 
-def read_release(evidence: Evidence) -> Release:
+def read_release(case: Case, evidence: Evidence) -> Release:
     """The decision in an evidence file; ReleaseError where the bundle does not hold it or it has another shape."""
     if evidence.data is None:
         raise ReleaseError("key.evidence_missing", "the decision about a key is not in the bundle")
     try:
-        body = decode_object(evidence.data)
+        body = case.body(evidence)
     except CanonicalError as error:
         raise ReleaseError("key.shape", "a decision about a key that is not canonical JSON") from error
     order, key = _mapping(body, "order"), _mapping(body, "key")
@@ -91,13 +89,11 @@ def _check_release(case: Case, evidence: Evidence, release: Release) -> None:
     done = record.decision == "allow" and record.outcome == "done"
     if done is not release.released or release.released is bool(release.reason):
         raise ReleaseError("key.decision_differs", "released and yet denied, or refused and yet done")
-    # A level that no record names counts as one that needs the proof.
-    needed = case.level < 0 or case.level >= PROOF_LEVEL
-    if release.released and needed and not release.proof:
+    if release.released and case.protected and not release.proof:
         raise ReleaseError("key.without_proof", "released without a proof of place")
-    shown = {proof.digest for proof in case.evidence(_PROOF_FILE)}
-    if release.released and release.proof and shown and release.proof not in shown:
-        raise ReleaseError("key.other_proof", "released on a proof of place that the bundle does not name")
+    named = case.bundle.details[evidence.number].files.get(_PROOF_FILE)
+    if release.released and release.proof and release.proof != named:
+        raise ReleaseError("key.other_proof", "released on a proof of place that its record does not name")
 
 
 def _line(release: Release, count: int) -> Line:

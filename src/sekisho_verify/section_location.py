@@ -9,15 +9,23 @@ from __future__ import annotations
 from datetime import datetime
 
 from sekisho_verify.errors import VerifyError
-from sekisho_verify.lines import ABSENT, DECLARED, MEASURED, NOTE, OK, Case, Evidence, Line, failed
-from sekisho_verify.location import COUNTS, NOT_SHOWN, REFUSED, TOO_FAR, Finding, LocationVerdict
-from sekisho_verify.location_proof import Proof, ProofError, judge_again, read_proof
-from sekisho_verify.location_territory import parse_territory
+from sekisho_verify.lines import (
+    ABSENT,
+    DECLARED,
+    MEASURED,
+    NOTE,
+    OK,
+    Case,
+    Evidence,
+    Line,
+    failed,
+    once,
+)
+from sekisho_verify.location import COUNTS, NOT_SHOWN, REFUSED, TOO_FAR, Finding
+from sekisho_verify.location_proof import ProofError
 from sekisho_verify.location_text import NOT_PROVEN
-from sekisho_verify.location_transcript import read_transcript
+from sekisho_verify.places import FILE_NAME, Judged, Places, used_by
 from sekisho_verify.section import Section
-
-FILE_NAME, TERRITORY_NAME = "location.json", "territory.json"
 
 _PART = "transcript"
 _NS_PER_US = 1000
@@ -29,36 +37,55 @@ _STATES = {
 
 
 def check(case: Case) -> list[Line]:
-    """For each different proof a line for each landmark and one for the verdict."""
+    """For each different proof a line for each landmark and one for the verdict; then what no proof covers."""
+    places, judged = Places(case), dict[str, Judged | str]()
     lines: list[Line] = []
+    answered: dict[int, str] = {}
     for found in case.evidence(FILE_NAME):
+        answered[found.number] = ""
         if found.data is None:
-            told = [Line(_PART, ABSENT, "transcript.missing", {"digest": found.digest})]
-        else:
-            try:
-                told = _examine(case, found, found.data)
-            except VerifyError as error:
-                told = [failed(_PART, error.at(found.where))]
-        lines += [line for line in told if line not in lines]
-    return lines or [Line(_PART, ABSENT, "absent.transcript")]
+            lines.append(Line(_PART, ABSENT, "transcript.missing", {"digest": found.digest}))
+            continue
+        try:
+            if found.digest not in judged:
+                judged[found.digest] = ""
+                judged[found.digest] = places.judge(found.data)
+            proof = judged[found.digest]
+            if isinstance(proof, str):
+                lines.append(Line(_PART, ABSENT, "transcript.no_territory", {"digest": proof}))
+            elif proof:
+                _check_used(case, found, proof, places)
+                answered[found.number] = proof.verdict.site
+                lines += _told(case, proof)
+        except VerifyError as error:
+            lines.append(failed(_PART, error.at(found.where)))
+    return once([*lines, *_uncovered(case, answered)]) or [Line(_PART, ABSENT, "absent.transcript")]
 
 
-def _examine(case: Case, found: Evidence, data: bytes) -> list[Line]:
-    proof = read_proof(data)
-    trusted = case.trust.landmarks if case.trust else ()
-    wanted = case.trust.territory if case.trust else ""
-    if wanted and wanted != proof.territory:
-        raise ProofError("proof.other_territory", "judged on another map than the trust file names")
-    land = next((each.data for each in case.evidence(TERRITORY_NAME) if each.digest == proof.territory), None)
-    if land is None:
-        return [Line(_PART, ABSENT, "transcript.no_territory", {"digest": proof.territory})]
-    territory = parse_territory(land)
-    verdict = judge_again(proof, territory)
-    if trusted:
-        verdict = judge_again(proof, territory, trusted)
-    _check_used(case, found.number, proof, verdict)
-    lines = [_finding(finding) for finding in verdict.findings]
-    lines.append(
+def _uncovered(case: Case, answered: dict[int, str]) -> list[Line]:
+    """Once any record rests on a proof of place, every site chosen for data of level 2 and above needs its own.
+
+    Records whose proof failed have said so.
+    """
+    if not answered or not case.protected:
+        return []
+    lines: list[Line] = []
+    for number, detail in enumerate(case.bundle.details):
+        there = answered.get(number)
+        for choice in detail.sites:
+            if choice.chosen and there not in {"", choice.site}:
+                error = ProofError(
+                    "proof.uncovered", f"{choice.site} was chosen without a proof of its place"
+                )
+                lines.append(failed(_PART, error.at(f"records/{number:06}.json")))
+    return lines
+
+
+def _told(case: Case, judged: Judged) -> list[Line]:
+    verdict = judged.verdict
+    trusted = case.trust is not None and bool(case.trust.landmarks)
+    return [
+        *map(_finding, verdict.findings),
         Line(
             _PART,
             OK if trusted else NOTE,
@@ -67,31 +94,22 @@ def _examine(case: Case, found: Evidence, data: bytes) -> list[Line]:
                 "site": verdict.site,
                 "count": len(verdict.organisations),
                 "needed": verdict.needed,
-                "territory": proof.territory,
+                "territory": judged.proof.territory,
             },
             MEASURED,
             by=", ".join(verdict.organisations),
             leaves_open=NOT_SHOWN,
-        )
-    )
-    return [*lines, Line(_PART, NOTE, "transcript.binding", {"site": verdict.site}, DECLARED)]
+        ),
+        Line(_PART, NOTE, "transcript.binding", {"site": verdict.site}, DECLARED),
+    ]
 
 
-def _check_used(case: Case, number: int, proof: Proof, verdict: LocationVerdict) -> None:
-    """A placement rests on an accepted proof of its own site, judged before it and not older than allowed."""
-    record, detail = case.bundle.records[number], case.bundle.details[number]
-    chosen = {choice.site for choice in detail.sites if choice.chosen}
-    if chosen and verdict.site not in chosen:
-        raise ProofError("proof.other_site", f"about {verdict.site}, which was not chosen here")
-    if not verdict.accepted:
-        raise ProofError("proof.not_accepted", f"the place was not shown: {verdict.code}")
-    begun_ms = min(
-        read_transcript(data, lambda _known: True).session.started_ms
-        for finding, data in zip(verdict.findings, proof.transcripts, strict=True)
-        if finding.state == COUNTS
-    )
+def _check_used(case: Case, found: Evidence, judged: Judged, places: Places) -> None:
+    """A placement rests on an accepted proof of its own site and agent, judged before it and not older than allowed."""
+    used_by(found, judged, places)
+    record, proof = case.bundle.records[found.number], judged.proof
     used_ms = round(datetime.fromisoformat(record.time).timestamp() * 1000)
-    if proof.time_ms > used_ms or used_ms - begun_ms > proof.policy.age_ms_max:
+    if proof.time_ms > used_ms or used_ms - judged.begun_ms > proof.policy.age_ms_max:
         raise ProofError("proof.when", "used before it was judged, or when it was too old")
 
 

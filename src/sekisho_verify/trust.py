@@ -9,6 +9,7 @@ from sekisho_verify.attestation_file import read_verifiers
 from sekisho_verify.canonical import INTEGER_LIMIT, decode_relaxed, from_base64url
 from sekisho_verify.checkpoint import COSIGNATURE_V1, ED25519, VerifierKey, check_name, parse_key
 from sekisho_verify.errors import TrustError, VerifyError
+from sekisho_verify.location import FLOOR, Policy, weaker
 from sekisho_verify.location_transcript import Landmark, read_landmark
 from sekisho_verify.merkle import HASH_BYTES
 from sekisho_verify.record import is_digest
@@ -25,11 +26,13 @@ _FIELDS = _REQUIRED | {
     "authorities",
     "landmarks",
     "territory",
+    "location",
     "listeners",
 }
 _FLAGS = ("closed", "consistency", "timestamp")
+_LOCATION = ("liars_max", "age_ms_max", "skew_ms_max", "rounds_min")
 _AUTHORITIES_MAX = 16
-_BARS = ("max_level_without_place", "max_level_without_attestation")
+_BARS = ("max_level_without_place", "max_level_without_attestation", "max_level_without_observation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,9 @@ class Demand:
     """What must be shown beyond integrity.
 
     `closed` streams, `consistency` with what was seen, a `timestamp` by an authority of this file, a measured place for
-    data above `max_level_without_place`, and hardware attested to a verifier of this file above
-    `max_level_without_attestation` (5 demands none).
+    data above `max_level_without_place`, hardware attested to a verifier of this file above
+    `max_level_without_attestation`, and a closed wall observed by a listener of this file above
+    `max_level_without_observation` (5 demands none).
     """
 
     closed: bool = False
@@ -54,6 +58,7 @@ class Demand:
     max_level_without_place: int = LEVEL_MAX
     max_level_without_attestation: int = LEVEL_MAX
     timestamp: bool = False
+    max_level_without_observation: int = LEVEL_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Trust:
     """Origin, keys of log, witnesses and verifiers of hardware, cosignatures needed, and demands of one auditor.
 
     Where `landmarks` are named, a place is shown by them alone; where `territory` (a digest) is, on that map alone.
+    `location` is what proofs of place are judged by beside their own policy; never less than the verifier's own floor.
     `listeners` are names and raw public keys of those whose word on egress counts as observed.
     """
 
@@ -75,6 +81,7 @@ class Trust:
     landmarks: tuple[Landmark, ...] = ()
     territory: str = ""
     listeners: frozenset[tuple[str, bytes]] = frozenset()
+    location: Policy = FLOOR
 
 
 def parse_trust(data: bytes) -> Trust:
@@ -113,6 +120,7 @@ def parse_trust(data: bytes) -> Trust:
         _read_landmarks(body.get("landmarks", [])),
         _read_territory(body.get("territory", "")),
         _read_listeners(body.get("listeners", [])),
+        _read_location(body.get("location", {})),
     )
 
 
@@ -133,6 +141,21 @@ def _read_territory(value: object) -> str:
     if not isinstance(value, str) or (value and not is_digest(value)):
         raise TrustError("trust.territory", "a digest is needed", where="territory")
     return value
+
+
+def _read_location(value: object) -> Policy:
+    if not isinstance(value, dict) or not value.keys() <= set(_LOCATION):
+        raise TrustError("trust.location", "an unknown demand on proofs of place", where="location")
+    liars, age_ms, skew_ms, rounds = (
+        _read_count(value.get(name, getattr(FLOOR, name)), limit=INTEGER_LIMIT - 1, field=f"location.{name}")
+        for name in _LOCATION
+    )
+    policy = Policy(liars, age_ms, skew_ms, rounds)
+    if less := [name for name in weaker(policy) if name in _LOCATION]:
+        raise TrustError(
+            "trust.location", "less than is demanded of every proof", where=f"location.{less[0]}"
+        )
+    return policy
 
 
 def _read_origin(value: object) -> str:
@@ -235,8 +258,8 @@ def _read_demand(value: object) -> Demand:
     for name in _FLAGS:
         if type(value.get(name, False)) is not bool:
             raise TrustError("trust.demand", "true or false is needed", where=f"demand.{name}")
-    place, attestation = (
+    place, attestation, observation = (
         _read_count(value.get(name, LEVEL_MAX), limit=LEVEL_MAX, field=f"demand.{name}") for name in _BARS
     )
     closed, consistency, timestamp = (bool(value.get(name, False)) for name in _FLAGS)
-    return Demand(closed, consistency, place, attestation, timestamp)
+    return Demand(closed, consistency, place, attestation, timestamp, observation)

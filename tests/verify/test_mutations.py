@@ -152,7 +152,16 @@ def every_member(change: Callable[[str], dict[str, bytes]]) -> list[bool]:
 
 
 def test_which_members_may_be_left_out() -> None:
-    """Facts and files are optional by design, a consistency proof where it is not demanded; nothing else is."""
+    """A consistency proof where it is not demanded; nothing else is."""
     missing = every_member(lambda name: {key: data for key, data in MEMBERS.items() if key != name})
-    optional = [name.startswith(("facts/", "files/", "consistency")) for name in MEMBERS]
-    assert missing == optional
+    assert missing == [name == "consistency.json" for name in MEMBERS]
+
+
+def test_what_records_name_and_the_bundle_leaves_out_is_told_once_each() -> None:
+    """The first record that names it says so, however many do."""
+    left = {name: data for name, data in MEMBERS.items() if not name.startswith(("facts/", "files/"))}
+    found = verify_bundle(write_bundle(left), TRUST)
+    told = [line.fields for line in found.lines if line.fields.get("reason") == "completeness.left_out"]
+    assert found.exit_code is Exit.COMPLETENESS
+    assert [line["where"] for line in told] == ["records/000000.json facts", "records/000000.json job"]
+    assert [digest(facts()), digest(b"job file")] == [str(line["detail"]).split()[0] for line in told]

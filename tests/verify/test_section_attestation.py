@@ -129,9 +129,11 @@ def test_a_record_that_chose_no_site_may_name_any() -> None:
 def test_a_file_that_is_only_named_is_absent_and_meets_no_demand() -> None:
     found = verdict(FILE, kept=False)
     assert [line.code for line in lines(found)] == ["attestation.missing"]
-    assert found.holds
+    assert found.exit_code is Exit.COMPLETENESS
     demanded = verdict(FILE, kept=False, demand={"max_level_without_attestation": 1})
-    assert demanded.exit_code is Exit.DEMAND
+    assert [line.fields["reason"] for line in demanded.lines if line.part == "demand"] == [
+        "demand.attestation"
+    ]
 
 
 def test_no_bit_of_it_can_be_flipped() -> None:

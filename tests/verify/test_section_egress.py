@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from sekisho_verify.sealed import seal
 from tests.verify.builders import (
     AGENT,
     ROUTES_CLOSED,
+    START,
     Signer,
     TestLog,
     agent_message,
@@ -36,6 +38,7 @@ from tests.verify.builders import (
 LISTENER = Signer.make("listener.example/one")
 STRANGER = Signer.make("listener.example/one", seed="another")
 ATTEMPT = make_id("att", 1)
+BEGUN_MS = round(START.timestamp() * 1000)
 REACHED = {
     "destination": "data.example.jp:443",
     "connections": 2,
@@ -56,8 +59,8 @@ OBSERVED = Observation(
     AGENT.key.public,
     ATTEMPT,
     1,
-    10,
-    20,
+    BEGUN_MS - 1000,
+    BEGUN_MS + 60_000,
     frozenset(PROTOCOLS),
     frozenset(),
 )
@@ -81,20 +84,23 @@ def verdict(
     trusted: bool = True,
     kept: bool = True,
     reason: str = "finished",
+    more: dict[str, Any] | None = None,
+    **demand: Any,
 ) -> tuple[Exit, list[Line]]:
     """The exit and the lines about egress of a bundle whose last record names these files."""
     files = {name: data for name, data in (("egress.json", egress), ("canaries.json", canaries)) if data}
     ended = {"kind": "ended", "reason": reason, "canaries": ROUTES_CLOSED, "egress": said}
     detail = {"level": level, "files": {name: digest(data) for name, data in files.items()}}
-    detail |= agent_message(2, ended) if message else {}
+    time = time_text(START + timedelta(seconds=65))
+    detail |= agent_message(2, ended | {"seconds": 60, **(more or {})}, time=time) if message else {}
     log = TestLog()
-    before = agent_message(1, {"kind": "accept"})
+    before = agent_message(1, {"kind": "started"})
     actor = make_id("agt", 7)
     log.append(
         [record_body("s", 0, actor=actor, detail=before), record_body("s", 1, actor=actor, detail=detail)]
     )
     bundle = write_bundle(log.members("s", files=list(files.values()) if kept else []))
-    trust = json.loads(log.trust())
+    trust = json.loads(log.trust(demand=demand))
     if trusted:
         key = to_base64url(LISTENER.key.public)
         trust["listeners"] = [{"name": "listener.example/one", "key": key}]
@@ -134,13 +140,17 @@ def test_nothing_let_out_and_nothing_held_back_are_told_apart() -> None:
     assert verdict(egress=file(egress=opened), said=opened)[1][0].code == "egress.open"
 
 
+def time_text(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def test_a_bundle_without_either_says_nothing_of_them() -> None:
     assert verdict() == (Exit.HOLDS, [])
 
 
 def test_a_file_that_is_not_there_is_absent() -> None:
     code, (line,) = verdict(egress=file(), kept=False)
-    assert (code, line.code, line.fields) == (Exit.HOLDS, "egress.missing", {"name": "egress.json"})
+    assert (code, line.code, line.fields) == (Exit.COMPLETENESS, "egress.missing", {"name": "egress.json"})
 
 
 @pytest.mark.parametrize(
@@ -193,6 +203,90 @@ def test_what_contradicts_itself_fails(changes: dict[str, Any], exit_code: Exit)
 def test_a_report_of_the_wrong_shape_is_refused(field: str, value: object) -> None:
     report = REPORT | {field: value}
     assert verdict(egress=file(egress=report), said=report)[0] == Exit.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("changes", "holds"),
+    [
+        ({"token": 2}, False),
+        ({"opened_ms": BEGUN_MS + 30_000}, True),
+        ({"opened_ms": BEGUN_MS + 30_001}, False),
+        ({"closed_ms": BEGUN_MS + 30_000}, True),
+        ({"closed_ms": BEGUN_MS + 29_999}, False),
+    ],
+)
+def test_a_report_is_of_this_token_and_of_all_the_time_that_the_attempt_ran(
+    changes: dict[str, Any], holds: bool
+) -> None:
+    code, (line,) = verdict(canaries=write_canaries([seen(**changes)]))
+    assert code is (Exit.HOLDS if holds else Exit.EGRESS)
+    if not holds:
+        assert line.fields["reason"] == ("observed.foreign" if "token" in changes else "observed.time")
+
+
+def test_without_word_of_its_length_a_run_ends_with_the_last_message() -> None:
+    for more in ({"seconds": 0}, {"seconds": "60"}):
+        early = write_canaries([seen(closed_ms=BEGUN_MS + 34_999)])
+        assert verdict(canaries=early, more=more)[0] is Exit.EGRESS
+        late = write_canaries([seen(closed_ms=BEGUN_MS + 35_000)])
+        assert verdict(canaries=late, more=more)[0] is Exit.HOLDS
+
+
+def test_a_report_that_the_agents_message_holds_cannot_be_left_out() -> None:
+    """The control plane may refuse what is of something else; what is of this attempt is evidence."""
+    heard = seen(inside=frozenset({"tcp"}))
+    mine, held = to_base64url(heard), {"observed": [to_base64url(heard)]}
+    code, (line,) = verdict(more=held)
+    assert (code, line.fields["reason"]) == (Exit.EGRESS, "observed.left_out")
+    code, lines = verdict(canaries=write_canaries([seen()]), more=held)
+    assert (code, lines[-1].fields["reason"]) == (Exit.EGRESS, "observed.left_out")
+    assert verdict(more=held, level=1) == (Exit.HOLDS, [])
+    assert (
+        verdict(canaries=write_canaries([seen()]), more={"observed": [to_base64url(seen())]})[0] is Exit.HOLDS
+    )
+    for other in (
+        [to_base64url(seen(token=9))],
+        [mine[:-4]],
+        [1],
+        "x",
+        [to_base64url(seen(closed_ms=BEGUN_MS))],
+    ):
+        assert verdict(more={"observed": other}) == (Exit.HOLDS, [])
+
+
+def test_an_observed_wall_can_be_demanded_of_every_attempt() -> None:
+    good = write_canaries([seen()])
+    bar = {"max_level_without_observation": 1}
+    assert verdict(canaries=good, **bar)[0] is Exit.HOLDS
+    assert verdict(canaries=good, trusted=False, **bar)[0] is Exit.DEMAND
+    code, (line,) = verdict(**bar)
+    assert (code, line.code, line.fields["attempt"]) == (Exit.DEMAND, "observed.none", ATTEMPT)
+    another = verdict(canaries=write_canaries([seen(attempt=make_id("att", 2))]), more={}, **bar)
+    assert another[0] is Exit.EGRESS
+
+
+def test_once_one_attempt_was_observed_the_others_are_named() -> None:
+    log, data, actor = TestLog(), write_canaries([seen()]), make_id("agt", 7)
+    time = time_text(START + timedelta(seconds=65))
+    ended = agent_message(2, {"kind": "ended", "reason": "finished", "seconds": 60}, time=time)
+    other = agent_message(3, {"kind": "started"}, attempt=make_id("att", 2))
+    details = [
+        agent_message(1, {"kind": "started"}) | {"level": 2},
+        ended | {"files": {"canaries.json": digest(data)}},
+        other,
+        agent_message(4, {"kind": "ended", "observed": [to_base64url(seen())]}, time="soon"),
+    ]
+    log.append(record_body("s", number, actor=actor, detail=each) for number, each in enumerate(details))
+    lines = verify_bundle(write_bundle(log.members("s", files=[data]))).lines
+    told = [(line.code, line.fields.get("attempt")) for line in lines if line.part == "egress"]
+    assert told == [("observed.unknown", None), ("observed.none", make_id("att", 2))]
+
+
+def test_a_last_message_without_a_time_bears_no_report() -> None:
+    log, data, actor = TestLog(), write_canaries([seen()]), make_id("agt", 7)
+    ended = agent_message(1, {"kind": "ended"}, time="soon") | {"files": {"canaries.json": digest(data)}}
+    log.append([record_body("s", 0, actor=actor, detail=ended)])
+    assert verify_bundle(write_bundle(log.members("s", files=[data]))).exit_code is Exit.MALFORMED
 
 
 def test_what_a_known_listener_observed_is_measured() -> None:
@@ -268,7 +362,7 @@ def test_any_bytes_are_refused(data: bytes) -> None:
         {"token": -1},
         {"token": True},
         {"token": "1"},
-        {"opened_ms": 21},
+        {"opened_ms": BEGUN_MS + 60_001},
         {"agent": "AA"},
         {"agent": "!"},
         {"agent": 1},

@@ -39,7 +39,7 @@ def lines_of(
     """What the section says of a stream with these decisions in it."""
     log, kept, bodies = (
         TestLog(),
-        dict(files or {}),
+        {"location.json": b"a proof of place"} if files is None and decisions else dict(files or {}),
         [record_body("s", 0, detail={"level": level} if level >= 0 else {})],
     )
     for number, body in enumerate(decisions, 1):
@@ -102,6 +102,7 @@ def test_without_any_it_is_absent() -> None:
         (evidence(order=ORDER | {"proof": ""}), {}, "key.without_proof"),
         (evidence(order=ORDER | {"proof": ""}), {"level": -1}, "key.without_proof"),
         (evidence(), {"files": {"location.json": b"another proof"}}, "key.other_proof"),
+        (evidence(), {"files": {}}, "key.other_proof"),
         (evidence(v=2), {}, "key.shape"),
         (evidence(released="yes"), {}, "key.shape"),
         (evidence(order=[]), {}, "key.shape"),
@@ -124,7 +125,7 @@ def test_evidence_that_is_not_canonical_fails() -> None:
     assert line.fields["reason"] == "key.shape"
 
 
-def test_the_proof_that_it_rested_on_may_be_named_or_not_needed() -> None:
+def test_the_proof_that_it_rested_on_is_named_or_not_needed() -> None:
     named = {"location.json": b"a proof of place"}
     assert [line.state for line in lines_of(evidence(), files=named)] == ["ok"]
     assert [line.state for line in lines_of(evidence(order=ORDER | {"proof": ""}), level=1)] == ["ok"]
