@@ -297,7 +297,7 @@ def test_what_the_charter_reads_of_a_key_is_declared_whatever_it_says_of_itself(
 def test_a_key_with_a_version_left_is_not_called_destroyed(world: World, first: int) -> None:
     """Neither when an old version goes, nor when the newest does: objects under the other can still be opened."""
     key, last = world.key(), 3 - first
-    statement = custody.rotated(2)
+    statement = custody.rotated(2, owner=world.office)
     world.perform(world.engineer, RotateKey(key="hospital", statement=statement))
     partly = destroyed(world, [first])
     assert (partly.state, partly.versions, partly.destroyed) == ("serving", [last], [first])
@@ -308,7 +308,7 @@ def test_a_key_with_a_version_left_is_not_called_destroyed(world: World, first: 
     assert code_of(lambda: world.add("under-none", key_version=first, **sealed)) == "data.key_version"
     world.add("under-the-other", key_version=last, **sealed)
     assert code_of(lambda: destroyed(world, [first])) == "data.key_evidence"
-    earlier = RotateKey(key="hospital", statement=custody.rotated(2))
+    earlier = RotateKey(key="hospital", statement=custody.rotated(2, owner=world.office))
     assert code_of(lambda: world.perform(world.engineer, earlier)) == "data.key_version"
     gone = destroyed(world, [last])
     assert (gone.state, gone.versions, gone.destroyed) == ("destroyed", [], [1, 2])
@@ -317,9 +317,11 @@ def test_a_key_with_a_version_left_is_not_called_destroyed(world: World, first: 
 
 def test_a_statement_of_before_brings_no_destroyed_version_back(world: World) -> None:
     world.key()
-    world.perform(world.engineer, RotateKey(key="hospital", statement=custody.rotated(2)))
+    world.perform(world.engineer, RotateKey(key="hospital", statement=custody.rotated(2, owner=world.office)))
     destroyed(world, [1])
-    after = world.perform(world.engineer, RotateKey(key="hospital", statement=custody.rotated(3)))
+    after = world.perform(
+        world.engineer, RotateKey(key="hospital", statement=custody.rotated(3, owner=world.office))
+    )
     assert (after.version, after.versions, after.destroyed) == (3, [2, 3], [1])
 
 
