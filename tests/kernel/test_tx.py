@@ -220,3 +220,30 @@ def test_a_transaction_remembers_little(toy_world: toy.World) -> None:
 def test_rows_that_are_locked_are_asked_for_each_time() -> None:
     assert not analyse("select id from kernel_work for update skip locked").words
     assert not analyse("delete from kernel_work").words
+
+
+MANY = (
+    "insert into kernel_heartbeats (subject, at_ms, until_ms, note) values (:subject, :at, :at, :note)"
+    " on conflict (subject) do update set at_ms = excluded.at_ms, note = excluded.note"
+)
+MANY_BY_ONE = (
+    "insert into kernel_heartbeats (subject, at_ms, until_ms, note) values (:subject, :at, :at, :note)"
+    " on conflict (subject) do update set at_ms = :at, note = :note"
+)
+
+
+@pytest.mark.parametrize("sql", [MANY, MANY_BY_ONE])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 64, 65, 130])
+def test_many_rows_are_written_as_one_by_one(toy_world: toy.World, sql: str, count: int) -> None:
+    rows = [{"subject": f"{n:03}", "at": n, "note": "%s %(at)s 関所" if n % 2 else ""} for n in range(count)]
+
+    def work(tx: Tx) -> list[dict[str, Any]]:
+        tx.run("delete from kernel_heartbeats")
+        tx.run_many(sql, [row | {"note": "before"} for row in rows])
+        tx.run_many(sql, rows)
+        return tx.all("select subject, at_ms, note from kernel_heartbeats order by subject")
+
+    found = toy_world.database.write(work)
+    assert [(row["subject"], row["at_ms"], row["note"]) for row in found] == [
+        (row["subject"], row["at"], row["note"]) for row in rows
+    ]

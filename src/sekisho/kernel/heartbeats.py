@@ -11,8 +11,8 @@ def beat(tx: Tx, *subjects: str, at_ms: int, until_ms: int, note: str = "") -> N
     """Write a sign of life of each subject (`agent:<id>`, `attempt:<id>`)."""
     tx.run_many(
         "insert into kernel_heartbeats (subject, at_ms, until_ms, note) values (:subject, :at, :until, :note)"
-        " on conflict (subject) do update set at_ms = :at, until_ms = :until,"
-        " note = case when :note = '' then kernel_heartbeats.note else :note end",
+        " on conflict (subject) do update set at_ms = excluded.at_ms, until_ms = excluded.until_ms,"
+        " note = case when excluded.note = '' then kernel_heartbeats.note else excluded.note end",
         [{"subject": subject, "at": at_ms, "until": until_ms, "note": note} for subject in subjects],
     )
 
@@ -35,7 +35,6 @@ def last_of_each(tx: Tx, kind: str, names: Sequence[str]) -> dict[str, Row]:
 
 def forget(tx: Tx, *subjects: str) -> None:
     """Remove the signs of life of what ended."""
-    tx.run_many(
-        "delete from kernel_heartbeats where subject = :subject",
-        [{"subject": subject} for subject in subjects],
-    )
+    named = {f"subject_{number}": subject for number, subject in enumerate(subjects)}
+    places = ", ".join(f":{name}" for name in named)
+    tx.run(f"delete from kernel_heartbeats where subject in ({places})", **named)  # noqa: S608 - names made here

@@ -9,7 +9,9 @@ each other; hence the session advisory lock *before* BEGIN (without it 338 of 64
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 import secrets
 import shutil
 import subprocess  # pg_dump is the one backup tool that restores everywhere
@@ -39,6 +41,8 @@ _BEGIN = {
     False: b"begin isolation level serializable",
 }
 """By whether the transaction only reads."""
+ROWS_TOGETHER = 64
+_VALUES = re.compile(r" values (\((?:%\(\w+\)s(?:, )?)+\))")
 _RETRY = (pg.SerializationFailure, pg.DeadlockDetected)
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout)
 
@@ -56,17 +60,40 @@ class _Executor:
     def execute(self, statement: Statement, params: Mapping[str, Any]) -> tuple[list[Row], int]:
         # The text is written in our own tables.py and only rewritten to this driver's parameter style.
         self._cursor.execute(statement.postgres.encode(), params)
-        described = self._cursor.description
-        if described is None:
+        result = self._cursor.pgresult
+        if result is None or not result.nfields:
             return [], self._cursor.rowcount
-        names = [column.name for column in described]
+        # Names alone: the driver's own description looks up the type of every column each time.
+        names = [(result.fname(number) or b"").decode() for number in range(result.nfields)]
         rows = [dict(zip(names, row, strict=True)) for row in self._cursor.fetchall()]
         return rows, len(rows)
 
-    def execute_many(
-        self, statement: Statement, params: list[tuple[Any, ...]] | list[dict[str, Any]]
-    ) -> None:
-        self._cursor.executemany(statement.postgres.encode(), params)
+    def execute_many(self, statement: Statement, params: list[dict[str, Any]]) -> None:
+        """Whole rows in one statement: the driver's own way for many waits three times, however few they are.
+
+        In powers of two, so that few texts are prepared.
+        """
+        at = 0
+        while at < len(params):
+            count = 1 << min(len(params) - at, ROWS_TOGETHER).bit_length() - 1
+            text = _together(statement.postgres, count)
+            if text is None:
+                self._cursor.executemany(statement.postgres.encode(), params[at:])
+                return
+            rows = enumerate(params[at : at + count])
+            values = {f"{name}_{number}": value for number, row in rows for name, value in row.items()}
+            self._cursor.execute(text, values)
+            at += count
+
+
+@functools.lru_cache(maxsize=256)
+def _together(text: str, count: int) -> bytes | None:
+    """An insert of one row as one of `count`; None for what is none, or says more of each row than its values."""
+    found = _VALUES.search(text)
+    if found is None or "%(" in text[found.end() :]:
+        return None
+    rows = ", ".join(found[1].replace(")s", f"_{number})s") for number in range(count))
+    return f"{text[: found.start(1)]}{rows}{text[found.end() :]}".encode()
 
 
 class PostgresDatabase:

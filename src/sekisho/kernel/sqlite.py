@@ -67,9 +67,7 @@ class _Executor:
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         return rows, len(rows) if statement.writes else cursor.rowcount
 
-    def execute_many(
-        self, statement: Statement, params: list[tuple[Any, ...]] | list[dict[str, Any]]
-    ) -> None:
+    def execute_many(self, statement: Statement, params: list[dict[str, Any]]) -> None:
         self._connection.executemany(statement.sqlite, params)
 
 

@@ -127,10 +127,8 @@ class Executor(Protocol):
         """Run it; answer all rows (so that COMMIT never meets an unread cursor) and the count of rows touched."""
         ...
 
-    def execute_many(
-        self, statement: Statement, params: list[tuple[Any, ...]] | list[dict[str, Any]]
-    ) -> None:
-        """Run one plumbing write for many rows."""
+    def execute_many(self, statement: Statement, params: list[dict[str, Any]]) -> None:
+        """Run one plumbing write for many rows, in this order."""
         ...
 
 
@@ -206,7 +204,7 @@ class Tx:
         return self._run(sql, params)[1]
 
     def run_many(self, sql: str, rows: list[dict[str, Any]]) -> None:
-        """One write to a plumbing table, for many rows."""
+        """One write to a plumbing table, for many rows of different keys."""
         statement = analyse(sql)
         if self._read_only or not statement.writes or statement.table:
             message = "run_many writes plumbing tables only"
