@@ -21,6 +21,7 @@ from sekisho_guarantor.landmark_config import SiteConfig
 from sekisho_guarantor.landmark_errors import CONTROL_REFUSED, SESSION_BROKEN, TASK_WRONG
 from sekisho_guarantor.landmark_session import Target
 from sekisho_verify import canonical
+from sekisho_verify.errors import VerifyError
 from sekisho_wire.locating import Task
 from sekisho_wire.signing import SealError
 
@@ -118,7 +119,7 @@ class Follower:
         try:
             target = SiteConfig(task.target, task.public_key, task.address).target()
             nonce = canonical.from_base64url(task.nonce)
-        except (SealError, ValueError) as error:
+        except (SealError, VerifyError, ValueError) as error:
             raise GuarantorError(TASK_WRONG, what=str(error)) from error
         return self._measure(target, nonce)
 

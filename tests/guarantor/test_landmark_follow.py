@@ -95,6 +95,7 @@ WRONG: dict[str, Any] = {
     "long label": task("c", address=f"{'x' * 64}:1"),
     "no point": task("d", public_key="_" * 43),
     "short nonce": task("e", nonce="short"),
+    "another spelling": task("g", nonce="_" * 43),
     "negative": task("f", seconds=-1),
 }
 

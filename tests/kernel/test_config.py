@@ -101,6 +101,14 @@ def test_a_wrong_value_is_refused_by_its_name(environment: dict[str, str], name:
     assert (code, params["name"]) == ("config.invalid", name)
 
 
+@pytest.mark.parametrize("wrong", ["", "AB" * 32, "ab" * 31, "ab" * 48 + "\\n", "0x" + "ab" * 31])
+def test_a_measurement_is_hexadecimal_of_one_of_two_lengths(tmp_path: Path, wrong: str) -> None:
+    """One that no token could ever carry would look as if a machine were known."""
+    file = written(tmp_path, f'[sites]\nmeasurements = ["{"ab" * 48}", "{"cd" * 32}"]\n')
+    assert load(file, {}).sites.measurements == ("ab" * 48, "cd" * 32)
+    assert refused(written(tmp_path, f'[sites]\nmeasurements = ["{wrong}"]\n'), {})[0] == "config.invalid"
+
+
 def test_a_value_in_a_tables_place_is_refused(tmp_path: Path) -> None:
     file = written(tmp_path, "server = 3\n")
     assert refused(file, {})[0] == "config.invalid"
