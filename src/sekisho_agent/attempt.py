@@ -19,6 +19,7 @@ from sekisho_agent import clock
 from sekisho_agent.checkpoints import CheckpointWatcher
 from sekisho_agent.engines.contract import EndReport, Image, Observation, Task, WallReport, Watch
 from sekisho_agent.engines.local_host import WALL_NONE
+from sekisho_agent.engines.log import figures
 from sekisho_agent.errors import (
     AgentError,
     AttemptStoppedError,
@@ -359,7 +360,8 @@ class Attempt:
             if news != told and (seen.end or clock.monotonic() >= next_progress):
                 told, next_progress = news, clock.monotonic() + PROGRESS_EVERY_SECONDS
                 healthy = {} if seen.healthy is None else {"healthy": seen.healthy}
-                self._say(Progress(line={**seen.progress, **healthy}), repeat=False)
+                line = seen.progress if self._offer.seal == "none" else figures(seen.progress)
+                self._say(Progress(line={**line, **healthy}), repeat=False)
             if watcher is not None and seen.end is None:
                 self._checkpoint(watcher, stager, final=False)
         return seen

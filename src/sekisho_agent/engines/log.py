@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +16,8 @@ TEXT_LETTERS_MAX: Final = 256
 INTEGER_LIMIT: Final = 2**53
 
 Scalar = str | int | bool
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
+_DECIMAL = re.compile(r"-?([0-9]{1,20}(\.[0-9]{1,20})?(e[+-][0-9]{1,3})?|inf)|nan")
 
 
 class PayloadLog:
@@ -76,6 +80,18 @@ def progress_fields(line: bytes) -> dict[str, Scalar]:
         if scalar is not None and key.isascii() and key.isprintable() and len(key) <= TEXT_LETTERS_MAX:
             fields[key] = scalar
     return fields
+
+
+def figures(fields: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """What of a progress line is told of a job whose log is sealed: numbers, yes and no, under plain names.
+
+    Whatever else a payload prints is text like its log's, and rests under the same key.
+    """
+    return {
+        name: item
+        for name, item in fields.items()
+        if _NAME.fullmatch(name) and (not isinstance(item, str) or _DECIMAL.fullmatch(item))
+    }
 
 
 def _scalar(item: object) -> Scalar | None:
