@@ -105,8 +105,10 @@ def test_an_owner_makes_rotates_stops_and_destroys_a_key(
         assert read_signed(printed(capsys), custodian.key, Destruction).versions == [1]
         assert manage(config, "destroy", key) == 0
         assert read_signed(printed(capsys), custodian.key, Destruction).versions == [2]
-        assert manage(config, "show", "other") == 6
-        assert "custody.key_unknown" in capsys.readouterr().err
+        for language, word in (("en", "There is no key other"), ("ja", "鍵otherはここにありません")):
+            assert main(["--lang", language, "custodian", "show", "other", "--config", str(config)]) == 6
+            said = capsys.readouterr().err
+            assert ("custody.key_unknown" in said, word in said) == (True, True), said
         custodian.process.send_signal(signal.SIGTERM)
         assert custodian.process.wait(20) == 0
     assert manage(config, "show", KEY) == 7
