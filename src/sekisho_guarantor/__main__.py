@@ -27,7 +27,7 @@ from sekisho_guarantor import (
 )
 from sekisho_guarantor.clock import now_ms, now_s
 from sekisho_guarantor.config import WitnessConfig, load_config
-from sekisho_guarantor.door import GuarantorServer
+from sekisho_guarantor.door import Counts, GuarantorServer
 from sekisho_guarantor.errors import GuarantorError, complain
 from sekisho_guarantor.listener import Listener
 from sekisho_guarantor.listener_door import ListenerServer
@@ -133,9 +133,14 @@ def _custodian(options: argparse.Namespace, language: Language) -> int:
     running = custodian_command.Running(config, lambda: _configure_logs(config.log_form))
     try:
         custodian_command.shout(config, language)
-        server = GuarantorServer(running.program, config)
-        running.answers_at(server.url)
-        _serve(server, config.name, language)
+        counts = Counts()
+        server = GuarantorServer(running.program, config, counts)
+        # The owner's own verbs, `stop` first of all, have places that no crowd at the other door can take.
+        with GuarantorServer(running.program, config.for_owner(), counts) as owner:
+            threading.Thread(target=owner.serve_forever, daemon=True).start()
+            running.answers_at(owner.url)
+            _serve(server, config.name, language)
+            owner.shutdown()
     finally:
         running.close()
     return 0

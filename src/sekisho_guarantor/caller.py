@@ -15,8 +15,9 @@ import msgspec
 
 from sekisho_guarantor.custodian_errors import NOT_RUNNING, REFUSED
 from sekisho_guarantor.errors import GuarantorError
+from sekisho_wire.complaints import without_braces
 from sekisho_wire.custody import ANSWER_BYTES_MAX
-from sekisho_wire.problems import Details
+from sekisho_wire.problems import Details, Language, Text, all_problems
 
 ANSWER_SECONDS = 60.0
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where it listens, not where we do
@@ -36,7 +37,7 @@ def call(url: str, certificate: str, path: str, body: bytes, *, token: str = "")
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise GuarantorError(NOT_RUNNING, url=url) from error
     if answer.status != HTTPStatus.OK:
-        raise GuarantorError(REFUSED, what=_told(content))
+        raise GuarantorError(REFUSED, texts={"what": _told(content)})
     return content
 
 
@@ -69,9 +70,14 @@ def _first(chain: str) -> str:
 _END = "-----END CERTIFICATE-----"
 
 
-def _told(content: bytes) -> str:
+def _told(content: bytes) -> Text:
+    """The refusal in both languages; one that a newer custodian has a code for in its own words."""
     try:
         details = msgspec.json.decode(content, type=Details)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return "no reason given"
-    return f"{details.title} [{details.code}]"
+        return Text("no reason given", "理由は示されていません")
+    problem = all_problems().get(details.code)
+    words = problem.text if problem else Text(without_braces(details.title), without_braces(details.title))
+    english, japanese = (words.render(each, details.params) for each in (Language.EN, Language.JA))
+    code = without_braces(f"[{details.code}]")
+    return Text(f"{without_braces(english)} {code}", f"{without_braces(japanese)} {code}")

@@ -60,7 +60,7 @@ from sekisho_wire.envelope import (
 CLOCK_MS_MAX = 60_000
 """How far the clock may fall behind the journal's last entry, and how long past its time an order is remembered."""
 REMEMBERED = 10_000
-"""Used orders that are remembered, at least, before those long past their time are let go."""
+"""Used orders that are remembered, at least, before those long past their time are let go; and sizes of the log."""
 
 logger = structlog.get_logger("sekisho.custodian")
 
@@ -109,7 +109,7 @@ class Custodian:
         self._used: dict[str, int] = {}
         self._remembered_max = REMEMBERED
         self._underway: set[str] = set()
-        self._seen: tuple[int, str] = (0, "")
+        self._seen: dict[int, str] = {}
         for entry in journal.replay():
             self._apply(entry)
         for name, each in self._keys.items():
@@ -281,10 +281,10 @@ class Custodian:
         self._check_clock()
         if order.id in self._used or order.id in self._underway:
             raise GuarantorError(ORDER_USED)
-        size, root = self._seen
-        if checkpoint.size == size and to_base64url(checkpoint.root) != root:
-            logger.error("two_histories", size=size)
-            raise GuarantorError(HISTORY_DIFFERS, size=size)
+        root = to_base64url(checkpoint.root)
+        if self._seen.get(checkpoint.size, root) != root:
+            logger.error("two_histories", size=checkpoint.size)
+            raise GuarantorError(HISTORY_DIFFERS, size=checkpoint.size)
         self._check_usable(order)
 
     def _check_clock(self) -> None:
@@ -388,8 +388,10 @@ class Custodian:
             self._used = {order: until for order, until in self._used.items() if until >= oldest}
             self._remembered_max = max(REMEMBERED, 2 * len(self._used))
         self._used[entry.id] = entry.not_after_ms
-        if entry.size >= self._seen[0]:
-            self._seen = (entry.size, entry.root)
+        # Every size, because orders lie under older checkpoints too: a larger one must not hide that two differ.
+        self._seen[entry.size] = entry.root
+        if len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
 
     def _found(self, key: str) -> _Key:
         found = self._keys.get(key)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from sekisho_guarantor.answers import Listening
 from sekisho_guarantor.config import check_listening, is_loopback, read_config
 from sekisho_guarantor.custodian_errors import AGENTS_MISSING, DEVELOPMENT_REFUSED, QUORUM_MISSING
 from sekisho_guarantor.errors import CONFIG_INVALID, GuarantorError
@@ -75,6 +76,10 @@ class CustodianConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def folder(self) -> Path:
         """Signing key, owner's token, journal."""
         return Path(self.state)
+
+    def for_owner(self) -> Listening:
+        """Where the owner's verbs are answered: on this machine alone, at any free port, under the same certificate."""
+        return msgspec.structs.replace(self, host="127.0.0.1", port=0)
 
     def trusted(self) -> Trusted:
         """Whom it believes; GuarantorError names the setting that is none."""

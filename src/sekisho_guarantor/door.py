@@ -1,7 +1,10 @@
 """A guarantor on a socket: HTTP/1.1 by the standard library, every wait and every size bounded.
 
 A connection has `REQUEST_SECONDS` for each request, idle time included, whatever it dribbles; one address may hold
-`PER_PEER` connections and all together `CONNECTIONS`, beyond which a connection is closed unanswered.
+`PER_PEER` connections and all together `CONNECTIONS`, beyond which a connection is closed unanswered. Whose commands
+must never wait behind a crowd gets a server of its own: places are counted for each.
+
+`GET /metrics` counts the answers by path and code, in Prometheus's text format: what was refused too.
 """
 
 from __future__ import annotations
@@ -27,8 +30,30 @@ from sekisho_guarantor.errors import ADDRESS_UNUSABLE, CONFIG_INVALID, Guarantor
 REQUEST_SECONDS = 30.0
 CONNECTIONS = 128
 PER_PEER = 32
+METRICS_MEDIA = "text/plain; version=0.0.4; charset=utf-8"
+ANSWERS = "sekisho_guarantor_answers_total"
 
 logger = structlog.get_logger("sekisho.guarantor")
+
+
+class Counts:
+    """Answers by path and code, from any thread. Both come from short lists of our own, never from outside."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers: Counter[tuple[str, str]] = Counter()
+
+    def add(self, path: str, code: str) -> None:
+        """One more answer; `code` is the problem's, or the status where there is none."""
+        with self._lock:
+            self._answers[path, code] += 1
+
+    def exposed(self) -> bytes:
+        """All of them, as Prometheus reads it."""
+        with self._lock:
+            found = sorted(self._answers.items())
+        lines = [f'{ANSWERS}{{path="{path}",code="{code}"}} {count}' for (path, code), count in found]
+        return "\n".join([f"# TYPE {ANSWERS} counter", *lines, ""]).encode()
 
 
 class _Bounded(io.RawIOBase):
@@ -63,6 +88,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         True  # head and body are two writes; the second must not wait 40 ms for the first
     )
     program: Program
+    counts: Counts
 
     # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
     def setup(self) -> None:
@@ -99,13 +125,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._answer(self.program.post(self.path, body, token if scheme == "Bearer" else ""))
 
     def do_GET(self) -> None:
-        """Say that the program is alive."""
-        if self.path != "/healthz":
+        """Say that the program is alive, or what it has answered."""
+        if self.path == "/healthz":
+            self._answer(Answer(200, "application/json", msgspec.json.encode(self.program.alive()) + b"\n"))
+        elif self.path == "/metrics":
+            self._answer(Answer(200, METRICS_MEDIA, self.counts.exposed()))
+        else:
             self._answer(_plain(HTTPStatus.NOT_FOUND))
-            return
-        self._answer(Answer(200, "application/json", msgspec.json.encode(self.program.alive()) + b"\n"))
 
     def _answer(self, answer: Answer, *, close: bool = False) -> None:
+        if self.command == "POST" and self.path in self.program.paths:
+            self.counts.add(self.path, answer.code or str(answer.status))
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.media)
         self.send_header("Content-Length", str(len(answer.body)))
@@ -126,12 +156,15 @@ class GuarantorServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, program: Program, config: Listening) -> None:
-        """Bind; `guarantor.address_unusable` for a taken port, `guarantor.config_invalid` for a wrong certificate."""
+    def __init__(self, program: Program, config: Listening, counts: Counts | None = None) -> None:
+        """Bind; `guarantor.address_unusable` for a taken port, `guarantor.config_invalid` for a wrong certificate.
+
+        Servers of one program share its `counts`.
+        """
         self.address_family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         self._guard = threading.Lock()
         self._peers: Counter[str] = Counter()
-        handler = type("Handler", (_Handler,), {"program": program})
+        handler = type("Handler", (_Handler,), {"program": program, "counts": counts or Counts()})
         tls = _tls(config)
         try:
             super().__init__((config.host, config.port), handler)

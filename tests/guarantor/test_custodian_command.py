@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
@@ -15,6 +18,7 @@ import pytest
 
 from sekisho_guarantor.__main__ import main
 from sekisho_guarantor.custodian_config import load_config
+from sekisho_guarantor.door import PER_PEER
 from sekisho_guarantor.errors import GuarantorError
 from sekisho_guarantor.journal import JOURNAL_FILE, verify_journal
 from sekisho_verify.canonical import digest, from_base64url, to_base64url
@@ -101,8 +105,10 @@ def test_an_owner_makes_rotates_stops_and_destroys_a_key(
         assert read_signed(printed(capsys), custodian.key, Destruction).versions == [1]
         assert manage(config, "destroy", key) == 0
         assert read_signed(printed(capsys), custodian.key, Destruction).versions == [2]
-        assert manage(config, "show", "other") == 6
-        assert "custody.key_unknown" in capsys.readouterr().err
+        for language, word in (("en", "There is no key other"), ("ja", "鍵otherはここにありません")):
+            assert main(["--lang", language, "custodian", "show", "other", "--config", str(config)]) == 6
+            said = capsys.readouterr().err
+            assert ("custody.key_unknown" in said, word in said) == (True, True), said
         custodian.process.send_signal(signal.SIGTERM)
         assert custodian.process.wait(20) == 0
     assert manage(config, "show", KEY) == 7
@@ -177,6 +183,50 @@ def test_who_may_what_is_by_token(tmp_path: Path) -> None:
         assert ask(custodian.url, OPEN_PATH, b" " * 10_000).status_code == 413
         alive = httpx2.get(f"{custodian.url}/healthz", timeout=10, trust_env=False).json()
         assert (alive["custody"], alive["store"][:16]) == ("development", "DEVELOPMENT ONLY")
+
+
+def test_an_owners_stop_is_not_kept_waiting_by_a_crowd(tmp_path: Path) -> None:
+    config = write_config(tmp_path, trust_of(Asker()))
+    with running(config) as custodian, contextlib.ExitStack() as crowd:
+        assert manage(config, "create", KEY) == 0
+        where = urlsplit(custodian.url)
+        for _ in range(PER_PEER):
+            crowd.enter_context(socket.create_connection((where.hostname or "", where.port or 0), timeout=10))
+        until = time.monotonic() + 10
+        while _answers(custodian.url):
+            assert time.monotonic() < until, "the crowd does not fill the door"
+        assert manage(config, "stop", KEY) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/healthz", timeout=10, trust_env=False).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def test_what_was_refused_is_counted_by_its_code(tmp_path: Path) -> None:
+    asker = Asker()
+    config = write_config(tmp_path, trust_of(asker))
+    with running(config) as custodian:
+        assert manage(config, "create", KEY) == 0
+        good, late = in_time(asker, make=1), asker.order(make=1)
+        for order in (good, good, late):
+            ask(custodian.url, RELEASE_PATH, msgspec.json.encode(asker.ask(order)))
+        ask(custodian.url, OPEN_PATH, b"{}", "nobody")
+        answer = httpx2.get(f"{custodian.url}/metrics", timeout=10, trust_env=False)
+    counted = [line for line in answer.text.splitlines() if not line.startswith("#")]
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert counted == [
+        f'sekisho_guarantor_answers_total{{path="{path}",code="{code}"}} 1'
+        for path, code in (
+            (MANAGE_PATH, "200"),
+            (OPEN_PATH, "custody.token"),
+            (RELEASE_PATH, "200"),
+            (RELEASE_PATH, "custody.order_expired"),
+            (RELEASE_PATH, "custody.order_used"),
+        )
+    ]
 
 
 def test_a_development_store_shouts_and_stays_on_this_machine(

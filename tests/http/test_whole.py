@@ -20,7 +20,7 @@ from sekisho.http.routes import ROUTES
 from sekisho_client import cli
 from sekisho_client.commands import catalogue
 from tests.journeys.world import NOTHING, House, house
-from tests.support import databases
+from tests.support import custody, databases
 from tests.support.custodians import custodian_of
 
 load_all_checks()
@@ -173,6 +173,21 @@ def test_a_job_from_the_command_line(
     words = ("data", "add", "corpus", str(tmp_path / "texts"), "--level", "1", "--residency", "JP", "--json")
     status, _, complaint = administrator(*words)
     assert (status, "data.key_needed" in complaint) == (2, True)
+    for changes, where, code, word in (
+        ({"owner": whole.genesis.organisation}, "https://keys.example.invalid", "data.key_owner", "組織"),
+        ({"owner": organisation}, "https://169.254.169.254", "data.key_address", "拠点"),
+        (
+            {"owner": organisation, "key": "other"},
+            "https://keys.example.invalid",
+            "data.key_evidence",
+            "証拠",
+        ),
+    ):
+        (tmp_path / "said").write_text(custody.facts(**changes))
+        key = ("--address", where, "--public-key", custody.PUBLIC, "--statement", str(tmp_path / "said"))
+        for language, found in (("en", False), ("ja", True)):
+            status, _, complaint = administrator("key", "register", "hospital", *key, "--lang", language)
+            assert (status != 0, code in complaint, word in complaint) == (True, True, found), complaint
     with custodian_of(whole, tmp_path / "custodian", organisation) as custodian:
         facts = tmp_path / "facts"
         facts.write_bytes(custodian.facts)
