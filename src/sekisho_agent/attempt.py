@@ -288,7 +288,7 @@ class Attempt:
         """What a listener outside waits for from now on; only where there is a wall for it to hear about."""
         if self._site.observer is None or self._site.engine.capabilities().wall == WALL_NONE:
             return None
-        return self._site.observer.open(self.id, self.token)
+        return self._site.observer.open(self.id, self.token, nodes=self._offer.nodes)
 
     def _observed(self, wall: WallReport | None) -> list[str]:
         """The listener's report, where canaries were sent behind a wall: else its silence would say nothing."""

@@ -7,6 +7,7 @@ names the message; a problem answer is not signed, so whoever holds the connecti
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import msgspec
 import structlog
 
 from sekisho_agent import clock
+from sekisho_agent.deadlines import TimedBackend, answer_within, begin, time_left
 from sekisho_agent.errors import ConfigError, ProblemError, StoreError, UnreachableError
 from sekisho_agent.state import AgentState, Identity
 from sekisho_verify.errors import CanonicalError
@@ -41,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 ANSWER_BYTES_MAX: Final = 4 * SEALED_BYTES_MAX
 ANSWER_SECONDS_MAX: Final = 120.0
-"""For all of an answer: the timeouts below start anew with every byte."""
+"""For all of an answer, or the head and each further piece of a download: timeouts start anew with every byte."""
 BACKOFF_SECONDS_FIRST: Final = 0.2
 BACKOFF_SECONDS_MAX: Final = 5.0
 STATUS_OK: Final = 200
@@ -82,7 +84,21 @@ def check_control_url(url: str) -> str:
 def open_http(url: str, *, timeout: httpx2.Timeout, ca_file: Path | None) -> httpx2.Client:
     """A client of one connection pool that ignores the environment's proxies and follows no redirect."""
     base = check_control_url(url)
-    return httpx2.Client(base_url=base, timeout=timeout, verify=trusted(base, ca_file), trust_env=False)
+    transport = _Transport(trusted(base, ca_file))
+    return httpx2.Client(base_url=base, timeout=timeout, transport=transport, trust_env=False)
+
+
+class _Transport(httpx2.HTTPTransport):
+    """The ordinary one, over connections that `answer_within` bounds."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__(verify=context, trust_env=False)
+        pool: Any = self._pool
+        pool._network_backend = TimedBackend(pool._network_backend, _left)  # noqa: SLF001 - there is no other way in
+
+
+def _left(timeout: float | None) -> float | None:
+    return time_left(timeout, httpx2.ReadTimeout("not in time"))
 
 
 def trusted(url: str, ca_file: Path | None) -> ssl.SSLContext:
@@ -234,10 +250,14 @@ class ControlClient:
         """
         headers = {"authorization": f"Bearer {ticket}"}
         try:
-            with self.transfers.stream("GET", f"/agent/v1/objects/{digest}", headers=headers) as response:
-                if response.status_code != STATUS_OK:
-                    raise _transfer_problem(response)
-                yield from response.iter_bytes(TRANSFER_CHUNK_BYTES)
+            with contextlib.ExitStack() as opened:
+                with answer_within(ANSWER_SECONDS_MAX):
+                    response = opened.enter_context(
+                        self.transfers.stream("GET", f"/agent/v1/objects/{digest}", headers=headers)
+                    )
+                    if response.status_code != STATUS_OK:
+                        raise _transfer_problem(response)
+                yield from _timely(response.iter_bytes(TRANSFER_CHUNK_BYTES))
         except httpx2.HTTPError as error:
             raise UnreachableError(
                 OBJECT_UNREACHABLE, f"{digest} could not be fetched: {type(error).__name__}"
@@ -246,8 +266,17 @@ class ControlClient:
     def upload(self, digest: str, ticket: str, *, content: Iterator[bytes], size_bytes: int) -> None:
         """Send an object's bytes to the control plane, which checks them against the digest; errors as `download`."""
         headers = {"authorization": f"Bearer {ticket}", "content-length": str(size_bytes)}
+
+        def sent() -> Iterator[bytes]:
+            """Sending takes as long as it does; the answer does not."""
+            for chunk in content:
+                begin(ANSWER_SECONDS_MAX)
+                yield chunk
+            begin(ANSWER_SECONDS_MAX)
+
         try:
-            response = self.transfers.put(f"/agent/v1/objects/{digest}", headers=headers, content=content)
+            with answer_within(ANSWER_SECONDS_MAX):
+                response = self.transfers.put(f"/agent/v1/objects/{digest}", headers=headers, content=sent())
         except httpx2.HTTPError as error:
             raise UnreachableError(
                 OBJECT_UNREACHABLE, f"{digest} could not be sent: {type(error).__name__}"
@@ -266,13 +295,16 @@ def post(
     seconds: float = ANSWER_SECONDS_MAX,
 ) -> tuple[int, bytes]:
     """Status and body of one POST; UnreachableError when no answer of tolerable size comes in tolerable time."""
-    give_up = clock.monotonic() + seconds
+    headers = {"content-type": media_type}
     try:
-        with http.stream("POST", path, content=content, headers={"content-type": media_type}) as response:
+        with (
+            answer_within(seconds),
+            http.stream("POST", path, content=content, headers=headers) as response,
+        ):
             received = bytearray()
             for chunk in response.iter_bytes():
                 received += chunk
-                if len(received) > bytes_max or clock.monotonic() > give_up:
+                if len(received) > bytes_max:
                     raise UnreachableError("agent.answer.too_large", "an answer without end")
             return response.status_code, bytes(received)
     except httpx2.HTTPError as error:
@@ -290,6 +322,16 @@ def problem_from(status: int, content: bytes) -> ProblemError | UnreachableError
     if status >= STATUS_SERVER_ERROR or status == STATUS_TOO_MANY:
         return UnreachableError(code, detail)
     return ProblemError(code, detail, status=status)
+
+
+def _timely(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Each in time, not counting what its taker does between them."""
+    while True:
+        with answer_within(ANSWER_SECONDS_MAX):
+            chunk = next(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
 
 
 def _transfer_problem(response: httpx2.Response) -> StoreError | UnreachableError:

@@ -55,17 +55,13 @@ class Observer:
         self._sign = key.sign
         self._agent = key.public_key().public_bytes_raw()
 
-    def open(self, attempt: str, token: int) -> Watch | None:
+    def open(self, attempt: str, token: int, *, nodes: int = 1) -> Watch | None:
         """Canaries for one attempt that the listener waits for now; None where it does not answer."""
         try:
             host = socket.gethostbyname(self._config.host)
-            ways = {way: self._targets(host) for way in WAYS}
+            watches = [Watch(self._targets(host), self._targets(host)) for _ in range(nodes)]
             expected = {
-                way: {
-                    name.removeprefix(PREFIX): nonce_digest(target["nonce"].encode())
-                    for name, target in by.items()
-                }
-                for way, by in ways.items()
+                way: {protocol: _digests(watches, way, protocol) for protocol in PROTOCOLS} for way in WAYS
             }
             asked = self._asked(OPEN, attempt, token, expected)
             opened = is_opened(self._ask(asked), asked, self._listener)
@@ -77,7 +73,7 @@ class Observer:
         if not opened:
             log.warning("listener.not_opened", attempt=attempt, error="not the listener's answer")
             return None
-        return Watch(outside=ways["outside"], inside=ways["inside"])
+        return Watch(watches[0].outside, watches[0].inside, tuple(watches[1:]))
 
     def close(self, attempt: str, token: int) -> str:
         """The listener's report in base64url; empty where there is none of this attempt."""
@@ -119,3 +115,10 @@ class Observer:
                     raise OSError("the listener hung up")
                 received += more
         return content
+
+
+def _digests(watches: list[Watch], way: str, protocol: str) -> str | list[str]:
+    """What the listener is told for one way and protocol: a digest, or for a gang one for each node."""
+    targets = [(watch.outside if way == WAYS[0] else watch.inside)[PREFIX + protocol] for watch in watches]
+    told = [nonce_digest(target["nonce"].encode()) for target in targets]
+    return told if len(told) > 1 else told[0]

@@ -18,9 +18,18 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sekisho_verify.errors import VerifyError
-from sekisho_verify.observation import WAYS, Observation, write_observation
-from sekisho_wire.observing import NONCE, OPEN, Asked, nonce_digest, read_request, write_opened
+from sekisho_verify.observation import PROTOCOLS, WAYS, Observation, write_observation
+from sekisho_wire.observing import (
+    NONCE,
+    OPEN,
+    Asked,
+    digests_by_node,
+    nonce_digest,
+    read_request,
+    write_opened,
+)
 
+OUTSIDE, INSIDE = WAYS
 SKEW_MS_MAX: Final = 300_000
 """How old or young a request may be: an older one is somebody's copy."""
 OPEN_MAX: Final = 4096
@@ -55,11 +64,24 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class _Open:
-    """What was told and what was heard; `heard` holds ways with protocols."""
+    """What was told and what was heard: by digest the way and the node, then ways with nodes and protocols."""
 
-    digests: dict[str, str]
+    digests: dict[str, tuple[str, int]]
+    nodes: int
     opened_ms: int
-    heard: set[tuple[str, str]] = field(default_factory=set)
+    heard: set[tuple[str, int, str]] = field(default_factory=set)
+
+    def from_all(self, way: str) -> frozenset[str]:
+        """Protocols over which every node was heard: one node's path says nothing of another's."""
+        return frozenset(
+            protocol
+            for protocol in PROTOCOLS
+            if all((way, node, protocol) in self.heard for node in range(self.nodes))
+        )
+
+    def from_any(self, way: str) -> frozenset[str]:
+        """Protocols over which some node was heard."""
+        return frozenset(protocol for heard_way, _, protocol in self.heard if heard_way == way)
 
 
 class Listener:
@@ -111,16 +133,17 @@ class Listener:
             if session is None:
                 return False
             opened = self._open[session]
-            way = opened.digests[digest]
-            if (way, protocol) not in opened.heard and way == WAYS[1]:
+            way, node = opened.digests[digest]
+            if (way, node, protocol) not in opened.heard and way == INSIDE:
                 log.warning("heard_from_inside", attempt=session[1], protocol=protocol)
-            opened.heard.add((way, protocol))
+            opened.heard.add((way, node, protocol))
             return True
 
     def _begin(self, asked: Asked, now_ms: int) -> bytes:
         """Under the lock. A nonce belongs to one session."""
         session = (asked.agent, asked.attempt, asked.token)
-        digests = {text: way for way, by in asked.expected.items() for text in by.values()}
+        nodes = digests_by_node(asked.expected)
+        digests = {text: (way, node) for node, told in enumerate(nodes) for text, way in told.items()}
         if session in self._done or any(text in self._sessions for text in digests):
             raise RefusedError(TWICE)
         if session in self._open:
@@ -128,7 +151,7 @@ class Listener:
         mine = sum(agent == asked.agent for agent, _, _ in self._open)
         if len(self._open) >= OPEN_MAX or mine >= OPEN_PER_AGENT_MAX:
             raise RefusedError(FULL)
-        self._open[session] = _Open(digests, now_ms)
+        self._open[session] = _Open(digests, len(nodes), now_ms)
         self._sessions |= dict.fromkeys(digests, session)
         return write_opened(asked, self._sign)
 
@@ -140,9 +163,6 @@ class Listener:
         opened = self._forget(session)
         if opened is None:
             raise RefusedError(UNKNOWN)
-        outside, inside = (
-            frozenset(protocol for heard_way, protocol in opened.heard if heard_way == way) for way in WAYS
-        )
         seen = Observation(
             listener=self.name,
             key=self._public,
@@ -151,8 +171,8 @@ class Listener:
             token=asked.token,
             opened_ms=opened.opened_ms,
             closed_ms=max(now_ms, opened.opened_ms),
-            outside=outside,
-            inside=inside,
+            outside=opened.from_all(OUTSIDE),
+            inside=opened.from_any(INSIDE),
         )
         report = write_observation(seen, self._sign)
         self._done[session] = now_ms, report

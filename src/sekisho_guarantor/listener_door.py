@@ -7,6 +7,7 @@ import socket
 import threading
 from typing import Final
 
+from sekisho_guarantor import clock
 from sekisho_guarantor.errors import ADDRESS_UNUSABLE, GuarantorError
 from sekisho_guarantor.listener import Listener, RefusedError
 from sekisho_guarantor.listener_config import ListenerConfig
@@ -100,9 +101,12 @@ class ListenerServer:
             self._slots.release()
 
     def _answer(self, connection: socket.socket, received: bytes) -> bytes:
+        """Whoever drips holds its place no longer than anybody."""
+        give_up = clock.monotonic_s() + CONNECTION_SECONDS_MAX
         try:
             while (content := unframe(received)) is None:
-                more = connection.recv(FRAME_BYTES_MAX)
+                connection.settimeout(max(POLL_SECONDS / 10, give_up - clock.monotonic_s()))
+                more = connection.recv(FRAME_BYTES_MAX) if clock.monotonic_s() < give_up else b""
                 if not more:
                     return b""
                 received += more

@@ -2,8 +2,10 @@
 
 A request is one frame: `sekisho-listener/1 `, the length in decimal, a newline, and as many bytes, sealed by the agent
 (`sekisho_verify.sealed`). `open` tells the listener the SHA-256 of the nonces that it may hear, by way (`outside` or
-`inside` the wall) and protocol; `close` asks for the report (`sekisho_verify.observation`). An answer is a frame of the
-same form, sealed by the listener, or a line `refused <code>`.
+`inside` the wall) and protocol: one, or for a gang a list with one for each node, in the same order everywhere. What is
+said to have come from outside then came from every node, what from inside from any. `close` asks for the report
+(`sekisho_verify.observation`). An answer is a frame of the same form, sealed by the listener, or a line
+`refused <code>`.
 
 A nonce is 24 hexadecimal digits, alone in a TCP stream or datagram, or the first label of a DNS question's name.
 """
@@ -24,16 +26,17 @@ from sekisho_verify.sealed import open_sealed, seal
 PREFIX = b"sekisho-listener/1 "
 REFUSED = b"refused "
 HEARD = b"heard"
-FRAME_BYTES_MAX = 8192
+FRAME_BYTES_MAX = 65_536
+NODES_MAX = 128
 FRAME_HEAD_BYTES_MAX = len(PREFIX) + 6
 OPEN, OPENED, CLOSE = "sekisho.listener.open", "sekisho.listener.opened", "sekisho.listener.close"
 NONCE = re.compile(rb"(?<![0-9a-f])[0-9a-f]{24}(?![0-9a-f])")
-_head = re.compile(re.escape(PREFIX) + rb"([1-9][0-9]{0,3})\n").match
+_head = re.compile(re.escape(PREFIX) + rb"([1-9][0-9]{0,4})\n").match
 _text = re.compile("[!-~]{1,64}").fullmatch
 _digest = re.compile("[0-9a-f]{64}").fullmatch
 _FIELDS = {"v", "kind", "agent", "attempt", "token", "time_ms", "expected"}
 
-Expected = Mapping[str, Mapping[str, str]]
+Expected = Mapping[str, Mapping[str, str | list[str]]]
 
 
 class Asked(NamedTuple):
@@ -50,6 +53,18 @@ class Asked(NamedTuple):
 def nonce_digest(nonce: bytes) -> str:
     """What the listener is told of a nonce."""
     return hashlib.sha256(nonce).hexdigest()
+
+
+def digests_by_node(expected: Expected) -> list[dict[str, str]]:
+    """For each node the ways of its digests; one node where there are no lists."""
+    nodes: list[dict[str, str]] = []
+    for way, by in expected.items():
+        for given in by.values():
+            for node, text in enumerate([given] if isinstance(given, str) else given):
+                if node == len(nodes):
+                    nodes.append({})
+                nodes[node][text] = way
+    return nodes
 
 
 def frame(content: bytes) -> bytes:
@@ -113,19 +128,29 @@ def is_opened(sealed: bytes, asked: Asked, listener: bytes) -> bool:
 
 
 def _expected(value: object) -> Expected:
-    """A digest for each way and protocol, no two alike."""
+    """A digest for each way, protocol and node, no two alike."""
     if not isinstance(value, dict) or value.keys() != set(WAYS):
         raise _wrong("ways missing or unknown")
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, str | list[str]]] = {}
     for way, by in value.items():
         if not isinstance(by, dict) or by.keys() != set(PROTOCOLS):
             raise _wrong("protocols missing or unknown")
-        if not all(isinstance(text, str) and _digest(text) for text in by.values()):
-            raise _wrong("a nonce is told by its SHA-256")
-        found[way] = dict(by)
-    if len({text for by in found.values() for text in by.values()}) != len(WAYS) * len(PROTOCOLS):
+        found[way] = {protocol: _given(given) for protocol, given in by.items()}
+    given = [one for by in found.values() for one in by.values()]
+    if len({len(one) if isinstance(one, list) else 0 for one in given}) != 1:
+        raise _wrong("not as many nodes everywhere")
+    texts = [text for one in given for text in (one if isinstance(one, list) else [one])]
+    if len(set(texts)) != len(texts):
         raise _wrong("the same nonce twice")
     return found
+
+
+def _given(value: object) -> str | list[str]:
+    texts = value if isinstance(value, list) else [value]
+    known = [text for text in texts if isinstance(text, str) and _digest(text)]
+    if not known or len(known) != len(texts) or len(known) > NODES_MAX:
+        raise _wrong("a nonce is told by its SHA-256")
+    return known if isinstance(value, list) else known[0]
 
 
 def _nothing(value: object) -> Expected:

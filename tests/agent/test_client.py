@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import errno
+import select
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import pytest
 
 from sekisho_agent import registration
 from sekisho_agent.attempt import ATTEMPT_FILE, ENDED_FILE, Kept
-from sekisho_agent.client import ControlClient, check_control_url, problem_from
+from sekisho_agent.client import ControlClient, check_control_url, post, problem_from
 from sekisho_agent.config import load_config
 from sekisho_agent.errors import ConfigError, ProblemError, StateError, UnreachableError
 from sekisho_agent.loop import AgentLoop
@@ -308,6 +312,63 @@ def test_a_configuration_fills_in_what_it_does_not_say(tmp_path: Path) -> None:
     assert config.store_location() == f"file://{tmp_path}/store"
     total = config.total_capacity()
     assert (total.attempts, total.cpus > 0, total.memory_bytes > 0) == (1, True, True)
+
+
+# --- answers that drip
+
+
+class Dripping:
+    """Answers one byte after the other, for as long as somebody reads; `whole` is sent at once before."""
+
+    def __init__(self, whole: bytes, drop: bytes) -> None:
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+        self._whole, self._drop = whole, drop
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.server.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(65_536)
+                    connection.sendall(self._whole)
+                    while not select.select([connection], [], [], 0.02)[0] or connection.recv(65_536):
+                        connection.sendall(self._drop)
+
+    def close(self) -> None:
+        self.server.shutdown(socket.SHUT_RDWR)
+        self.server.close()
+
+
+@pytest.mark.parametrize(
+    ("whole", "drop"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"),
+        (b"HTTP/1.1 2", b"0"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 500 No\r\ncontent-length: 100000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+    ids=["head", "line", "body", "problem", "interim"],
+)
+def test_an_answer_that_drips_is_given_up(
+    control: ControlPlane, state: AgentState, whole: bytes, drop: bytes, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes well within its timeout; the answer never does."""
+    monkeypatch.setattr("sekisho_agent.client.ANSWER_SECONDS_MAX", 0.3)
+    identity = registration.register(state, control.url, code_text=control.code(), name="tokyo")
+    server = Dripping(whole, drop)
+    client = ControlClient(server.url, identity, state)
+    digest = "sha256:" + "0" * 64
+    with pytest.raises(UnreachableError, match="Timeout"):
+        b"".join(client.download(digest, "t"))
+    with pytest.raises(UnreachableError, match="Timeout"):
+        client.upload(digest, "t", content=iter([b"abc"]), size_bytes=3)
+    with pytest.raises(UnreachableError, match="Timeout"):
+        post(client.transfers, "/x", b"", media_type="text/plain", seconds=0.3)
+    client.close()
+    server.close()
 
 
 # --- what an earlier process left behind

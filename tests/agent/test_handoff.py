@@ -6,12 +6,13 @@ import errno
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
 import pytest
 
 from sekisho_agent.canaries import Target
 from sekisho_agent.engines.contract import EndReport, Observation, Watch
 from sekisho_agent.engines.dok_run import Run
-from sekisho_agent.engines.gangs import merge
+from sekisho_agent.engines.gangs import merge, rank_task
 from sekisho_agent.engines.handoff import Handoff, State
 from sekisho_agent.errors import EngineError
 from sekisho_wire.egress import ADDRESSES_MAX, REFUSED_MAX, EgressReport, Held, Reached
@@ -36,6 +37,20 @@ def test_a_listeners_canaries_reach_the_wrapper(tmp_path: Path) -> None:
     plain = make_task(tmp_path, "true", limits={"cpus": LIMITS.cpus})
     Handoff(plain.folder).give(plain)
     assert Handoff(plain.folder).take().watch is None
+
+
+def test_each_node_of_a_gang_has_canaries_of_its_own(tmp_path: Path) -> None:
+    """One node's canary that arrives says nothing of another's path."""
+    watches = [
+        Watch({"listener_tcp": {"address": ["203.0.113.20", 7620], "nonce": f"{rank}" * 24}}, {})
+        for rank in range(3)
+    ]
+    whole = Watch(watches[0].outside, watches[0].inside, tuple(watches[1:]))
+    task = make_task(tmp_path, "true", nodes=3, watch=whole)
+    Handoff(task.folder).give(task)
+    given = Handoff(task.folder).given()
+    assert [rank_task(given, rank).watch for rank in range(3)] == watches
+    assert rank_task(msgspec.structs.replace(task, watch=None), 1).watch is None
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from sekisho_verify.observation import PROTOCOLS, WAYS, read_observation
 from sekisho_wire.observing import (
     CLOSE,
     FRAME_BYTES_MAX,
+    NODES_MAX,
     OPEN,
     PREFIX,
     Asked,
@@ -101,6 +102,37 @@ def test_what_arrived_and_what_did_not_is_signed(quiet: Listener, clock: Clock) 
     assert quiet.answer(asked(CLOSE)) == report, "the same again for who did not get it"
 
 
+def of_node(way: str, name: str, node: int) -> str:
+    return nonce_digest(f"{way}{name}{node}".encode())[:24]
+
+
+def told(nodes: int) -> dict[str, dict[str, list[str]]]:
+    """The digests of a gang's nonces."""
+    return {
+        way: {
+            name: [nonce_digest(of_node(way, name, node).encode()) for node in range(nodes)]
+            for name in PROTOCOLS
+        }
+        for way in WAYS
+    }
+
+
+def test_a_gangs_path_was_alive_where_every_nodes_was_and_open_where_any_was(quiet: Listener) -> None:
+    """Silence of a node that never had a path to the listener is no evidence about its wall."""
+    largest = asked(expected=told(NODES_MAX))
+    assert unframe(frame(largest)) == largest, "it fits"
+    quiet.answer(asked(expected=told(2)))
+    for way, name, node in (
+        *(("outside", name, 0) for name in PROTOCOLS),
+        ("outside", "tcp", 1),
+        ("inside", "dns", 1),
+    ):
+        assert quiet.hear(of_node(way, name, node).encode(), name)
+    seen = read_observation(quiet.answer(asked(CLOSE)))
+    assert (seen.outside, seen.inside) == ({"tcp"}, {"dns"})
+    assert seen.results == {"tcp": "closed", "udp": "unproven", "dns": "open"}
+
+
 def test_what_it_was_not_told_of_is_nobodys(quiet: Listener) -> None:
     nonce = NONCES["inside"]["tcp"].encode()
     assert not quiet.hear(nonce, "tcp")
@@ -163,6 +195,11 @@ def test_one_agent_cannot_take_all_the_room(quiet: Listener, monkeypatch: pytest
         {"expected": {"outside": {}, "inside": {}}},
         {"expected": dict.fromkeys(WAYS, dict.fromkeys(PROTOCOLS, "0" * 64))},
         {"expected": dict.fromkeys(WAYS, dict.fromkeys(PROTOCOLS, "x"))},
+        {"expected": {way: {name: [] for name in PROTOCOLS} for way in WAYS}},
+        {"expected": told(2) | {"inside": told(3)["inside"]}},
+        {"expected": told(2) | {"inside": {name: each[0] for name, each in told(2)["inside"].items()}}},
+        {"expected": told(2) | {"inside": told(2)["outside"]}},
+        {"expected": told(129)},
         {"kind": CLOSE, "expected": {"outside": {}}},
     ],
 )
@@ -223,6 +260,20 @@ def test_canaries_reach_a_real_listener_and_its_report_comes_back(yard: Yard) ->
     assert yard.observer.close(ATTEMPT, 1), "an answer that was lost is given again"
     assert yard.observer.close(ATTEMPT, 2) == ""
     assert yard.observer.open(ATTEMPT, 1) is None
+
+
+def test_each_node_of_a_gang_has_to_be_heard(yard: Yard) -> None:
+    watch = yard.observer.open(ATTEMPT, 1, nodes=2)
+    assert watch is not None
+    first, second = watch.of(0), watch.of(1)
+    assert not {one["nonce"] for one in first.outside.values()} & {
+        one["nonce"] for one in second.outside.values()
+    }
+    canaries.probe(first.outside)
+    canaries.probe({"listener_udp": second.outside["listener_udp"]})
+    canaries.probe({"listener_tcp": second.inside["listener_tcp"]})
+    seen = read_observation(from_base64url(yard.observer.close(ATTEMPT, 1)))
+    assert seen.results == {"tcp": "open", "udp": "closed", "dns": "unproven"}
 
 
 def test_a_deliberately_opened_route_is_caught(yard: Yard) -> None:

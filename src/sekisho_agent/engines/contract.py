@@ -38,10 +38,18 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class Watch(msgspec.Struct, frozen=True):
-    """Canaries for a listener outside the site, which waits for them: those of outside the wall, and of inside."""
+    """Canaries for a listener outside the site, which waits for them: those of outside the wall, and of inside.
+
+    A gang has those of each further node in `others`, by rank from 1: what one node sends says nothing of another.
+    """
 
     outside: dict[str, Target]
     inside: dict[str, Target]
+    others: tuple[Watch, ...] = ()
+
+    def of(self, rank: int) -> Watch:
+        """Those of one node alone."""
+        return self.others[rank - 1] if rank else Watch(self.outside, self.inside)
 
 
 class Task(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ def rank_task(task: Task, rank: int) -> Task:
         attempt=f"{task.attempt}.{rank}",
         folder=folder,
         mounts=tuple(mounts),
+        watch=task.watch.of(rank) if task.watch else None,
         env={**peers.environment(node_of(of_gang)), **task.env},
     )
 
