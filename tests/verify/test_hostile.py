@@ -22,7 +22,7 @@ from tests.verify.builders import TestLog
 from tests.verify.rich import PARTS, observed, stream
 
 JSON_PARTS = sorted(name for name in PARTS if name != "job.yaml")
-HOSTILE = [
+HOSTILE: list[Any] = [
     "\ud800",
     "\udfff and more",
     "\u202e\x00\n",
