@@ -52,12 +52,12 @@ def check(case: Case) -> list[Line]:
                 judged[found.digest] = ""
                 judged[found.digest] = places.judge(found.data)
             proof = judged[found.digest]
-            if isinstance(proof, str):
-                lines.append(Line(_PART, ABSENT, "transcript.no_territory", {"digest": proof}))
-            elif proof:
+            if isinstance(proof, Judged):
                 _check_used(case, found, proof, places)
                 answered[found.number] = proof.verdict.site
                 lines += _told(case, proof, places)
+            elif proof:
+                lines.append(Line(_PART, ABSENT, "transcript.no_territory", {"digest": proof}))
         except VerifyError as error:
             lines.append(failed(_PART, error.at(found.where)))
     return once([*lines, *_uncovered(case, answered)]) or [Line(_PART, ABSENT, "absent.transcript")]
