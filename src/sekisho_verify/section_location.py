@@ -41,7 +41,7 @@ def check(case: Case) -> list[Line]:
     """For each different proof a line for each landmark and one for the verdict; then what no proof covers."""
     places, judged = Places(case), dict[str, Judged | str]()
     lines: list[Line] = []
-    answered: dict[int, str] = {}
+    answered, told = dict[int, str](), set[str]()
     for found in case.evidence(FILE_NAME):
         answered[found.number] = ""
         if found.data is None:
@@ -55,7 +55,9 @@ def check(case: Case) -> list[Line]:
             if isinstance(proof, Judged):
                 _check_used(case, found, proof, places)
                 answered[found.number] = proof.verdict.site
-                lines += _told(case, proof, places)
+                if found.digest not in told:
+                    told.add(found.digest)
+                    lines += _told(case, proof, places)
             elif proof:
                 lines.append(Line(_PART, ABSENT, "transcript.no_territory", {"digest": proof}))
         except VerifyError as error:
