@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
-from sekisho_verify.canonical import decode_object
-from sekisho_verify.errors import CanonicalError
-from sekisho_verify.lines import Case, Evidence
+from sekisho_verify import attestation_file
+from sekisho_verify.canonical import decode_object, digest
+from sekisho_verify.errors import CanonicalError, VerifyError
+from sekisho_verify.lines import ATTESTED, Case, Evidence
 from sekisho_verify.location import COUNTS, LocationVerdict, stricter, weaker
 from sekisho_verify.location_proof import Proof, ProofError, judge_again, read_proof
 from sekisho_verify.location_reach import Work
@@ -48,6 +50,7 @@ class Places:
         self._territories: dict[str, Territory | None] = {}
         self._work = Work()
         self._orders: dict[str, Rests] = {}
+        self._bonds: dict[str, frozenset[str]] = {}
         self._sites: dict[str, set[str]] = defaultdict(set)
         self.chosen: set[str] = set()
         for record, detail in zip(case.bundle.records, case.bundle.details, strict=True):
@@ -106,26 +109,53 @@ class Places:
         attempts = rests.attempts or {name for name, sites in self._sites.items() if sites & rests.sites}
         return self._unplaced.union(*(self._keys.get(name, set()) for name in attempts))
 
-    def _territory(self, digest: str) -> Territory:
+    def is_bound(self, judged: Judged) -> bool:
+        """Whether attested hardware at the proof's site vouches, in this bundle, for the key that answered."""
+        return digest(judged.proof.claim.key) in self._attested.get(judged.verdict.site, set())
+
+    @cached_property
+    def _attested(self) -> Mapping[str, set[str]]:
+        trusted = self._case.trust.verifiers if self._case.trust else ()
+        keys: dict[str, set[str]] = defaultdict(set)
+        for data in {
+            each.digest: each.data for each in self._case.evidence(attestation_file.FILE_NAME)
+        }.values():
+            try:
+                file = attestation_file.read_file(data or b"")
+                found = file.judge(trusted or file.verifiers)
+            except VerifyError:
+                continue  # what is wrong with it stands under its own heading
+            if found.grade == ATTESTED:
+                keys[file.site].add(found.key)
+        return keys
+
+    def claims_bond(self, number: int, site: str) -> bool:
+        """Whether the facts that record `number` was decided on say that hardware vouches for the site's key."""
+        name = self._case.bundle.records[number].facts
+        if name not in self._bonds:
+            self._bonds[name] = _bonds(self._case.bundle.facts.get(name, b""))
+        return site in self._bonds[name]
+
+    def _territory(self, name: str) -> Territory:
         """Read once, whether it can be or not; all maps of a bundle share one bound of work."""
-        if digest not in self._territories:
-            self._territories[digest] = None
-            self._territories[digest] = parse_territory(self._lands[digest] or b"", self._work)
-        territory = self._territories[digest]
+        if name not in self._territories:
+            self._territories[name] = None
+            self._territories[name] = parse_territory(self._lands[name] or b"", self._work)
+        territory = self._territories[name]
         if territory is None:
             raise ProofError("proof.territory", "judged on a map that cannot be read")
         return territory
 
-    def _order(self, digest: str) -> Rests:
+    def _order(self, name: str) -> Rests:
         """What the release order in an evidence file is for; nothing where it is none, which its own section says."""
-        if digest not in self._orders:
+        if name not in self._orders:
             try:
-                order = decode_object(self._case.held.get(digest, b"")).get("order")
+                order = decode_object(self._case.held.get(name, b"")).get("order")
             except CanonicalError:
                 order = None
             fields: Mapping[str, object] = order if isinstance(order, dict) else {}
-            self._orders[digest] = Rests(_named(fields, "site"), _named(fields, "attempt"))
-        return self._orders[digest]
+            self._orders[name] = Rests(_named(fields, "site"), _named(fields, "attempt"))
+        return self._orders[name]
 
 
 def used_by(found: Evidence, judged: Judged, places: Places) -> None:
@@ -136,12 +166,28 @@ def used_by(found: Evidence, judged: Judged, places: Places) -> None:
         raise ProofError("proof.other_site", f"about {judged.verdict.site}, which was not chosen here")
     if places.keys(rests) - {judged.proof.claim.key}:
         raise ProofError("proof.other_key", "the key that answered is not the key of the attempt's agent")
+    if places.claims_bond(found.number, judged.verdict.site) and not places.is_bound(judged):
+        raise ProofError("proof.unbound", "decided as if hardware vouched for the key, which none here does")
     if not judged.verdict.accepted:
         raise ProofError("proof.not_accepted", f"the place was not shown: {judged.verdict.code}")
 
 
 def _begun_ms(data: bytes) -> int:
     return read_transcript(data, lambda _known: True).session.started_ms
+
+
+def _bonds(data: bytes) -> frozenset[str]:
+    """Ids of the sites whose proof, by these facts, hardware is bound to; none in facts of another shape."""
+    try:
+        entities = decode_object(data).get("entities")
+    except CanonicalError:
+        return frozenset()
+    found: set[str] = set()
+    for entity in entities if isinstance(entities, list) else ():
+        match entity:
+            case {"ref": {"type": "Site", "id": str(site)}, "attributes": {"proof": {"bound_to_tee": True}}}:
+                found.add(site)
+    return frozenset(found)
 
 
 def _named(fields: Mapping[str, object], name: str) -> frozenset[str]:

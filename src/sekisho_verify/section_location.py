@@ -11,6 +11,7 @@ from datetime import datetime
 from sekisho_verify.errors import VerifyError
 from sekisho_verify.lines import (
     ABSENT,
+    ATTESTED,
     DECLARED,
     MEASURED,
     NOTE,
@@ -40,7 +41,7 @@ def check(case: Case) -> list[Line]:
     """For each different proof a line for each landmark and one for the verdict; then what no proof covers."""
     places, judged = Places(case), dict[str, Judged | str]()
     lines: list[Line] = []
-    answered: dict[int, str] = {}
+    answered, told = dict[int, str](), set[str]()
     for found in case.evidence(FILE_NAME):
         answered[found.number] = ""
         if found.data is None:
@@ -51,12 +52,14 @@ def check(case: Case) -> list[Line]:
                 judged[found.digest] = ""
                 judged[found.digest] = places.judge(found.data)
             proof = judged[found.digest]
-            if isinstance(proof, str):
-                lines.append(Line(_PART, ABSENT, "transcript.no_territory", {"digest": proof}))
-            elif proof:
+            if isinstance(proof, Judged):
                 _check_used(case, found, proof, places)
                 answered[found.number] = proof.verdict.site
-                lines += _told(case, proof)
+                if found.digest not in told:
+                    told.add(found.digest)
+                    lines += _told(case, proof, places)
+            elif proof:
+                lines.append(Line(_PART, ABSENT, "transcript.no_territory", {"digest": proof}))
         except VerifyError as error:
             lines.append(failed(_PART, error.at(found.where)))
     return once([*lines, *_uncovered(case, answered)]) or [Line(_PART, ABSENT, "absent.transcript")]
@@ -81,7 +84,7 @@ def _uncovered(case: Case, answered: dict[int, str]) -> list[Line]:
     return lines
 
 
-def _told(case: Case, judged: Judged) -> list[Line]:
+def _told(case: Case, judged: Judged, places: Places) -> list[Line]:
     verdict = judged.verdict
     trusted = case.trust is not None and bool(case.trust.landmarks)
     return [
@@ -100,8 +103,16 @@ def _told(case: Case, judged: Judged) -> list[Line]:
             by=", ".join(verdict.organisations),
             leaves_open=NOT_SHOWN,
         ),
-        Line(_PART, NOTE, "transcript.binding", {"site": verdict.site}, DECLARED),
+        _binding(case, judged, places),
     ]
+
+
+def _binding(case: Case, judged: Judged, places: Places) -> Line:
+    """Worked out here from the attestation in the bundle, by the verifiers of the trust file; else a declaration."""
+    site = {"site": judged.verdict.site}
+    if case.trust and case.trust.verifiers and places.is_bound(judged):
+        return Line(_PART, OK, "transcript.bound", site, ATTESTED)
+    return Line(_PART, NOTE, "transcript.binding", site, DECLARED)
 
 
 def _check_used(case: Case, found: Evidence, judged: Judged, places: Places) -> None:
@@ -169,6 +180,10 @@ SECTION = Section(
                 "{site}は国外の陸地ではない場所から応答しました（再判定：{count}組織、必要数{needed}）。"
                 "測位基準点の鍵は同梱のもので、信頼ファイルに記載がありません。"
             ),
+        ),
+        "transcript.bound": (
+            "the key which answered for {site} is one that its attested hardware vouches for",
+            "{site}として応答した鍵は、証明された機器が保証する鍵です。",
         ),
         "transcript.binding": (
             "that the key which answered is where {site} runs jobs is the site's own word",

@@ -68,11 +68,11 @@ def _field(name: str, value: str | int, column: int) -> str:
     if name == "outcome":
         return OUTCOMES[value][column]
     if name == "country":
-        return value or UNKNOWN[column]
+        return visible(value) or UNKNOWN[column]
     if name == "rules":
         return visible(value) or "-"
     if name in {"stream", "charter"}:
-        return value.removeprefix("sha256:")[:_DIGEST_SHOWN]
+        return visible(value.removeprefix("sha256:")[:_DIGEST_SHOWN])
     return visible(value)
 
 

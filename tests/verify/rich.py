@@ -97,7 +97,7 @@ def stream(parts: Mapping[str, bytes]) -> tuple[dict[str, bytes], Trust]:
     try:
         order = decode_object(parts["key_release.json"]).get("order", {})
     except CanonicalError:
-        order = {}
+        order = dict[str, object]()
     decided: Body = {
         "charter": names["charter"],
         "facts": names["facts"],
@@ -128,7 +128,7 @@ def stream(parts: Mapping[str, bytes]) -> tuple[dict[str, bytes], Trust]:
         facts=dict.fromkeys([parts["facts"], other]),
         files=dict.fromkeys(data for name, data in parts.items() if name not in {"facts", "charter"}),
     )
-    demand = {
+    demand: Body = {
         "closed": True,
         "max_level_without_place": 1,
         "max_level_without_attestation": 1,

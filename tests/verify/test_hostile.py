@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho_verify import Exit, Verdict, document, parse_trust, render, verify_bundle, write_bundle
@@ -22,7 +22,7 @@ from tests.verify.builders import TestLog
 from tests.verify.rich import PARTS, observed, stream
 
 JSON_PARTS = sorted(name for name in PARTS if name != "job.yaml")
-HOSTILE = [
+HOSTILE: list[Any] = [
     "\ud800",
     "\udfff and more",
     "\u202e\x00\n",
@@ -88,6 +88,7 @@ def spelled(value: Any) -> bytes:
 
 
 @pytest.mark.parametrize("name", JSON_PARTS)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_any_value_in_any_place_of_any_file_ends_in_lines(name: str, data: st.DataObject) -> None:
     body = json.loads(PARTS[name])
@@ -96,6 +97,7 @@ def test_any_value_in_any_place_of_any_file_ends_in_lines(name: str, data: st.Da
     assert found.lines
 
 
+@settings(max_examples=20)
 @given(
     path=st.sampled_from(sorted(leaves(tokens.azure_tdx()), key=repr)),
     new=st.sampled_from([one for one in HOSTILE if one != []]),

@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from sekisho_verify import Exit, Verdict, parse_trust, render, verify_bundle, write_bundle
+from sekisho_verify.attestation_file import write_file
 from sekisho_verify.canonical import digest, encode
 from sekisho_verify.checkpoint import make_key
 from sekisho_verify.errors import TrustError
 from sekisho_verify.location import Claim, Policy
 from sekisho_verify.location_proof import judged
 from sekisho_verify.location_transcript import describe_landmark
+from tests.verify import tokens
+from tests.verify.attested import FILE as ATTESTED
+from tests.verify.attested import time_text
 from tests.verify.builders import (
     AGENT,
     START,
@@ -25,7 +29,9 @@ from tests.verify.builders import (
     make_id,
     record_body,
 )
+from tests.verify.builders import facts as plain_facts
 from tests.verify.places import NONCE, Held, case, degrees, key_of, public_of, territory, territory_body
+from tests.verify.tokens import NOW_S
 
 AT_MS = round(START.timestamp() * 1000)
 NORTH = Held(at_ms=AT_MS - 60_000)
@@ -291,3 +297,52 @@ def test_trust_names_landmarks_and_a_map_or_is_refused() -> None:
         with pytest.raises(Exception, match=r".") as caught:
             parse_trust(log.trust(more={field: value}))
         assert getattr(caught.value, "code", "") == f"trust.{field}"
+
+
+def attested(key: str) -> bytes:
+    """An attestation of the site's hardware for a session key of this digest, without GPUs; by software after a `~`."""
+    if key.startswith("~"):
+        stand_in = tokens.SOFTWARE.token(tokens.software(tokens.bound(key=key[1:])))
+        return write_file(replace(ATTESTED, token=stand_in, gpu=""))
+    claims = tokens.azure_tdx(tokens.bound(key=key))
+    token = tokens.AZURE.token(claims, header={"jku": tokens.AZURE.verifier.jku})
+    return write_file(replace(ATTESTED, token=token, gpu=""))
+
+
+@pytest.mark.parametrize(
+    ("key", "claimed", "known", "expected"),
+    [
+        (digest(public_of("agent")), True, True, "transcript.bound"),
+        (digest(public_of("agent")), False, True, "transcript.bound"),
+        (digest(public_of("agent")), True, False, "transcript.binding"),
+        (digest(public_of("other")), False, True, "transcript.binding"),
+        (digest(public_of("other")), True, True, "proof.unbound"),
+        ("", True, True, "proof.unbound"),
+        ("~" + digest(public_of("agent")), True, True, "proof.unbound"),
+        ("", False, True, "transcript.binding"),
+    ],
+)
+def test_that_hardware_vouches_for_the_key_is_worked_out_here(
+    key: str, claimed: bool, known: bool, expected: str
+) -> None:
+    site: Body = {"type": "Site", "id": "site_1"}
+    entity: Body = {"ref": site, "attributes": {"proof": {"bound_to_tee": claimed}}, "parents": []}
+    fact = encode({"entities": [entity, {"ref": {"type": "Org", "id": "site_1"}}]})
+    file = attested(key) if key else b"{}"
+    files = {"location.json": digest(GOOD), "territory.json": digest(LAND)}
+    log = TestLog()
+    log.append(
+        [
+            record_body("s", 0, facts=digest(fact), detail={"sites": [choice("site_1")], "files": files}),
+            record_body(
+                "s", 1, time=time_text(NOW_S + 60), detail={"files": {"attestation.json": digest(file)}}
+            ),
+        ]
+    )
+    members = log.members("s", facts=[fact, plain_facts()], files=[GOOD, LAND, file])
+    found = verify_bundle(
+        write_bundle(members), parse_trust(log.trust(verifiers=tokens.VERIFIERS if known else ()))
+    )
+    line = [line for line in found.lines if line.part == "transcript"][-1]
+    assert str(line.fields.get("reason", line.code)) == expected
+    assert (line.grade == "A") == (expected == "transcript.bound")

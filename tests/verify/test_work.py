@@ -11,6 +11,7 @@ import pytest
 from sekisho_verify import (
     Exit,
     Verdict,
+    lines,
     parse_trust,
     places,
     section_attestation,
@@ -98,6 +99,20 @@ def test_other_evidence_is_judged_once_too(counted: Callable[[object, str], None
     ended = agent_message(2, {"kind": "ended"}) | {"files": {"canaries.json": digest(reports)}}
     many(ended, reports, actor="system")
     assert dict(COUNTS) == {"read_file": 1, "read_canaries_file": 1}
+
+
+def test_what_failed_once_is_said_once(counted: Callable[[object, str], None]) -> None:
+    """However many records name it; reports of the same bytes are decoded once, too."""
+    counted(places, "read_proof")
+    counted(section_attestation, "read_file")
+    counted(lines, "decode_object")
+    bad = encode({"no": "evidence"})
+    names = ("location.json", "attestation.json", "egress.json", "key_release.json")
+    said = agent_message(1, {"kind": "ended"}, attempt="")
+    found = many({"files": dict.fromkeys(names, digest(bad)), **said}, bad)
+    assert dict(COUNTS) == {"read_proof": 1, "read_file": 1, "decode_object": 1}
+    parts = Counter(line.part for line in found.lines if line.state in {"failed", "absent"})
+    assert (parts["transcript"], parts["attestation"]) == (1, 1)
 
 
 def comb(teeth: int) -> list[list[int]]:
