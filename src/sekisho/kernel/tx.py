@@ -206,9 +206,11 @@ class Tx:
     def run_many(self, sql: str, rows: list[dict[str, Any]]) -> None:
         """One write to a plumbing table, for many rows of different keys."""
         statement = analyse(sql)
-        if self._read_only or not statement.writes or statement.table:
+        if not statement.writes or statement.table:
             message = "run_many writes plumbing tables only"
             raise ValueError(message)
+        if rows:
+            self._check_write(statement)
         if len(rows) == 1:
             self._run(sql, rows[0])
         elif rows:
