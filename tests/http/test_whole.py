@@ -197,6 +197,9 @@ def test_a_job_from_the_command_line(
         assert json.loads(out)["stand_in"] is True
         sealed = (*words, "--key", "hospital", "--token-file", str(custodian.token_file))
         status, _, complaint = administrator(*sealed)
+        assert (status, "key.unpinned" in complaint) == (2, True), "no token goes where only the server says"
+        monkeypatch.setenv("SEKISHO_CUSTODIAN_URL", custodian.url)
+        status, _, complaint = administrator(*sealed)
         assert status == 0, complaint
         assert "hospital" in complaint
     shown = json.loads(administrator("data", "show", "corpus", "--json")[1])
