@@ -19,7 +19,7 @@ import shutil
 import socket
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sekisho_agent import clock
 from sekisho_agent.destinations import Destination, parse_head, permitted
@@ -58,6 +58,15 @@ _OPENED = b"HTTP/1.1 200 OK\r\n\r\n"
 
 class _RefusedError(Exception):
     """Not let through; the text is the reason."""
+
+
+def led_to(host: str, port: int, *, permit_private: bool) -> list[tuple[Any, ...]]:
+    """Where a name leads now, as `socket.getaddrinfo` has it, without the addresses that nobody may be let out to.
+
+    OSError or UnicodeError for a name that leads nowhere.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [each for each in found if permitted(str(each[4][0]), permit_private=permit_private)]
 
 
 class Tally:
@@ -204,8 +213,7 @@ class EgressProxy:
             raise _RefusedError(MALFORMED)
         if wanted.name not in self._allow:
             raise _RefusedError(UNLISTED)
-        found = socket.getaddrinfo(wanted.host, wanted.port, type=socket.SOCK_STREAM)
-        open_to = [each for each in found if permitted(str(each[4][0]), permit_private=self._permit_private)]
+        open_to = led_to(wanted.host, wanted.port, permit_private=self._permit_private)
         if not open_to:
             raise _RefusedError(ADDRESS)
         for family, kind, protocol, _, address in open_to:
