@@ -20,9 +20,11 @@ import structlog
 
 from sekisho_agent import clock
 from sekisho_agent.deadlines import TimedBackend, answer_within, begin, time_left
+from sekisho_agent.egress import led_to
 from sekisho_agent.errors import ConfigError, ProblemError, StoreError, UnreachableError
 from sekisho_agent.state import AgentState, Identity
 from sekisho_verify.errors import CanonicalError
+from sekisho_wire.custody import CustodyError
 from sekisho_wire.messages import (
     LANE_LEASE,
     LANE_LOG,
@@ -52,6 +54,7 @@ STATUS_SERVER_ERROR: Final = 500
 TRANSFER_CHUNK_BYTES: Final = 1 << 20
 OBJECT_UNREACHABLE: Final = "object.unreachable"
 
+HTTPS_PORT: Final = 443
 CONNECT_SECONDS: Final = 3.0
 QUICK = httpx2.Timeout(connect=3.0, read=5.0, write=5.0, pool=1.0)
 PATIENT = httpx2.Timeout(connect=5.0, read=20.0, write=20.0, pool=1.0)
@@ -99,6 +102,47 @@ class _Transport(httpx2.HTTPTransport):
 
 def _left(timeout: float | None) -> float | None:
     return time_left(timeout, httpx2.ReadTimeout("not in time"))
+
+
+def open_custodian(url: str, *, seconds: float, ca_file: Path | None, permit_private: bool) -> httpx2.Client:
+    """A client for one question to a custodian, whose address somebody has registered at the control plane.
+
+    It is judged before a byte goes, and the connection is bound to what was judged: who could send an agent anywhere
+    could have it knock at any door of the site's own networks. CustodyError `custody.address` for a name that leads
+    there, UnreachableError for one that leads nowhere, ConfigError as `check_control_url`.
+    """
+    base = check_control_url(url)
+    parts = httpx2.URL(base)
+    try:
+        found = led_to(parts.host, parts.port or HTTPS_PORT, permit_private=permit_private)
+    except (OSError, UnicodeError) as error:
+        raise UnreachableError("agent.unreachable", "the custodian's name leads nowhere") from error
+    if not found:
+        raise CustodyError(
+            "custody.address", "the custodian's name leads to an address that is not to be called"
+        )
+    way = _Bound(str(found[0][4][0]), httpx2.HTTPTransport(verify=trusted(base, ca_file), trust_env=False))
+    return httpx2.Client(base_url=base, timeout=within(seconds), transport=way, trust_env=False)
+
+
+class _Bound(httpx2.BaseTransport):
+    """Connects to one address, and expects there the certificate of the name that was asked for."""
+
+    def __init__(self, address: str, way: httpx2.BaseTransport) -> None:
+        self._address = address
+        self._way = way
+
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """To that address, whatever the name leads to by now."""
+        request.extensions = {**request.extensions, "sni_hostname": request.url.host}
+        request.url = request.url.copy_with(host=self._address)
+        return self._way.handle_request(request)
+
+    # pyrefly: ignore[missing-override-decorator] - typing.override begins with Python 3.12
+    def close(self) -> None:
+        """As the way that it takes."""
+        self._way.close()
 
 
 def trusted(url: str, ca_file: Path | None) -> ssl.SSLContext:

@@ -20,7 +20,7 @@ import shutil
 import socket
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sekisho_agent import clock
 from sekisho_agent.destinations import Destination, parse_head, permitted
@@ -59,6 +59,22 @@ _OPENED = b"HTTP/1.1 200 OK\r\n\r\n"
 
 class _RefusedError(Exception):
     """Not let through; the text is the reason."""
+
+
+def led_to(host: str, port: int, *, permit_private: bool) -> list[tuple[Any, ...]]:
+    """Where a name leads now, as `socket.getaddrinfo` has it, without the addresses that nobody may be let out to.
+
+    OSError or UnicodeError for a name that leads nowhere.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [each for each in found if _open_to(each[0], each[4], permit_private=permit_private)]
+
+
+def _open_to(family: int, address: tuple[object, ...], *, permit_private: bool) -> bool:
+    """As `destinations.permitted`; every address of this machine is private, also one that the world can reach."""
+    if not permitted(str(address[0]), permit_private=permit_private):
+        return False
+    return permit_private or not is_own(family, address)
 
 
 class Tally:
@@ -205,8 +221,7 @@ class EgressProxy:
             raise _RefusedError(MALFORMED)
         if wanted.name not in self._allow:
             raise _RefusedError(UNLISTED)
-        found = socket.getaddrinfo(wanted.host, wanted.port, type=socket.SOCK_STREAM)
-        open_to = [each for each in found if self._permitted(each[0], each[4])]
+        open_to = led_to(wanted.host, wanted.port, permit_private=self._permit_private)
         if not open_to:
             raise _RefusedError(ADDRESS)
         for family, kind, protocol, _, address in open_to:
@@ -221,12 +236,6 @@ class EgressProxy:
             self.tally.connect(wanted.name, str(address[0]))
             return upstream
         raise OSError("none of its addresses answers")
-
-    def _permitted(self, family: int, address: tuple[object, ...]) -> bool:
-        """As `destinations.permitted`; every address of this machine is private, also one that the world can reach."""
-        if not permitted(str(address[0]), permit_private=self._permit_private):
-            return False
-        return self._permit_private or not is_own(family, address)
 
     def _relay(
         self, client: socket.socket, upstream: socket.socket, wanted: Destination, rest: bytes

@@ -16,8 +16,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sekisho_agent import clock
-from sekisho_agent.client import post
-from sekisho_agent.custodians import open_custodian
+from sekisho_agent.client import open_custodian, post
 from sekisho_agent.errors import AgentError, ConfigError, UnreachableError
 from sekisho_verify import canonical
 from sekisho_wire.custody import Ask, CustodyError, Opened, Order, open_release, read_signed

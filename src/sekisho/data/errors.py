@@ -170,7 +170,6 @@ KEY_OWNER = define(
         "The custodian of key {name} keeps it for another organisation than yours.",
         "鍵{name}は、保管者があなたの組織以外のために保管している鍵です。",
     ),
-    hint=Text("sekisho me", "sekisho me"),
 )
 KEY_ADDRESS = define(
     "data.key_address",

@@ -98,7 +98,7 @@ SHOWN: Mapping[str, tuple[str, str]] = {
     "previous": ("previous key", "前の鍵"),
     "principals": ("principals", "実行者"),
     "progress": ("progress", "進み具合"),
-    "quorum": ("witnesses demanded", "必要な証人の数"),
+    "quorum": ("witnesses demanded", "必要な立会人の数"),
     "reached": ("reached", "接続先"),
     "received_bytes": ("bytes received", "受信バイト数"),
     "record_id": ("record", "記録"),

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from sekisho_agent import custodians
-from sekisho_agent.client import post
-from sekisho_agent.custodians import open_custodian
+from sekisho_agent import egress
+from sekisho_agent.client import open_custodian, post
 from sekisho_agent.errors import ConfigError, UnreachableError
 from sekisho_wire.custody import CustodyError
 from tests.support.tls import self_signed
@@ -61,12 +60,15 @@ def asked(url: str, ca_file: Path | None = None, *, permit_private: bool = True)
 def leads_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
     """Every name leads to these from now on; answers the names that were looked up."""
     names: list[str] = []
+    resolve = socket.getaddrinfo
 
-    def said(host: str, port: int, **_: Any) -> list[Any]:
+    def said(host: str, port: int, *rest: Any, **_: Any) -> list[Any]:
+        if host in addresses:
+            return list(resolve(host, port, *rest))
         names.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
-    monkeypatch.setattr(custodians, "look_up", said)
+    monkeypatch.setattr(egress.socket, "getaddrinfo", said)
     return names
 
 
@@ -89,9 +91,9 @@ def test_a_name_that_leads_elsewhere_after_it_was_judged_changes_nothing(
         names = leads_to(monkeypatch, "127.0.0.1")
         url = f"https://localhost:{port}"
         with open_custodian(url, seconds=5.0, ca_file=files[0], permit_private=True) as client:
-            leads_to(monkeypatch, "192.0.2.1")
+            later = leads_to(monkeypatch, "127.0.0.1", "192.0.2.1")
             assert post(client, url, b"", media_type="text/plain")[0] == 200
-        assert names == ["localhost"]
+        assert (names, later) == (["localhost"], [])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_a_name_of_nobodys_and_plain_http_reach_nobody(monkeypatch: pytest.Monke
     def nothing(host: str, port: int, **_: Any) -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, f"{host} {port}")
 
-    monkeypatch.setattr(custodians, "look_up", nothing)
+    monkeypatch.setattr(egress.socket, "getaddrinfo", nothing)
     with pytest.raises(UnreachableError):
         asked("https://keys.example.invalid")
     with pytest.raises(ConfigError):
