@@ -196,10 +196,9 @@ def test_a_job_from_the_command_line(
         assert status == 0, complaint
         assert json.loads(out)["stand_in"] is True
         sealed = (*words, "--key", "hospital", "--token-file", str(custodian.token_file))
-        assert administrator("config", "set", "custodian", custodian.url)[0] == 0
         status, _, complaint = administrator(*sealed)
         assert (status, "key.unpinned" in complaint) == (2, True), "no token goes where only the server says"
-        monkeypatch.setenv("SEKISHO_CUSTODIAN_URL", custodian.url)
+        assert administrator("config", "set", "custodian", custodian.url)[0] == 0
         status, _, complaint = administrator(*sealed)
         assert status == 0, complaint
         assert "hospital" in complaint
