@@ -14,11 +14,10 @@ from sekisho_agent.site import Site
 from sekisho_agent.staging import Stager
 from sekisho_agent.wall import SECRETS_FOLDER_INSIDE, Mount, check_mounts
 from sekisho_verify import canonical
+from sekisho_wire.keying import SEALED_LEVEL
 from sekisho_wire.messages import EgressAllow, Offer, SecretValue, WantSecret
 
 WORK_INSIDE: Final = "/work"
-SEALED_LEVEL: Final = 2
-"""From here on nothing of a job rests at a site as it is (rule C04 of the shipped charter), whatever an offer says."""
 SHELLS: Final = ("/usr/bin/bash", "/usr/bin/sh")
 
 

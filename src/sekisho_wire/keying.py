@@ -5,11 +5,13 @@ They never carry a data key. What is granted is a release order, which the agent
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
+SEALED_LEVEL: Final = 2
+"""From this level on nothing of a job rests anywhere as it is (rule C04 of the shipped charter)."""
 REASON_KEY_STOPPED = "key.stopped"
 REASON_KEY_DESTROYED = "key.destroyed"
 REASON_KEY_PROOF_STALE = "key.proof_stale"

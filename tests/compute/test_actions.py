@@ -99,6 +99,8 @@ def test_a_domestic_operator_can_be_asked_for(world: World) -> None:
 NAMED: list[tuple[str, str]] = [
     ("resources: {image: none}\n", "compute.image.unknown"),
     ("secrets: [none]\n", "compute.secret.unknown"),
+    ("charter: {level: 2}\ndata: [{to: model, mount: /out}]\n", "compute.key_needed"),
+    ("charter: {level: 2}\ncheckpoint: {}\n", "compute.key_needed"),
     ("data: [{from: none, mount: /d}]\n", "not_found"),
     ("data: [{from: art_00000000000000000000000000, mount: /d}]\n", "not_found"),
     ("data: [{from: late, mount: /d}]\n", "data.not_ready"),

@@ -88,6 +88,16 @@ UNSEALED = define(
         "試行{attempt}が、ジョブの鍵で暗号化されていないものを残しました。",
     ),
 )
+KEY_NEEDED = define(
+    "compute.key_needed",
+    422,
+    Exit.USAGE,
+    Text(
+        "What a job of level {level} leaves behind has to be encrypted: name a key of yours.",
+        "レベル{level}のジョブが残すものは暗号化が必要です。自組織の鍵を指定してください。",
+    ),
+    hint=Text("charter: {level: 2, key: KEY}", "charter: {level: 2, key: 鍵}"),
+)
 LOG_STAYS = define(
     "compute.log.stays",
     403,

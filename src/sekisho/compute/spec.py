@@ -9,12 +9,13 @@ import msgspec
 
 from sekisho.charter import Labels, join
 from sekisho.compute import jobfile, rules, tables_keepsakes
-from sekisho.compute.errors import FILE_INVALID, UNKNOWN_IMAGE, UNKNOWN_SECRET
+from sekisho.compute.errors import FILE_INVALID, KEY_NEEDED, UNKNOWN_IMAGE, UNKNOWN_SECRET
 from sekisho.compute.jobfile import JobFile
 from sekisho.compute.placement import Need
 from sekisho.data import ArtefactView, DatasetView, find_artefact, own_key, ready_dataset
 from sekisho.kernel.errors import NotFoundError, SekishoError
 from sekisho.kernel.tx import Tx
+from sekisho_wire.keying import SEALED_LEVEL
 from sekisho_wire.messages import HealthPlan, ObjectRef
 from sekisho_wire.problems import Text
 
@@ -109,8 +110,8 @@ class Asker(msgspec.Struct, frozen=True):
 def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
     """Read a job file and look everything up that it names.
 
-    Problems: `compute.file.*`, `compute.image.unknown`, `compute.secret.unknown`, `data.not_ready`, `not_found`
-    for an input or workdir.
+    Problems: `compute.file.*`, `compute.image.unknown`, `compute.secret.unknown`, `compute.key_needed`,
+    `data.not_ready`, `not_found` for an input or workdir.
     """
     file = jobfile.parse(text)
     own = file.charter.level
@@ -157,11 +158,14 @@ def resolve(tx: Tx, text: str, asker: Asker) -> Resolved:
         key=rules.joined_key(keys) or _wished_key(tx, file.charter.key, asker.owner),
         **_members(file),
     )
+    label = join(labels)
+    if label.level >= SEALED_LEVEL and not spec.key and (spec.outputs or spec.checkpoint):
+        raise SekishoError(KEY_NEEDED, level=label.level)
     _check_size(spec, text)
     names = ["owner", *(item.source for item in inputs)]
     names += ["workdir"] if workdir is not None else []
     names += ["job"] if file.charter.residency is not None else []
-    return Resolved(file, spec, join(labels), [*zip(names, labels, strict=True)])
+    return Resolved(file, spec, label, [*zip(names, labels, strict=True)])
 
 
 def _wished_key(tx: Tx, key: str, owner: str) -> str:
