@@ -19,6 +19,9 @@ from scripts.main_job.line import BACK, DATAGRAM_BYTES, OUT, STREAM
 from scripts.main_job.processes import program
 from scripts.main_job.relay import pump
 
+ENDED_WITH_US = ("setpriv", "--pdeathsig", "TERM")
+"""A signal ends this process alone; what it started would go on."""
+
 
 def carry_streams(folder: Path, port: int) -> None:
     """Every connection to the port goes out through the stream socket."""
@@ -63,9 +66,8 @@ def main() -> int:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     for carry, port in ((carry_streams, control_port), (carry_datagrams, answer_port)):
         threading.Thread(target=carry, args=(Path(folder), int(port)), daemon=True).start()
-    return subprocess.run(
-        [*program("sekisho_guarantor"), "landmark", "run", "--config", config], check=False
-    ).returncode
+    landmark = [*program("sekisho_guarantor"), "landmark", "run", "--config", config]
+    return subprocess.run([*ENDED_WITH_US, *landmark], check=False).returncode
 
 
 if __name__ == "__main__":

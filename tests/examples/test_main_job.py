@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,8 @@ from scripts.main_job.example import folder_of
 from scripts.main_job.processes import StepFailedError
 from scripts.main_job.relay import Relay
 from scripts.main_job.story import Members
-from tests.support import tree
+from tests.journeys.world import until
+from tests.support import components, tree
 
 
 def test_the_main_job_is_what_nobody_has_to_name() -> None:
@@ -147,3 +149,26 @@ def test_a_line_to_nowhere_ends_at_once() -> None:
         port = listener.getsockname()[1]
     with Relay(port).running() as relay, near(relay) as connection:
         assert exchanged(connection, b"hello") == b""
+
+
+def test_what_runs_in_a_namespace_ends_with_who_started_it() -> None:
+    components.program("setpriv", package="util-linux")
+    program = (
+        "import subprocess, sys; from scripts.main_job.apart import ENDED_WITH_US;"
+        " child = subprocess.Popen([*ENDED_WITH_US, 'sleep', '60']); print(child.pid, flush=True); child.wait()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=tree.ROOT, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
+        child = int(parent.stdout.readline())
+        until(lambda: _doing(child) == "sleep", what="the start")
+        parent.kill()
+    until(lambda: _doing(child) == "", what="the end")
+
+
+def _doing(pid: int) -> str:
+    """The name of what a process runs; nothing where it has ended, taken up by its parent or not."""
+    try:
+        name, _, state = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+    except FileNotFoundError:
+        return ""
+    return "" if state.split()[0] == "Z" else name
