@@ -16,7 +16,7 @@ from sekisho.kernel.facts import ANONYMOUS, SYSTEM, Actor, Entity, Ref
 from sekisho.kernel.proposals import ApproveProposal, ListProposals, Proposed
 from sekisho.kernel.tx import Tx
 from tests.support import toy
-from tests.support.toy import ANN, BEN, DropThing, PutThing, SealThing, ShowThing, Thing, TickThing
+from tests.support.toy import ANN, BEN, DropThing, Greet, PutThing, SealThing, ShowThing, Thing, TickThing
 
 
 @pytest.fixture
@@ -421,3 +421,20 @@ def test_slow_work_is_done_on_a_reader_and_its_refusal_changes_nothing(database:
         world.gate.perform(ANN, DropThing(id="kept"))
     assert seen == [(ANN.ref.id, "a"), (ANN.ref.id, "kept")]
     assert world.rows("select id from toy_things") == [{"id": "kept"}]
+
+
+def test_what_rarely_writes_is_tried_on_a_reader_and_asks_nobody(
+    world: toy.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deny(world, ANN, "toy.thing.greet")
+    records = drafts(world)
+    assert world.gate.perform(ANN, Greet(id="ann")) is True
+
+    def written(*_args: object, **_options: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(world.database, "write", written)
+    assert world.gate.perform(ANN, Greet(id="ann")) is False
+    with pytest.raises(AssertionError):
+        world.gate.perform(ANN, Greet(id="bob"))
+    assert drafts(world) == records

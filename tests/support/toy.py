@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from sekisho.kernel import heartbeats
 from sekisho.kernel.clock import Clock, ManualClock
 from sekisho.kernel.command import Command, Kind, command
 from sekisho.kernel.context import Ctx, Handler
@@ -82,6 +83,19 @@ class TickThing(Command[int]):
 
     id: str
     only_if_below: int = 1 << 40
+
+
+@command(
+    "toy.thing.greet",
+    kind=Kind.PLUMBING,
+    resource="Thing",
+    rarely_writes=True,
+    ja="訪れた人を、初めてのときだけ控えます。",
+)
+class Greet(Command[bool]):
+    """Note who comes, the first time only."""
+
+    id: str
 
 
 class AllowAll:
@@ -199,6 +213,13 @@ def _tick(ctx: Ctx, command: TickThing) -> int:
     )
 
 
+def _greet(ctx: Ctx, command: Greet) -> bool:
+    if heartbeats.last(ctx.tx, f"toy:{command.id}"):
+        return False
+    heartbeats.beat(ctx.tx, f"toy:{command.id}", at_ms=ctx.now_ms, until_ms=ctx.now_ms)
+    return True
+
+
 def handlers(
     contention: Callable[[Any], str] | None = None, prepare: Callable[[Tx, Entity, Any], None] | None = None
 ) -> tuple[Handler[Any], ...]:
@@ -212,6 +233,7 @@ def handlers(
         Handler(ShowThing, _known_target, _show),
         Handler(SealThing, _known_target, _seal),
         Handler(TickThing, _target, _tick),
+        Handler(Greet, _target, _greet),
     )
 
 
