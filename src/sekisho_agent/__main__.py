@@ -21,6 +21,7 @@ from sekisho_agent.errors import AgentError, ConfigError
 from sekisho_agent.loop import AgentLoop
 from sekisho_agent.registration import agent_version, register
 from sekisho_agent.state import AgentState
+from sekisho_verify import canonical
 from sekisho_wire import typeinfo
 
 EXIT_FAILED = 1
@@ -49,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sekisho-agent", description="The site's agent of Sekisho.")
     parser.add_argument("--version", action="version", version=agent_version())
     verbs = parser.add_subparsers(dest="verb", required=True)
-    joining = verbs.add_parser("register", help="trade a one-time code for an identity")
+    joining = verbs.add_parser(
+        "register", help="trade a one-time code for an identity; prints its id and public key"
+    )
     joining.add_argument(
         "--code",
         default="",
@@ -70,7 +73,8 @@ def _register(config: AgentConfig, options: argparse.Namespace) -> int:
     state = AgentState.open(config.state_folder)
     ca_file = Path(config.ca_file) if config.ca_file else None
     identity = register(state, config.control_url, code_text=code, name=options.name, ca_file=ca_file)
-    _print({"agent": identity.agent, "site": identity.site, "name": identity.name})
+    key = canonical.to_base64url(identity.signing_key().public_key().public_bytes_raw())
+    _print({"agent": identity.agent, "site": identity.site, "name": identity.name, "key": key})
     return 0
 
 

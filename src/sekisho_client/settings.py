@@ -128,7 +128,8 @@ def check_url(url: str) -> str:
     plain = parts.scheme == "http" and is_loopback(host)
     other = parts.username or parts.password or parts.query or parts.fragment
     if not host or other or not (plain or parts.scheme == "https"):
-        raise Refused("client.address", url=f"{parts.scheme}://{host}")
+        # What stands before an @ may be a password.
+        raise Refused("client.address", url=f"{parts.scheme}://{host}" if host else url.rpartition("@")[2])
     return url.rstrip("/")
 
 

@@ -186,6 +186,7 @@ def _parser(language: Language) -> argparse.ArgumentParser:
             verb = verbs.add_parser(word, help=about, description=about, add_help=False, allow_abbrev=False)
             verb.add_argument("-h", "--help", action="help", help=says("help"))
             verb.add_argument("--config", required=True, metavar="FILE", help=says("config"))
+            _spoken(verb, says, by_default=argparse.SUPPRESS)
             if (name, word) == ("landmark", "run"):
                 verb.add_argument("--once", action="store_true", help=says("once"))
                 verb.add_argument("--nonce", default="", metavar="BASE64URL", help=says("nonce"))
@@ -198,8 +199,13 @@ def _parser(language: Language) -> argparse.ArgumentParser:
 
 def _common(parser: argparse.ArgumentParser, says: Callable[[str], str]) -> None:
     parser.add_argument("-h", "--help", action="help", help=says("help"))
-    parser.add_argument("--lang", default="", choices=["en", "ja"], help=says("lang"))
-    parser.add_argument("--json", action="store_true", help=says("json"))
+    _spoken(parser, says, by_default=None)
+
+
+def _spoken(parser: argparse.ArgumentParser, says: Callable[[str], str], *, by_default: str | None) -> None:
+    """Before the verb or behind it; behind it without a default, which would undo what was said before."""
+    parser.add_argument("--lang", default=by_default, choices=["en", "ja"], help=says("lang"))
+    parser.add_argument("--json", action="store_true", default=by_default, help=says("json"))
 
 
 def _configure_logs(form: str) -> None:

@@ -48,8 +48,8 @@ TOKEN_UNREADABLE = define(
     500,
     Exit.INTERNAL,
     Text(
-        "The token file is missing, can be read by others, or holds no token.",
-        "トークンのファイルがないか、ほかの利用者から読み取れるか、トークンが入っていません。",
+        "Setting control.token_file: the file is missing, can be read by others, or holds no token. It is tried again.",
+        "設定control.token_file：ファイルがないか、ほかの利用者から読み取れるか、トークンが入っていません。再度試みます。",
     ),
 )
 CONTROL_SILENT = define(

@@ -65,9 +65,9 @@ HELP: dict[str, Text] = {
     "key": Text("the key's id", "鍵の識別子"),
     "version": Text("only this version; all without it", "この版だけを対象とします（省略時はすべての版）"),
     "codes": Text(
-        "Exit status: 0 done, 2 wrong use or configuration, 6 conflict, 7 cannot listen or does not answer,"
+        "Exit status: 0 done, 2 wrong use or configuration, 6 conflict or refused, 7 cannot listen or does not answer,"
         " 70 key or state unusable.",
-        "終了コード：0 完了、2 使い方または設定の誤り、6 競合、7 待ち受け不可または応答なし、"
+        "終了コード：0 完了、2 使い方または設定の誤り、6 競合または拒否、7 待ち受け不可または応答なし、"
         "70 鍵または状態が使用不可。",
     ),
     "commands": Text("commands", "コマンド"),

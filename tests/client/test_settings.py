@@ -120,6 +120,20 @@ def test_config_refuses(run: Run, home: Path, *, name: str, value: str, code: st
     assert not home.exists()
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("localhost:7620", "localhost:7620 is"),
+        ("ann:secret@keys.example", "keys.example is"),
+        ("//x", "://x is"),
+    ],
+)
+def test_an_address_without_a_scheme_is_shown_as_it_was_written(run: Run, value: str, shown: str) -> None:
+    said = run("config", "set", "custodian", value, "--json").problem
+    assert said["code"] == "client.address"
+    assert said["detail"].startswith(shown)
+
+
 @pytest.mark.usefixtures("toy_catalogue")
 def test_login_and_logout(server: Served, run: Run, home: Path, tmp_path: Path) -> None:
     file = tmp_path / "token"

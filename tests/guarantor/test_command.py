@@ -35,6 +35,17 @@ def test_init_prints_the_key_to_hand_out(tmp_path: Path, capsys: pytest.CaptureF
     assert "guarantor.key_exists" in capsys.readouterr().err
 
 
+def test_language_and_form_are_said_before_the_verb_or_behind_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = _write(tmp_path)
+    assert main(["witness", "init", "--config", config, "--json"]) == 0
+    assert parse_key(json.loads(capsys.readouterr().out)["vkey"]).kind == 4
+    for words in (["--lang", "ja", "witness", "init"], ["witness", "init", "--lang", "ja"]):
+        assert main([*words, "--config", config]) == 6
+        assert "鍵がすでにあります" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words",
     [
