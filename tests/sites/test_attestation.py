@@ -137,6 +137,12 @@ def test_it_ends_with_its_token_and_leaves_a_record(world: World) -> None:
     assert world.check().findings == []
 
 
+def test_a_token_is_taken_out_of_a_file_that_ends_with_a_line_feed(world: World) -> None:
+    site = Site(world, tokens.AZURE)
+    site.add(site.token() + "\n")
+    assert site.view().facts.keys() >= {"tee", "tee-key"}
+
+
 def test_a_question_is_answered_once(world: World) -> None:
     site = Site(world, tokens.AZURE)
     assert site.refusal(site.token("azure-tdx", bytes(32))) == "sites.attestation_not_asked"

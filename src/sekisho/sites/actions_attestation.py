@@ -150,14 +150,16 @@ class AttestationActions:
         """Judge, use the question up, keep the evidence, state the facts. What does not hold changes nothing."""
         site = _site(ctx.tx, command.site)
         question = _question(ctx, site.id)
-        file = AttestationFile(site.id, question, command.token, command.gpu, self._admitted(ctx.tx))
+        # A file ends with a line feed wherever a shell or an editor wrote it.
+        token = command.token.strip()
+        file = AttestationFile(site.id, question, token, command.gpu, self._admitted(ctx.tx))
         try:
             found = file.judge(file.verifiers)
         except VerifyError as error:
             raise SekishoError(refused(error.code), what=error.detail) from error
         # Only those who had a part in it: others' keys are nothing to whoever reads this bundle.
         used = tuple(one for one in file.verifiers if one.name in {found.verifier, found.gpu_verifier})
-        data = write_file(AttestationFile(site.id, question, command.token, command.gpu, used))
+        data = write_file(AttestationFile(site.id, question, token, command.gpu, used))
         digest = canonical.digest(data)
         self._keep_file(ctx.tx, digest, data)
         stored.drop_challenge(ctx.tx, site.id)
