@@ -257,8 +257,18 @@ def proof_goals(bench: Bench, figures: dict[str, float]) -> list[Goal]:
 def bundle_goal(bench: Bench, figures: dict[str, float]) -> Goal:
     """Records of a whole bundle of a thousand: read, checked and judged."""
     drafts = [draft(number) for number in range(1000)]
-    stream = "job_bundle"
-    bench.log([msgspec.structs.replace(each, stream=stream, resource=Ref("Job", stream)) for each in drafts])
+    stream, facts = (
+        "job_bundle",
+        encode({"what": "the one slice of facts that the same question has each time"}),
+    )
+    decision = msgspec.structs.replace(drafts[0].decision, facts=digest(facts))
+    bench.log(
+        [
+            msgspec.structs.replace(each, stream=stream, resource=Ref("Job", stream), decision=decision)
+            for each in drafts
+        ]
+    )
+    bench.database.write(lambda tx: bench.ledger.keep_facts(tx, {digest(facts): facts}))
     bench.database.write(lambda tx: bench.ledger.keep_charter(tx, digest(CHARTER), CHARTER))
     bench.database.write(lambda tx: sequencer.sign(tx, keys=bench.keys, now_ms=NOW_MS))
     tree, name = Tree(), bench.ledger.pseudonym(stream)
