@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.harness import Goal, goal, report
-from sekisho_agent import clock, wall
+from sekisho_agent import clock, seccomp, wall
 from sekisho_agent.bubblewrap import find_bubblewrap
 from sekisho_agent.interpreter import base_interpreter
 from sekisho_wire.messages import Accept, Ended, Started
@@ -96,6 +96,7 @@ def walled_by_hand() -> Iterator[Callable[[], float]]:
             "cwd": "/home",
             "secrets": dict[str, str](),
             "secrets_folder": wall.SECRETS_FOLDER_INSIDE,
+            "seccomp": seccomp.find(os.uname().machine).program.hex(),
         }
         yield lambda: _walled(plan, json.dumps(order).encode() + b"\n")
 
