@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -73,15 +73,20 @@ def load_config(path: Path) -> WitnessConfig:
     return config
 
 
-def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
-    """The settings in a TOML file; GuarantorError names an unknown, missing or wrong one."""
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file says; GuarantorError names a file that cannot be read as one."""
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         what = error.strerror or "unreadable"
-        raise GuarantorError(CONFIG_UNREADABLE, file=path.name, what=what) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GuarantorError(CONFIG_UNREADABLE, file=path.name, what=str(error)) from error
+        raise GuarantorError(CONFIG_UNREADABLE, file=str(path), what=what) from error
+    except ValueError as error:
+        raise GuarantorError(CONFIG_UNREADABLE, file=str(path), what=str(error)) from error
+
+
+def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
+    """The settings in a TOML file; GuarantorError names an unknown, missing or wrong one."""
+    value = read_toml(path)
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta
 
-from sekisho_guarantor.errors import CONFIG_UNREADABLE, KEY_EXISTS, GuarantorError
+from sekisho_guarantor.config import read_toml
+from sekisho_guarantor.errors import KEY_EXISTS, GuarantorError
 from sekisho_guarantor.landmark_errors import CONFIG_INVALID, KEY_UNREADABLE
 from sekisho_guarantor.landmark_session import Plan, Target
 from sekisho_verify.location_sphere import UDEG_PER_DEGREE, Place
@@ -131,12 +131,7 @@ class LandmarkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_config(path: Path) -> LandmarkConfig:
     """Read a configuration file; GuarantorError names what is wrong with it."""
-    try:
-        value: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise GuarantorError(CONFIG_UNREADABLE, file=str(path), what=error.strerror or "error") from error
-    except ValueError as error:
-        raise GuarantorError(CONFIG_UNREADABLE, file=str(path), what=str(error)) from error
+    value = read_toml(path)
     try:
         config = msgspec.convert(value, LandmarkConfig, strict=True)
     except msgspec.ValidationError as error:

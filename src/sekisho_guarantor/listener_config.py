@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta
 
-from sekisho_guarantor.errors import CONFIG_INVALID, CONFIG_UNREADABLE, KEY_EXISTS, GuarantorError
+from sekisho_guarantor.config import read_config
+from sekisho_guarantor.errors import CONFIG_INVALID, KEY_EXISTS, GuarantorError
 from sekisho_guarantor.listener_errors import KEY_UNREADABLE
 from sekisho_wire.durable import replace_file
 from sekisho_wire.signing import SealError, decode_public_key
@@ -56,18 +56,7 @@ class ListenerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_config(path: Path) -> ListenerConfig:
     """Read a configuration file; GuarantorError names what is wrong with it."""
-    try:
-        value: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        what = error.strerror or "unreadable"
-        raise GuarantorError(CONFIG_UNREADABLE, file=path.name, what=what) from error
-    except ValueError as error:
-        raise GuarantorError(CONFIG_UNREADABLE, file=path.name, what=str(error)) from error
-    try:
-        config = msgspec.convert(value, ListenerConfig, strict=True)
-    except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at `$.")
-        raise GuarantorError(CONFIG_INVALID, name=place.rstrip("`") or path.name, what=message) from error
+    config = read_config(path, ListenerConfig)
     config.keys()
     return config
 
