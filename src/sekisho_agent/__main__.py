@@ -9,7 +9,6 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from sekisho_agent.registration import agent_version, register
 from sekisho_agent.state import AgentState
 from sekisho_verify import canonical
 from sekisho_wire import typeinfo
+from sekisho_wire.stopping import stop_at
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -81,8 +81,7 @@ def _register(config: AgentConfig, options: argparse.Namespace) -> int:
 def _run(config: AgentConfig, _options: argparse.Namespace) -> int:
     state = AgentState.open(config.state_folder)
     loop = AgentLoop(config, state)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: loop.stop())
+    stop_at(loop.stop)
     loop.run()
     return 0
 

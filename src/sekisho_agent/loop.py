@@ -105,7 +105,7 @@ class AgentLoop:
             raise self._fatal
 
     def stop(self) -> None:
-        """Take no more orders and end; may be called from a signal handler."""
+        """Take no more orders and end; from any thread, never from a signal handler."""
         self._stopping.set()
 
     def _shut_down(self, leftovers: list[threading.Thread]) -> None:

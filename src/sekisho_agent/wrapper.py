@@ -35,6 +35,7 @@ from sekisho_wire.messages import (
     REASON_STAGING_FAILED,
     REASON_WALL_BROKEN,
 )
+from sekisho_wire.stopping import stop_at
 
 ASK_EVERY_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.1
@@ -60,7 +61,7 @@ def main() -> int:
         sys.stderr.write("this task was begun before; a second start needs a new attempt\n")
         return 1
     ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
+    stop_at(ended.set, [signal.SIGTERM])
     try:
         task = handoff.take()
     except AgentError as error:

@@ -9,7 +9,6 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -36,6 +35,7 @@ from sekisho_guarantor.texts import HELP, SAYS
 from sekisho_guarantor.witness import Witness, witness_key
 from sekisho_verify.canonical import to_base64url
 from sekisho_wire.problems import Language
+from sekisho_wire.stopping import stop_at
 from sekisho_wire.usage import parser_in
 
 _VERBS = {
@@ -87,8 +87,7 @@ def _listener(options: argparse.Namespace, language: Language) -> int:
     _configure_logs("json")
     listener = Listener(config.name, listener_config.read_key(folder), config.keys(), now_ms)
     server, stopping = ListenerServer(listener, config), threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stopping.set())
+    stop_at(stopping.set)
     server.start()
     tcp, udp, dns = server.ports
     values: dict[str, str | int] = {
@@ -148,9 +147,7 @@ def _custodian(options: argparse.Namespace, language: Language) -> int:
 
 def _serve(server: GuarantorServer, name: str, language: Language) -> None:
     """Until SIGTERM or SIGINT."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # In a thread, because `shutdown` waits for the loop that this signal has interrupted.
-        signal.signal(number, lambda _number, _frame: threading.Thread(target=server.shutdown).start())
+    stop_at(server.shutdown)
     told = SAYS["serving"].render(language, {"name": name, "url": server.url})
     sys.stderr.write(f"{told}\n")
     sys.stderr.flush()

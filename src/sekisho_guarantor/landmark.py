@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import signal
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ from sekisho_verify.location_packets import NONCE_BYTES
 from sekisho_verify.location_transcript import Session, encode_landmark
 from sekisho_wire.answering import AnswerService, Responder
 from sekisho_wire.problems import Language
+from sekisho_wire.stopping import stop_at
 
 TRANSCRIPTS = "transcripts"
 SUFFIX = ".transcript"
@@ -53,7 +53,7 @@ class Runner:
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """End after the session that runs; may be called from a signal handler."""
+        """End after the session that runs; from any thread, never from a signal handler."""
         self._stopping.set()
 
     def once(self, nonce: bytes = NOBODY) -> bool:
@@ -136,8 +136,7 @@ def run(config: LandmarkConfig, language: Language, *, once: bool, nonce: str) -
     asked = _nonce(nonce) if nonce else NOBODY
     key = read_key(Path(config.folder))
     runner = Runner(config, key, language)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: runner.stop())
+    stop_at(runner.stop)
     if once:
         return 0 if runner.once(asked) else 1
     with _answering(config, key):

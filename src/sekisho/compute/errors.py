@@ -96,7 +96,9 @@ KEY_NEEDED = define(
         "What a job of level {level} leaves behind has to be encrypted: name a key of yours.",
         "レベル{level}のジョブが残すものは暗号化が必要です。自組織の鍵を指定してください。",
     ),
-    hint=Text("In the job file, below `charter`: key: KEY", "ジョブファイルのcharterの下に、key: 鍵 と書きます。"),
+    hint=Text(
+        "In the job file, below `charter`: key: KEY", "ジョブファイルのcharterの下に、key: 鍵 と書きます。"
+    ),
 )
 LOG_STAYS = define(
     "compute.log.stays",
