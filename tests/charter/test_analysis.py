@@ -12,7 +12,7 @@ from sekisho.charter import CharterError
 from sekisho.charter.analysis import check_governable, check_leaks, described, fact
 from sekisho.charter.changes import CHANGES_MAX, changes
 from sekisho.charter.formulas import OTHER, Domains, Variable
-from sekisho.charter.search import Budget, ExhaustedError, Rulebook, consistent, regions
+from sekisho.charter.search import Budget, ExhaustedError, Region, Rulebook, consistent, regions
 from sekisho.kernel.facts import Ref
 from tests.charter import yard
 from tests.charter.test_japan import PARTS, RULES, without
@@ -276,12 +276,12 @@ def test_a_search_visits_each_region_once() -> None:
     book = Rulebook({}, {})
     assert book.verdict({}).allowed is False
 
-    def step(region: object) -> Variable | bool:
-        return next((flag for flag in flags if flag not in region), True)  # type: ignore[operator] - regions are mappings
+    def step(region: Region, left: None) -> tuple[Variable | bool, None]:
+        return next((flag for flag in flags if flag not in region), True), left
 
-    found = [tuple(region.values()) for region in regions(step, Domains(), budget())]
+    found = [tuple(region.values()) for region in regions(step, Domains(), budget(), None)]
     assert sorted(found) == sorted(itertools.product((False, True), repeat=3))
-    assert len(list(regions(step, Domains(), budget(), start={flags[0]: True}))) == 4
+    assert len(list(regions(step, Domains(), budget(), None, start={flags[0]: True}))) == 4
 
 
 def test_facts_read_as_sentences() -> None:

@@ -5,6 +5,7 @@ Builders return new entities, so that a test can change one fact of one thing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -287,6 +288,7 @@ def world(*changed: Entity) -> World:
     return World(1, {entity.ref: entity for entity in (*SLOW, *changed)})
 
 
+@functools.cache
 def charter(policies: str = JAPAN) -> Charter:
     """A charter under the schema of this file."""
     return Charter(SCHEMA, policies)

@@ -76,18 +76,16 @@ def _leak(charter: Charter, kind: Kind, policies: Iterable[Policy], budget: Budg
         return None
     book = rulebook(compiler, policies, open_to_all=True)
 
-    def step(region: Region) -> Variable | bool:
+    def step(region: Region, left: Rulebook) -> tuple[Variable | bool, Rulebook]:
         leaving = outside(region)
         if leaving is False:
-            return False
-        verdict = book.verdict(region)
+            return False, left
+        verdict = left.verdict(region)
         if verdict.denied:
-            return False
-        if isinstance(leaving, Variable):
-            return leaving
-        return verdict.ask or True
+            return False, left
+        return leaving if isinstance(leaving, Variable) else verdict.ask or True, verdict.left
 
-    return next(regions(step, compiler.domains, budget), None)
+    return next(regions(step, compiler.domains, budget, book), None)
 
 
 def _outside(domains: Domains, shapes: Shapes, action: Action, resource: str) -> Formula | None:
@@ -133,11 +131,12 @@ def _satisfiable(charter: Charter, kind: Kind, policies: Iterable[Policy], budge
     try:
         book = rulebook(compiler, policies)
 
-        def step(region: Region) -> Variable | bool:
-            verdict = book.verdict(region)
-            return verdict.allowed if verdict.allowed is not None else (verdict.ask or False)
+        def step(region: Region, left: Rulebook) -> tuple[Variable | bool, Rulebook]:
+            verdict = left.verdict(region)
+            answer = verdict.allowed if verdict.allowed is not None else (verdict.ask or False)
+            return answer, verdict.left
 
-        return next(regions(step, compiler.domains, budget), None) is not None
+        return next(regions(step, compiler.domains, budget, book), None) is not None
     except (ExhaustedError, UnsupportedError) as error:
         raise CharterError(UNDECIDED, what=f"{kind.action}: cannot analyse {error}") from error
 
@@ -153,8 +152,11 @@ def compiler_for(shapes: Shapes, kind: Kind) -> Compiler:
 
 
 def rulebook(compiler: Compiler, policies: Iterable[Policy], *, open_to_all: bool = False) -> Rulebook:
-    """Formulas of `policies` by rule id. `open_to_all` takes a permit for everybody in place of theirs."""
-    compiled = [(policy, compiler.policy(policy)) for policy in policies]
+    """Formulas of `policies` by rule id, but for those that never hold.
+
+    `open_to_all` takes a permit for everybody in place of theirs.
+    """
+    compiled = [(policy, formula) for policy in policies if (formula := compiler.policy(policy)) is not no]
     forbids = {policy.id: formula for policy, formula in compiled if policy.effect == "forbid"}
     permits = {policy.id: formula for policy, formula in compiled if policy.effect == "permit"}
     return Rulebook(forbids, {"": yes} if open_to_all else permits)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from sekisho.charter.compiled import Charter
 from sekisho.charter.conditions import Compiler
 from sekisho.charter.formulas import Domains, UnsupportedError, Variable
 from sekisho.charter.policies import Policy
-from sekisho.charter.search import Budget, ExhaustedError, Region, Rulebook, regions
+from sekisho.charter.search import Budget, ExhaustedError, Region, Rulebook, Verdict, regions
 
 CHANGES_MAX = 200
 
@@ -50,12 +51,11 @@ class _Row(msgspec.Struct, frozen=True):
 
 
 class _Sides(msgspec.Struct, frozen=True):
-    """The two charters for one kind of request: whole, and reduced to the rules that differ."""
+    """The rules of two charters for one kind of request: those of both, and those that only one of them has."""
 
+    common: Rulebook
     before: Rulebook
     after: Rulebook
-    only_before: Rulebook
-    only_after: Rulebook
 
 
 def changes(before: Charter, after: Charter, budget: Budget) -> Changes:
@@ -81,30 +81,33 @@ def changes(before: Charter, after: Charter, budget: Budget) -> Changes:
 
 
 def _kinds(before: Charter, after: Charter) -> Iterator[tuple[Kind, _Sides, Compiler]]:
-    old, new = _bodies(before.policies), _bodies(after.policies)
-    seen: set[tuple[object, ...]] = set()
     shared = [name for name in before.shapes.actions if name in after.shapes.actions]
-    for charter in (before, after):
-        for kind, _ in kinds(charter, shared):
-            action = after.shapes.actions[kind.action]
-            mine = [one for one in before.policies if one.speaks_of(before.shapes.actions[kind.action])]
-            yours = [one for one in after.policies if one.speaks_of(action)]
-            gone = [one for one in mine if _body(one) not in new]
-            come = [one for one in yours if _body(one) not in old]
-            sort = (
-                tuple(one.key for one in mine),
-                tuple(one.key for one in yours),
-                kind.principal,
-                kind.resource,
-            )
-            if not (gone or come) or (*sort, kind.action in RULE_ACTIONS) in seen:
-                continue
-            seen.add((*sort, kind.action in RULE_ACTIONS))
-            compiler = compiler_for(after.shapes, kind)
-            everybody = kind.action in RULE_ACTIONS
-            books = [rulebook(compiler, some, open_to_all=everybody) for some in (mine, yours)]
-            parts = [rulebook(compiler, some, open_to_all=everybody) for some in (gone, come)]
-            yield kind, _Sides(*books, *parts), compiler
+    parted = {name: _parted(before, after, name) for name in shared}
+    seen: set[tuple[object, ...]] = set()
+    for kind, _ in itertools.chain(kinds(before, shared), kinds(after, shared)):
+        parts = parted[kind.action]
+        everybody = kind.action in RULE_ACTIONS
+        sort = (
+            tuple(tuple(one.key for one in part) for part in parts),
+            kind.principal,
+            kind.resource,
+            everybody,
+        )
+        if not any(parts[1:]) or sort in seen:
+            continue
+        seen.add(sort)
+        compiler = compiler_for(after.shapes, kind)
+        books = [rulebook(compiler, part, open_to_all=everybody) for part in parts]
+        yield kind, _Sides(*books), compiler
+
+
+def _parted(before: Charter, after: Charter, action: str) -> tuple[list[Policy], ...]:
+    """The policies that speak of an action: those of both charters, of the first alone, of the second alone."""
+    mine = {_body(one): one for one in before.policies if one.speaks_of(before.shapes.actions[action])}
+    yours = {_body(one): one for one in after.policies if one.speaks_of(after.shapes.actions[action])}
+    kept = [one for body, one in yours.items() if body in mine]
+    gone = [one for body, one in mine.items() if body not in yours]
+    return kept, gone, [one for body, one in yours.items() if body not in mine]
 
 
 def _body(policy: Policy) -> bytes:
@@ -113,37 +116,41 @@ def _body(policy: Policy) -> bytes:
     return msgspec.json.encode(parts, order="sorted")
 
 
-def _bodies(policies: Iterable[Policy]) -> frozenset[bytes]:
-    return frozenset(_body(policy) for policy in policies)
-
-
 def _undecided(sides: _Sides, domains: Domains, budget: Budget) -> Iterator[Region]:
-    """Regions, in terms of the differing rules alone, where these rules do not come to the same."""
+    """Regions, in terms of the differing rules alone, where these rules do not come to the same.
 
-    def step(region: Region) -> Variable | bool:
-        old, new = sides.only_before.verdict(region), sides.only_after.verdict(region)
-        if old.denied and new.denied:
-            return False
-        ask = old.ask or new.ask
-        return ask if ask is not None else (old.denied, old.permitted) != (new.denied, new.permitted)
+    Left out are those that a common rule denies whatever else is true.
+    """
 
-    return regions(step, domains, budget)
+    def step(region: Region, left: _Sides) -> tuple[Variable | bool, _Sides]:
+        common, old, new = (
+            left.common.verdict(region),
+            left.before.verdict(region),
+            left.after.verdict(region),
+        )
+        if common.denied or (old.denied and new.denied):
+            return False, left
+        differ = (old.denied, old.permitted) != (new.denied, new.permitted)
+        return old.ask or new.ask or differ, _Sides(common.left, old.left, new.left)
+
+    return regions(step, domains, budget, sides)
 
 
 def _row(kind: Kind, sides: _Sides, within: Region, search: tuple[Domains, Budget]) -> Iterator[_Row]:
     """At most one row: the region, if some request in it is really answered differently."""
+    old, new = sides.before.verdict(within), sides.after.verdict(within)
 
-    def step(region: Region) -> Variable | bool:
-        old, new = sides.before.verdict(region), sides.after.verdict(region)
-        if old.allowed is not None and new.allowed is not None:
-            return old.allowed != new.allowed
-        if old.denied and new.denied:
-            return False
-        return old.ask or new.ask or False
+    def allowed(own: Verdict, common: Verdict) -> bool:
+        return not own.denied and (own.permitted or common.permitted)
 
-    witness = next(regions(step, *search, start=within), None)
+    def step(region: Region, left: Rulebook) -> tuple[Variable | bool, Rulebook]:
+        common = left.verdict(region)
+        differ = not common.denied and allowed(old, common) != allowed(new, common)
+        return common.ask or differ, common.left
+
+    witness = next(regions(step, *search, sides.common, start=within), None)
     if witness is not None:
-        allowed_after = bool(sides.after.verdict(witness).allowed)
+        allowed_after = allowed(new, sides.common.verdict(witness))
         allowing, denying = (sides.after, sides.before) if allowed_after else (sides.before, sides.after)
         named = denying.deciding(witness) or allowing.deciding(witness)
         yield _Row(kind, {variable: (value,) for variable, value in within.items()}, allowed_after, named)

@@ -28,7 +28,7 @@ class UnsupportedError(Exception):
     """A condition uses something formulas cannot express; the text names it."""
 
 
-class Variable(msgspec.Struct, frozen=True, order=True):
+class Variable(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """One question about a request. `element` is the text asked for in a set, or the moment of a literal."""
 
     kind: Literal["text", "number", "flag", "moment", "literal", "entity", "member", "filled", "has", "in"]

@@ -1,18 +1,21 @@
 """Exhaustive search of a finite domain, cut short wherever the outcome is already certain.
 
 Every variable a formula asks for is given each of its values in turn; a branch ends as soon as all formulas that
-matter are decided, so that a region of many tuples is visited once. Each visit counts against the budget.
+matter are decided, so that a region of many tuples is visited once. What is decided in a region is so in each region
+within it, and is not asked again there. Each visit counts against the budget.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from sekisho.charter.formulas import Domains, Formula, Variable
+
+_Left = TypeVar("_Left")
 
 TUPLES_MAX = 200_000
 SECONDS_MAX = 60.0
@@ -50,6 +53,8 @@ class Verdict(msgspec.Struct, frozen=True):
     denied: bool
     permitted: bool
     ask: Variable | None
+    left: Rulebook
+    """What still decides in the regions within this one."""
 
     @property
     def allowed(self) -> bool | None:
@@ -67,11 +72,12 @@ class Rulebook(msgspec.Struct, frozen=True):
 
     def verdict(self, region: Region) -> Verdict:
         """What is certain in this region. One rule that denies is enough."""
-        denied, first = _any(self.forbids.values(), region)
+        denied, first, forbids = _any(self.forbids, region)
         if denied:
-            return Verdict(denied=True, permitted=False, ask=None)
-        permitted, second = _any(self.permits.values(), region)
-        return Verdict(denied=False, permitted=permitted, ask=first or second)
+            return Verdict(denied=True, permitted=False, ask=None, left=Rulebook(forbids, {}))
+        permitted, second, permits = _any(self.permits, region)
+        left = Rulebook(forbids, permits)
+        return Verdict(denied=False, permitted=permitted, ask=first or second, left=left)
 
     def deciding(self, region: Region) -> tuple[str, ...]:
         """The rules that deny for certain, or else those that permit."""
@@ -82,53 +88,68 @@ class Rulebook(msgspec.Struct, frozen=True):
         return ()
 
 
-def _any(formulas: Iterable[Formula], region: Region) -> tuple[bool, Variable | None]:
-    """Whether one holds for certain; if none does, the first variable that one of them still asks for."""
-    ask = None
-    for formula in formulas:
+def _any(
+    formulas: Mapping[str, Formula], region: Region
+) -> tuple[bool, Variable | None, Mapping[str, Formula]]:
+    """Whether one holds for certain; if none does, the first variable that one still asks for; what may yet hold."""
+    ask, left = None, dict[str, Formula]()
+    for rule, formula in formulas.items():
         value = formula(region)
         if value is True:
-            return True, None
-        if ask is None and isinstance(value, Variable):
-            ask = value
-    return False, ask
+            return True, None, {rule: formula}
+        if value is not False:
+            left[rule] = formula
+            ask = ask or value
+    return False, ask, left
 
 
 def regions(
-    step: Callable[[Region], Variable | bool],
+    step: Callable[[Region, _Left], tuple[Variable | bool, _Left]],
     domains: Domains,
     budget: Budget,
+    left: _Left,
     *,
     start: Region | None = None,
 ) -> Iterator[Region]:
     """Every region within `start` for which `step` answers True.
 
-    `step` answers False to drop a region, and a variable to have it split.
+    `step` answers False to drop a region, and a variable to have it split. With its answer it says what is left to
+    decide in the regions within, which it is given there; `left` is what it is given first.
     """
-    waiting: list[dict[Variable, Any]] = [dict(start or {})]
+    first = dict(start or {})
+    waiting: list[tuple[dict[Variable, Any], Variable | None, _Left]] = [(first, None, left)]
     while waiting:
-        region = waiting.pop()
+        region, last, given = waiting.pop()
         budget.spend()
-        if not consistent(region):
+        if not consistent(region, last):
             continue
-        answer = step(region)
+        answer, rest = step(region, given)
         if answer is True:
             yield region
         elif isinstance(answer, Variable):
-            waiting += [{**region, answer: value} for value in reversed(domains.of(answer))]
+            waiting += [({**region, answer: value}, answer, rest) for value in reversed(domains.of(answer))]
 
 
-def consistent(region: Region) -> bool:
-    """Whether some request can look like this: an empty set has no members, one entity has one set of facts."""
-    for variable, value in region.items():
-        empty = Variable("filled", variable.path)
-        if variable.kind == "member" and value and region.get(empty) is False:
-            return False
-    if not _in_turn(region):
+def consistent(region: Region, last: Variable | None = None) -> bool:
+    """Whether some request can look like this: an empty set has no members, one entity has one set of facts.
+
+    With `last`, the region is known to have been consistent before that variable was given.
+    """
+    kind = last.kind if last else None
+    if kind in {None, "member", "filled"} and not _filled(region):
+        return False
+    if kind in {None, "entity"} and not _in_turn(region):
         return False
     entities = [(variable.path, value) for variable, value in region.items() if variable.kind == "entity"]
     for (left, first), (right, second) in itertools.combinations(entities, 2):
         if first == second and not _agree(region, left, right):
+            return False
+    return True
+
+
+def _filled(region: Region) -> bool:
+    for variable, value in region.items():
+        if variable.kind == "member" and value and region.get(Variable("filled", variable.path)) is False:
             return False
     return True
 
