@@ -177,7 +177,7 @@ def test_a_charter_nobody_could_replace_is_refused() -> None:
 
 
 def compare(before: str, after: str) -> tuple[list[dict[str, object]], bool]:
-    found = changes(yard.charter(before), yard.charter(after), budget(60_000))
+    found = changes(yard.charter(before), yard.charter(after), budget(20_000))
     return [msgspec.to_builtins(one) for one in found.items], found.complete
 
 
