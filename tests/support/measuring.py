@@ -28,5 +28,7 @@ class Measuring:
         self._on = wanted
         if wanted:
             self._measured.start()
-        else:
-            self._measured.stop()
+            return
+        # A worker of pytest-xdist has two, one begun before it knew what it is: stopping one resumes the other.
+        while running := coverage.Coverage.current():
+            running.stop()
