@@ -20,7 +20,7 @@ from sekisho_client.transfer import Local
 if TYPE_CHECKING:
     from scripts.main_job.story import Story
 
-PORT = 7620
+PORT = 7630
 
 
 class Custodian(NamedTuple):

@@ -35,6 +35,8 @@ JsonValue: TypeAlias = Any
 TRIES = 4
 WAIT_SECONDS_MAX = 10.0
 TIMEOUT_SECONDS = 60.0
+CONNECT_SECONDS = 5.0
+"""Long enough for two packets lost on the way; an address where nobody is heard is not asked a second time."""
 _AGAIN = frozenset({429, 502, 503, 504})
 __all__ = ["Client", "Name", "ProblemError", "connect"]
 
@@ -65,7 +67,7 @@ class Client:
         self._http = httpx2.Client(
             base_url=self.url,
             headers=headers,
-            timeout=timeout_seconds,
+            timeout=httpx2.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_SECONDS)),
             follow_redirects=False,
             verify=_trusted(self.url, certificates),
             # A proxy from the environment is for the world outside, not for this machine.
@@ -173,7 +175,8 @@ class Client:
             try:
                 response = self._once(entry.method, path, options)
             except Refused as refused:
-                if last or refused.code != "client.unreachable":
+                unheard = isinstance(refused.__cause__, httpx2.ConnectTimeout)
+                if last or unheard or refused.code != "client.unreachable":
                     raise
                 time.sleep(min(0.2 * 2**attempt, WAIT_SECONDS_MAX))
                 continue

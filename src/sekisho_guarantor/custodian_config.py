@@ -66,7 +66,7 @@ class CustodianConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agents: Annotated[list[AgentConfig], Meta(max_length=10_000)] = []
     people: Annotated[list[PersonConfig], Meta(max_length=1000)] = []
     host: str = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535)] = 7620
+    port: Annotated[int, Meta(ge=0, le=65535)] = 7630
     certificate: str = ""
     key: str = ""
     behind_proxy: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from sekisho_guarantor.landmark_control import ControlPlane
 from sekisho_guarantor.landmark_errors import ADDRESS_UNUSABLE, CONFIG_INVALID, NOT_KEPT
 from sekisho_guarantor.landmark_follow import Asker, Follower
 from sekisho_guarantor.landmark_session import Target, measure
+from sekisho_guarantor.texts import SAYS
 from sekisho_verify import canonical
 from sekisho_verify.errors import VerifyError
 from sekisho_verify.location import bound_km
@@ -140,12 +142,27 @@ def run(config: LandmarkConfig, language: Language, *, once: bool, nonce: str) -
     if once:
         return 0 if runner.once(asked) else 1
     with _answering(config, key):
+        _announce(config, language)
         if config.control is None:
             runner.forever()
             return 0
         with contextlib.closing(ControlPlane(config.control, config.name)) as control:
             runner.follow(control, config.control.poll_seconds)
     return 0
+
+
+def _announce(config: LandmarkConfig, language: Language) -> None:
+    """Say what goes on now: the first session may be long in coming."""
+    values: dict[str, str | int] = {
+        "name": config.name,
+        "count": len(config.sites),
+        "seconds": config.interval_seconds,
+        "folder": str(Path(config.folder) / TRANSCRIPTS),
+        "url": config.control.url if config.control else "",
+    }
+    said = SAYS["following" if config.control else "measuring"].render(language, values)
+    sys.stderr.write(f"{said}\n")
+    sys.stderr.flush()
 
 
 @contextlib.contextmanager

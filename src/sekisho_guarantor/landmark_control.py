@@ -29,6 +29,7 @@ from sekisho_verify import canonical
 from sekisho_wire.locating import TASKS_MAX, Task
 
 TIMEOUT_SECONDS = 20.0
+CONNECT_SECONDS = 5.0
 ANSWER_BYTES_MAX = 1 << 20
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -71,7 +72,7 @@ class ControlPlane:
         self._landmark = landmark
         self._http = httpx2.Client(
             base_url=config.url.rstrip("/"),
-            timeout=TIMEOUT_SECONDS,
+            timeout=httpx2.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS),
             follow_redirects=False,
             verify=ssl.create_default_context(cafile=config.ca_file) if config.ca_file else True,
             trust_env=not local,

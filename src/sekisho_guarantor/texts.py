@@ -99,5 +99,13 @@ SAYS: dict[str, Text] = {
         "{name} listens on {host}: TCP {tcp}, UDP {udp}, DNS {dns}",
         "{name}が{host}で待ち受けます：TCP {tcp}、UDP {udp}、DNS {dns}",
     ),
+    "measuring": Text(
+        "{name} measures {count} sites, each about every {seconds} s; transcripts go to {folder}",
+        "{name}が{count}拠点を、それぞれ約{seconds}秒ごとに測定します。測定記録は{folder}に置きます",
+    ),
+    "following": Text(
+        "{name} measures what {url} asks for; transcripts go to {folder}",
+        "{name}が{url}の依頼に応じて測定します。測定記録は{folder}に置きます",
+    ),
     "serving": Text("{name} answers at {url}", "{name}が{url}で応答します"),
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -201,6 +203,23 @@ class TestTries:
         with Client(server.url) as client, pytest.raises(Refused) as refused:
             client.toy.thing.list()
         assert (refused.value.code, len(naps)) == ("client.unreachable", 3)
+
+    def test_an_address_where_nobody_is_heard_is_not_asked_again(
+        self, naps: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sekisho_client.client.CONNECT_SECONDS", 0.2)
+        with contextlib.ExitStack() as crowd, socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+            for _ in range(4):
+                # Once nobody takes these, the system drops whoever comes next, as a wall on the way does.
+                caller = crowd.enter_context(socket.socket())
+                caller.setblocking(False)  # noqa: FBT003 - the socket's own signature
+                caller.connect_ex(deaf.getsockname())
+            with (
+                Client(f"http://127.0.0.1:{deaf.getsockname()[1]}") as client,
+                pytest.raises(Refused) as refused,
+            ):
+                client.toy.thing.list()
+        assert (refused.value.code, naps) == ("client.unreachable", [])
 
 
 @pytest.mark.usefixtures("toy_catalogue")

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,8 +107,11 @@ def test_it_runs_until_it_is_told_to_end(tmp_path: Path) -> None:
     path = _configure(tmp_path, more="interval_seconds = 86400")
     assert _command("init", "--config", str(path)).returncode == 0
     command = [sys.executable, "-m", "sekisho_guarantor", "landmark", "run", "--config", str(path)]
-    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(tree.SOURCE)}) as running:
-        time.sleep(1.5)
+    environment = os.environ | {"PYTHONPATH": str(tree.SOURCE), "LC_ALL": "C"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr
+        told = running.stderr.readline()
+        assert told.startswith("north measures 1 sites, each about every 86400 s; transcripts go to ")
         assert running.poll() is None
         running.send_signal(signal.SIGTERM)
         assert running.wait(10) == 0
