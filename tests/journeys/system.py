@@ -164,6 +164,7 @@ class Program:
             return 0
         process, self._process = self._process, None
         process.send_signal(how)
+        process.send_signal(signal.SIGCONT)  # one that stands still hears nothing else
         return process.wait(60)
 
 

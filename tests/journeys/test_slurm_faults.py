@@ -101,7 +101,11 @@ def agent_is_cut_off(story: Story) -> None:
     """The agent stands still until its attempts were given up, and goes on: they are placed again, none is doubled."""
     hit = story.busy()
     story.system.agent.send(signal.SIGSTOP)
-    until(lambda: all(story.attempts(job) > 1 for job in hit), seconds=60, what="new attempts")
+    until(
+        lambda: all(story.attempts(job) > story.before[job] for job in hit),
+        seconds=60,
+        what="new attempts",
+    )
     assert not story.watch.alive, "a payload outlived its attempt"
     story.system.agent.send(signal.SIGCONT)
     story.started(hit, attempts=2)
