@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sekisho.app import Control
 from sekisho.charter import ActivateVersion, DraftVersion, default_policies
 from sekisho.compute import releases, rules
-from sekisho.data import ConfirmRelease, ListArtefacts, ReleaseKey, RotateKey, StopKey
+from sekisho.data import ConfirmRelease, DestroyKey, ListArtefacts, ReleaseKey, RotateKey, StopKey
 from sekisho.kernel import config
 from sekisho.kernel.errors import NotFoundError
 from sekisho.kernel.facts import SYSTEM, Actor, Ref
@@ -125,6 +125,18 @@ def test_what_changed_while_the_record_waited_is_heeded(sealed: SealedWorld) -> 
     sealed.seal_log()
     sealed.perform(sealed.engineer, StopKey(key="hospital"))
     assert sealed.home.say(order, question) == KeyRefused(reason="key.stopped")
+
+
+def test_no_order_leaves_for_a_version_that_is_gone(sealed: SealedWorld) -> None:
+    _, order = sealed.staging()
+    question = want()
+    assert isinstance(sealed.home.say(order, question), KeyPending)
+    sealed.seal_log()
+    newer = custody.rotated(2, owner=sealed.office)
+    sealed.perform(sealed.engineer, RotateKey(key="hospital", statement=newer))
+    gone = DestroyKey(key="hospital", evidence=custody.destruction(versions=[1]))
+    assert sealed.perform(sealed.engineer, gone).state == "serving"
+    assert sealed.home.say(order, question) == KeyRefused(reason="key.destroyed")
 
 
 def test_a_question_that_is_not_this_attempts_gets_nothing(

@@ -187,8 +187,11 @@ def test_evidence_of_another_key_or_custodian_destroys_nothing(changes: dict[str
 )
 def test_why_a_key_is_not_released(state: Any, decided: list[str], expected: str, *, allowed: bool) -> None:
     key = msgspec.structs.replace(KEY, state=state)
-    assert refusal(key, decided, allowed=allowed) == expected
-    assert refusal(None, decided, allowed=allowed) == "key.destroyed"
+    assert refusal(key, 1, decided, allowed=allowed) == expected
+    assert refusal(None, 1, decided, allowed=allowed) == "key.destroyed"
+    gone = msgspec.structs.replace(key, versions=[2], destroyed=[1])
+    assert refusal(gone, 1, decided, allowed=allowed) == "key.destroyed"
+    assert refusal(gone, 2, decided, allowed=allowed) == expected
 
 
 HELD = st.lists(

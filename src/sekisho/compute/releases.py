@@ -100,8 +100,8 @@ class ReleaseActions:
             raise SekishoError(FENCED, attempt=row["id"], token=row["token"])
         elif not kept.reason:
             # Charter, proof and grant may have moved while the record waited for its checkpoint.
-            key, site = data.find_key(ctx.tx, kept.key), find_site(ctx.tx, row["site"])
-            reason, rules, _ = self._judge(ctx, row, job, key=key, site=site)
+            wish = _Wish(data.find_key(ctx.tx, kept.key), kept.version)
+            reason, rules, _ = self._judge(ctx, row, job, wish=wish, site=find_site(ctx.tx, row["site"]))
             kept = msgspec.structs.replace(kept, reason=reason, rules=rules)
         if kept.reason:
             return KeyRefused(reason=kept.reason, rules=kept.rules)
@@ -113,7 +113,7 @@ class ReleaseActions:
         """Ask, and write down what was answered, whichever way. The order is fixed now and signed when it leaves."""
         want, wish, agent = asked
         site = find_site(ctx.tx, row["site"])
-        reason, rules, decision = self._judge(ctx, row, job, key=wish.key, site=site)
+        reason, rules, decision = self._judge(ctx, row, job, wish=wish, site=site)
         place = self._place_files(ctx, site, job["level"])
         order = Order(
             id=ctx.new_id("rel"),
@@ -224,7 +224,7 @@ class ReleaseActions:
         return self._places[file] if file else {}
 
     def _judge(
-        self, ctx: Ctx, row: Row, job: Row, *, key: KeyView, site: SiteView
+        self, ctx: Ctx, row: Row, job: Row, *, wish: _Wish, site: SiteView
     ) -> tuple[str, list[str], Decision]:
         """Why there is no release, empty where there is one; the rules that said so; the decision as it is recorded.
 
@@ -234,13 +234,14 @@ class ReleaseActions:
         submitter = submitter_of(ctx.tx, self._principals, job["submitter"])
         decisions: list[Decision] = []
         if submitter is not None:
-            spec = msgspec.structs.replace(spec_of_row(job), key=key.id)
+            spec = msgspec.structs.replace(spec_of_row(job), key=wish.key.id)
             decisions = [
                 item.decision for item in judge(ctx, submitter, entity_of(job), spec=spec, sites=[site])
             ]
-            decisions.append(resting(ctx, submitter, job, site=site.id, key=key.id))
+            decisions.append(resting(ctx, submitter, job, site=site.id, key=wish.key.id))
         decision = _weightiest(decisions, ctx.decision)
-        reason = data.refusal(key, decision.rules, allowed=bool(decisions) and decision.allowed)
+        allowed = bool(decisions) and decision.allowed
+        reason = data.refusal(wish.key, wish.version, decision.rules, allowed=allowed)
         if not reason and not is_placed(ctx, row["agent"], site, job["level"]):
             reason = REASON_PLACE_UNPROVEN
         return reason, [] if decision.allowed else [*decision.rules], decision
@@ -254,7 +255,7 @@ class ReleaseActions:
         refused = False
         site = find_site(ctx.tx, row["site"])
         for key in data.keys_held(ctx.tx, row["id"]):
-            reason, rules, decision = self._judge(ctx, row, job, key=key, site=site)
+            reason, rules, decision = self._judge(ctx, row, job, wish=_Wish(key, key.version), site=site)
             refused = refused or bool(reason)
             with ctx.row(
                 action=spec_of(ConfirmRelease).name,

@@ -330,9 +330,9 @@ def _read(sealed: str, public_key: str, name: str, kind: type[SignedT]) -> Signe
     return found
 
 
-def refusal(key: KeyView | None, decided: Iterable[str], *, allowed: bool) -> str:
-    """Why a data key is not released; empty when it is. `decided` are the rules that said no."""
-    if key is None or key.state == "destroyed":
+def refusal(key: KeyView | None, version: int, decided: Iterable[str], *, allowed: bool) -> str:
+    """Why no data key under this version is released; empty when one is. `decided` are the rules that said no."""
+    if key is None or key.state == "destroyed" or version in key.destroyed:
         return DESTROYED
     if key.state == "stopped":
         return STOPPED
