@@ -45,7 +45,8 @@ _GPU_TRUE = (
     "x-nvidia-gpu-attestation-report-signature-verified",
     "x-nvidia-gpu-attestation-report-parsed",
 )
-_measurement = re.compile("[0-9a-f]{64}|[0-9a-f]{96}").fullmatch
+is_measurement = re.compile("[0-9a-f]{64}|[0-9a-f]{96}").fullmatch
+"""Whether a text is a launch measurement: SHA-256 or SHA-384 in lower-case hexadecimal."""
 _key_digest = re.compile("sha256:[0-9a-f]{64}").fullmatch
 _plain = re.compile(r"[ -~]{1,64}").fullmatch
 
@@ -186,7 +187,7 @@ def _bound(value: object, claim: str) -> tuple[str, bytes]:
 
 def _hexadecimal(claims: Mapping[str, object], name: str) -> str:
     value = claims.get(name)
-    if not isinstance(value, str) or not _measurement(value):
+    if not isinstance(value, str) or not is_measurement(value):
         raise _no(name)
     return value
 

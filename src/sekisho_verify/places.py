@@ -109,14 +109,14 @@ class Places:
         attempts = rests.attempts or {name for name, sites in self._sites.items() if sites & rests.sites}
         return self._unplaced.union(*(self._keys.get(name, set()) for name in attempts))
 
-    def is_bound(self, judged: Judged) -> bool:
-        """Whether attested hardware at the proof's site vouches, in this bundle, for the key that answered."""
-        return digest(judged.proof.claim.key) in self._attested.get(judged.verdict.site, set())
+    def bound(self, judged: Judged) -> frozenset[str]:
+        """What the attested hardware measured that vouches here, at the proof's site, for the key that answered."""
+        return frozenset(self._attested.get((judged.verdict.site, digest(judged.proof.claim.key)), ()))
 
     @cached_property
-    def _attested(self) -> Mapping[str, set[str]]:
+    def _attested(self) -> Mapping[tuple[str, str], set[str]]:
         trusted = self._case.trust.verifiers if self._case.trust else ()
-        keys: dict[str, set[str]] = defaultdict(set)
+        measured: dict[tuple[str, str], set[str]] = defaultdict(set)
         for data in {
             each.digest: each.data for each in self._case.evidence(attestation_file.FILE_NAME)
         }.values():
@@ -126,8 +126,8 @@ class Places:
             except VerifyError:
                 continue  # what is wrong with it stands under its own heading
             if found.grade == ATTESTED:
-                keys[file.site].add(found.key)
-        return keys
+                measured[file.site, found.key].add(found.measurement)
+        return measured
 
     def claims_bond(self, number: int, site: str) -> bool:
         """Whether the facts that record `number` was decided on say that hardware vouches for the site's key."""
@@ -166,7 +166,7 @@ def used_by(found: Evidence, judged: Judged, places: Places) -> None:
         raise ProofError("proof.other_site", f"about {judged.verdict.site}, which was not chosen here")
     if places.keys(rests) - {judged.proof.claim.key}:
         raise ProofError("proof.other_key", "the key that answered is not the key of the attempt's agent")
-    if places.claims_bond(found.number, judged.verdict.site) and not places.is_bound(judged):
+    if places.claims_bond(found.number, judged.verdict.site) and not places.bound(judged):
         raise ProofError("proof.unbound", "decided as if hardware vouched for the key, which none here does")
     if not judged.verdict.accepted:
         raise ProofError("proof.not_accepted", f"the place was not shown: {judged.verdict.code}")

@@ -64,6 +64,9 @@ def _told(case: Case, file: AttestationFile, result: Attestation) -> Line:
     opened = ("attested_hands", *(() if result.gpus else ("gpu_unattested",)))
     if not (case.trust and case.trust.verifiers):
         return Line(_PART, NOTE, "attestation.own_keys", fields, DECLARED, leaves_open=opened)
+    if result.measurement not in case.trust.measurements:
+        opened, fields["measurement"] = ("unmeasured", *opened), result.measurement
+        return Line(_PART, NOTE, "attestation.unmeasured", fields, DECLARED, by=by, leaves_open=opened)
     return Line(_PART, OK, "attestation.shown", fields, ATTESTED, by=by, leaves_open=opened)
 
 
@@ -98,6 +101,10 @@ SECTION = Section(
             "{tee} at {site}, measurement {measurement}, GPUs bound to the same key: {gpus}; {issued} to {expires}",
             "{site}の{tee}、測定値{measurement}、同じ鍵に結び付くGPU：{gpus}。{issued}から{expires}まで",
         ),
+        "attestation.unmeasured": (
+            "{tee} at {site} that measured {measurement} at launch, which the trust file does not name; {issued} to {expires}",
+            "{site}の{tee}。起動時の測定値{measurement}は信頼ファイルに記載がありません。{issued}から{expires}まで",
+        ),
         "attestation.own_keys": (
             (
                 "{tee} at {site} by {verifier} ({country}), under keys that the bundle itself brings;"
@@ -114,6 +121,10 @@ SECTION = Section(
         "attested_hands": (
             "hardware attestation ends where hands begin: keys of attested machines have been taken out with probes.",
             "機器の証明は物理的な攻撃に及びません。証明済みの機器から鍵を取り出した例があります。",
+        ),
+        "unmeasured": (
+            "what the attested hardware runs: whoever rents such a machine may run anything in it.",
+            "証明済みの機器で動くもの。借りた者は何でも動かせます。",
         ),
         "gpu_unattested": (
             "no GPU answered for the attested key.",

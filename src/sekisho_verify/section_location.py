@@ -110,7 +110,7 @@ def _told(case: Case, judged: Judged, places: Places) -> list[Line]:
 def _binding(case: Case, judged: Judged, places: Places) -> Line:
     """Worked out here from the attestation in the bundle, by the verifiers of the trust file; else a declaration."""
     site = {"site": judged.verdict.site}
-    if case.trust and case.trust.verifiers and places.is_bound(judged):
+    if case.trust and case.trust.verifiers and places.bound(judged) & case.trust.measurements:
         return Line(_PART, OK, "transcript.bound", site, ATTESTED)
     return Line(_PART, NOTE, "transcript.binding", site, DECLARED)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sekisho_verify.attestation import Verifier
+from sekisho_verify.attestation_claims import is_measurement
 from sekisho_verify.attestation_file import read_verifiers
 from sekisho_verify.canonical import INTEGER_LIMIT, decode_relaxed, from_base64url
 from sekisho_verify.checkpoint import COSIGNATURE_V1, ED25519, VerifierKey, check_name, parse_key
@@ -23,6 +24,7 @@ _FIELDS = _REQUIRED | {
     "seen",
     "demand",
     "verifiers",
+    "measurements",
     "authorities",
     "landmarks",
     "territory",
@@ -68,6 +70,8 @@ class Trust:
     Where `landmarks` are named, a place is shown by them alone; where `territory` (a digest) is, on that map alone.
     `location` is what proofs of place are judged by beside their own policy; never less than the verifier's own floor.
     `listeners` are names and raw public keys of those whose word on egress counts as observed.
+    `measurements` are what the machines that this auditor knows measure at launch, in hexadecimal: true hardware that
+    runs something else vouches for nothing.
     """
 
     origin: str
@@ -82,6 +86,7 @@ class Trust:
     territory: str = ""
     listeners: frozenset[tuple[str, bytes]] = frozenset()
     location: Policy = FLOOR
+    measurements: frozenset[str] = frozenset()
 
 
 def parse_trust(data: bytes) -> Trust:
@@ -121,6 +126,7 @@ def parse_trust(data: bytes) -> Trust:
         _read_territory(body.get("territory", "")),
         _read_listeners(body.get("listeners", [])),
         _read_location(body.get("location", {})),
+        _read_measurements(body.get("measurements", [])),
     )
 
 
@@ -141,6 +147,14 @@ def _read_territory(value: object) -> str:
     if not isinstance(value, str) or (value and not is_digest(value)):
         raise TrustError("trust.territory", "a digest is needed", where="territory")
     return value
+
+
+def _read_measurements(value: object) -> frozenset[str]:
+    if not isinstance(value, list) or not all(isinstance(one, str) and is_measurement(one) for one in value):
+        raise TrustError(
+            "trust.measurements", "a list of measurements in hexadecimal is needed", where="measurements"
+        )
+    return frozenset(value)
 
 
 def _read_location(value: object) -> Policy:

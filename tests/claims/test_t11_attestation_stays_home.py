@@ -13,7 +13,7 @@ import pytest
 from sekisho_verify import write_bundle
 from tests.support import components
 from tests.support.tree import ROOT
-from tests.verify.attested import FILE, stream_of
+from tests.verify.attested import FILE, MACHINES, stream_of
 from tests.verify.builders import TestLog
 from tests.verify.tokens import SHAPES, VERIFIERS
 
@@ -31,7 +31,7 @@ def said(tmp_path: Path) -> dict[str, object]:
     log = TestLog()
     data = stream_of(log, FILE)
     (tmp_path / "bundle.zip").write_bytes(write_bundle(log.members("s", files=data)))
-    (tmp_path / "trust.json").write_bytes(log.trust(verifiers=VERIFIERS))
+    (tmp_path / "trust.json").write_bytes(log.trust(verifiers=VERIFIERS, more=MACHINES))
     done = subprocess.run(
         [*closed, sys.executable, "-m", "tests.claims.attesting", str(tmp_path)],
         cwd=ROOT,

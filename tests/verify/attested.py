@@ -8,9 +8,11 @@ from sekisho_verify.attestation_file import FILE_NAME, AttestationFile, write_fi
 from sekisho_verify.canonical import digest
 from tests.verify import tokens
 from tests.verify.builders import Body, TestLog, record_body
-from tests.verify.tokens import NOW_S, QUESTION, VERIFIERS
+from tests.verify.tokens import MEASURED, NOW_S, QUESTION, VERIFIERS
 
 FILE = AttestationFile("site_1", QUESTION, tokens.token(), tokens.gpu_bundle(), VERIFIERS)
+MACHINES: Body = {"measurements": [MEASURED]}
+"""What an auditor's trust file says of the machines of these streams."""
 CHOSEN: Body = {"site": "site_1", "country": "JP", "decision": "allow", "rules": [], "chosen": True}
 
 

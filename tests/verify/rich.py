@@ -12,7 +12,7 @@ from sekisho_verify.checkpoint import make_key
 from sekisho_verify.errors import CanonicalError
 from sekisho_verify.location_transcript import describe_landmark
 from sekisho_verify.observation import Observation, write_canaries, write_observation
-from tests.verify.attested import FILE, time_text
+from tests.verify.attested import FILE, MACHINES, time_text
 from tests.verify.builders import (
     ROUTES_CLOSED,
     START,
@@ -135,6 +135,7 @@ def stream(parts: Mapping[str, bytes]) -> tuple[dict[str, bytes], Trust]:
         "max_level_without_observation": 1,
     }
     more: dict[str, object] = {
+        **MACHINES,
         "landmarks": [describe_landmark(each) for each in KNOWN],
         "listeners": [{"name": LISTENER.key.name, "key": to_base64url(LISTENER.key.public)}],
     }

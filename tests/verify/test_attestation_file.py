@@ -20,8 +20,9 @@ from sekisho_verify.canonical import decode, encode
 from sekisho_verify.errors import TrustError, VerifyError
 from sekisho_verify.trust import Demand
 from tests.verify import tokens
+from tests.verify.attested import MACHINES
 from tests.verify.builders import job_log
-from tests.verify.tokens import QUESTION, VERIFIERS
+from tests.verify.tokens import MEASURED, QUESTION, VERIFIERS
 
 FILE = AttestationFile("site_1", QUESTION, tokens.token(), tokens.gpu_bundle(), VERIFIERS)
 BODY = decode(write_file(FILE))
@@ -107,6 +108,12 @@ def test_a_trust_file_names_verifiers_and_demands_them() -> None:
     assert read_verifiers([{name: value for name, value in AZURE.items() if name != "jku"}]) == (
         replace(VERIFIERS[0], jku=""),
     )
+    assert parse_trust(log.trust(more=MACHINES)).measurements == {MEASURED}
+    wrongs: list[object] = ["x", {"a": 1}, ["F" * 64], ["0" * 63], [0]]
+    for wrong in wrongs:
+        with pytest.raises(TrustError) as caught:
+            parse_trust(log.trust(more={"measurements": wrong}))
+        assert (caught.value.where, caught.value.exit_code) == ("measurements", 2)
     with pytest.raises(TrustError) as caught:
         parse_trust(log.trust(verifiers=VERIFIERS[:1] * 2))
     assert (caught.value.where, caught.value.exit_code) == ("verifiers", 2)

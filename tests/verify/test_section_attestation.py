@@ -13,7 +13,7 @@ from sekisho_verify.attestation_file import FILE_NAME, AttestationFile, write_fi
 from sekisho_verify.canonical import digest
 from sekisho_verify.lines import Line
 from tests.verify import tokens
-from tests.verify.attested import FILE, stream_of, time_text
+from tests.verify.attested import FILE, MACHINES, stream_of, time_text
 from tests.verify.builders import Body, TestLog, record_body
 from tests.verify.tokens import NOW_S, QUESTION, VERIFIERS
 
@@ -25,11 +25,12 @@ def verdict(
     detail: Body | None = None,
     demand: Body | None = None,
     verifiers: Iterable[Verifier] = VERIFIERS,
+    machines: Body = MACHINES,
 ) -> Verdict:
     """The verdict on a stream whose records each name one file."""
     log = TestLog()
     data = stream_of(log, *files, time_s=time_s, detail=detail)
-    trust = parse_trust(log.trust(verifiers=verifiers, demand=demand))
+    trust = parse_trust(log.trust(verifiers=verifiers, demand=demand, more=machines))
     return verify_bundle(write_bundle(log.members("s", files=data if kept else [])), trust)
 
 
@@ -79,6 +80,18 @@ def test_a_software_stand_in_shouts_and_meets_no_demand() -> None:
     assert "NO HARDWARE" in render(found, "en")
     assert "ハードウェアではありません" in render(found, "ja")
     assert verdict(file, demand={"max_level_without_attestation": 1}).exit_code is Exit.DEMAND
+
+
+@pytest.mark.parametrize("machines", [{}, {"measurements": []}, {"measurements": ["0" * 64, "f" * 96]}])
+def test_hardware_that_measured_something_else_shows_what_and_counts_for_nothing(machines: Body) -> None:
+    found = verdict(FILE, machines=machines)
+    assert found.holds
+    (line,) = lines(found)
+    assert (line.state, line.grade, line.code) == ("note", "D", "attestation.unmeasured")
+    assert "unmeasured" in found.not_proven
+    assert line.fields["measurement"] == tokens.MEASURED
+    demanded = verdict(FILE, machines=machines, demand={"max_level_without_attestation": 1})
+    assert demanded.exit_code is Exit.DEMAND
 
 
 def test_by_the_bundle_s_own_keys_it_is_a_declaration() -> None:

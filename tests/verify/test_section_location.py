@@ -18,7 +18,7 @@ from sekisho_verify.location_proof import judged
 from sekisho_verify.location_transcript import describe_landmark
 from tests.verify import tokens
 from tests.verify.attested import FILE as ATTESTED
-from tests.verify.attested import time_text
+from tests.verify.attested import MACHINES, time_text
 from tests.verify.builders import (
     AGENT,
     START,
@@ -340,9 +340,10 @@ def test_that_hardware_vouches_for_the_key_is_worked_out_here(
         ]
     )
     members = log.members("s", facts=[fact, plain_facts()], files=[GOOD, LAND, file])
-    found = verify_bundle(
-        write_bundle(members), parse_trust(log.trust(verifiers=tokens.VERIFIERS if known else ()))
-    )
+    believed = tokens.VERIFIERS if known else ()
+    found = verify_bundle(write_bundle(members), parse_trust(log.trust(verifiers=believed, more=MACHINES)))
     line = [line for line in found.lines if line.part == "transcript"][-1]
+    unmeasured = verify_bundle(write_bundle(members), parse_trust(log.trust(verifiers=believed)))
+    assert {line.grade for line in unmeasured.lines if line.part == "transcript"} <= {"M", "D", None, ""}
     assert str(line.fields.get("reason", line.code)) == expected
     assert (line.grade == "A") == (expected == "transcript.bound")
