@@ -19,6 +19,7 @@ from tests.compute.sealed_world import SealedWorld
 from tests.compute.world import World, started
 from tests.sites.verifiers import adding
 from tests.verify import tokens
+from tests.verify.attested import MACHINES
 from tests.verify.builders import TestLog, make_id, record_body
 from tests.verify.tokens import VERIFIERS
 
@@ -71,6 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Trust]:
     world.seal_log()
     data = world.perform(world.engineer, ReadBundle(export=export.record)).content
     trust = msgspec.json.decode(world.perform(world.administrator, ShowTrust()).text) | {
+        **MACHINES,
         "verifiers": [verifier_document(one) for one in VERIFIERS],
         "landmarks": [describe_landmark(known) for known in world.yard.known()],
         "demand": {"closed": True, "max_level_without_attestation": 1, "max_level_without_place": 1},
