@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 3
+WORKERS ?= 4
 # Newer releases are left alone for a week: time enough for a poisoned one to be found by others.
 COOLDOWN_DAYS ?= 7
 
