@@ -13,7 +13,7 @@ from sekisho_verify.attestation_file import FILE_NAME, AttestationFile, write_fi
 from sekisho_verify.canonical import digest
 from sekisho_verify.lines import Line
 from tests.verify import tokens
-from tests.verify.attested import FILE, MACHINES, stream_of, time_text
+from tests.verify.attested import CHOSEN, FILE, MACHINES, stream_of, time_text
 from tests.verify.builders import Body, TestLog, record_body
 from tests.verify.tokens import NOW_S, QUESTION, VERIFIERS
 
@@ -92,6 +92,24 @@ def test_hardware_that_measured_something_else_shows_what_and_counts_for_nothing
     assert line.fields["measurement"] == tokens.MEASURED
     demanded = verdict(FILE, machines=machines, demand={"max_level_without_attestation": 1})
     assert demanded.exit_code is Exit.DEMAND
+
+
+def test_hardware_at_one_site_says_nothing_of_another() -> None:
+    """Every site that was chosen has to show its own; what would be shown without the demand stays shown."""
+    log = TestLog()
+    data = write_file(FILE)
+    other = CHOSEN | {"site": "site_2"}
+    named: Body = {"level": 2, "sites": [CHOSEN], "files": {FILE_NAME: digest(data)}}
+    log.append(
+        record_body("s", number, time=time_text(NOW_S + 60), detail=detail)
+        for number, detail in enumerate([named, {"level": 2, "sites": [other]}])
+    )
+    members = write_bundle(log.members("s", files=[data]))
+    demand: Body = {"max_level_without_attestation": 1}
+    trust = parse_trust(log.trust(verifiers=VERIFIERS, more=MACHINES))
+    assert verify_bundle(members, trust).holds
+    trust = parse_trust(log.trust(verifiers=VERIFIERS, more=MACHINES, demand=demand))
+    assert verify_bundle(members, trust).exit_code is Exit.DEMAND
 
 
 def test_by_the_bundle_s_own_keys_it_is_a_declaration() -> None:
