@@ -10,6 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Twice two processors: a third of the time, tests wait for leases, queues and other programs.
 WORKERS ?= 4
 # Newer releases are left alone for a week: time enough for a poisoned one to be found by others.
 COOLDOWN_DAYS ?= 7

@@ -142,11 +142,12 @@ def run(config: LandmarkConfig, language: Language, *, once: bool, nonce: str) -
     if once:
         return 0 if runner.once(asked) else 1
     with _answering(config, key):
-        _announce(config, language)
         if config.control is None:
+            _announce(config, language)
             runner.forever()
             return 0
         with contextlib.closing(ControlPlane(config.control, config.name)) as control:
+            _announce(config, language)
             runner.follow(control, config.control.poll_seconds)
     return 0
 

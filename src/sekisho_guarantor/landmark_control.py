@@ -59,7 +59,7 @@ class ControlPlane:
     """The control plane as one landmark sees it. Not for two threads at once."""
 
     def __init__(self, config: ControlConfig, landmark: str) -> None:
-        """GuarantorError for an address that would carry the token in clear over a network."""
+        """GuarantorError for an address that would carry the token in clear, or holds a secret itself."""
         parts = urlsplit(config.url)
         local = (parts.hostname or "") in LOOPBACK
         if (
@@ -68,6 +68,8 @@ class ControlPlane:
             or (parts.scheme == "http" and not local)
         ):
             raise GuarantorError(CONFIG_INVALID, what="control.url: https is needed")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise GuarantorError(CONFIG_INVALID, what="control.url: nothing but scheme, host, port and path")
         self._token_file = Path(config.token_file)
         self._landmark = landmark
         self._http = httpx2.Client(

@@ -100,7 +100,7 @@ SAYS: dict[str, Text] = {
         "{name}が{host}で待ち受けます：TCP {tcp}、UDP {udp}、DNS {dns}",
     ),
     "measuring": Text(
-        "{name} measures {count} sites, each about every {seconds} s; transcripts go to {folder}",
+        "{name} measures each site (number: {count}) about every {seconds} s; transcripts go to {folder}",
         "{name}が{count}拠点を、それぞれ約{seconds}秒ごとに測定します。測定記録は{folder}に置きます",
     ),
     "following": Text(

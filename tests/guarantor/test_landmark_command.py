@@ -111,7 +111,7 @@ def test_it_runs_until_it_is_told_to_end(tmp_path: Path) -> None:
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr
         told = running.stderr.readline()
-        assert told.startswith("north measures 1 sites, each about every 86400 s; transcripts go to ")
+        assert told.startswith("north measures each site (number: 1) about every 86400 s; transcripts go to ")
         assert running.poll() is None
         running.send_signal(signal.SIGTERM)
         assert running.wait(10) == 0

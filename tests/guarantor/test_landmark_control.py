@@ -88,6 +88,14 @@ def code_of(call: Any) -> tuple[str, dict[str, str | int]]:
     return caught.value.code, caught.value.params
 
 
+@pytest.mark.parametrize("more", ["https://user:secret@{}", "https://{}?token=secret", "https://{}#secret"])
+def test_an_address_that_holds_a_secret_is_refused_and_not_repeated(token: Path, more: str) -> None:
+    url = more.format("control.example")
+    code, params = code_of(lambda: ControlPlane(ControlConfig(url, str(token)), "fukuoka-1"))
+    assert code == "landmark.config_invalid"
+    assert "secret" not in str(params)
+
+
 def test_it_asks_with_its_token_and_hands_in_under_the_request(server: str, token: Path) -> None:
     control = ControlPlane(ControlConfig(server, str(token)), "fukuoka-1")
     says(200, json.dumps({"items": [{"request": "a", "more": 1} | task_body()], "next": None}).encode())
